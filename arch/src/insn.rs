@@ -1,0 +1,163 @@
+//! An instruction as validation sees it: its effect on control flow and on the stack.
+//!
+//! Not here: how bytes become such a record (each architecture's decoder does that), and what a
+//! record means for the state of the stack (the analyzer's stack check does that).
+
+/// A register, by the architecture's own number for call frame information.
+///
+/// The numbers are small and dense; [`crate::object::Architecture::REGISTERS`] is one more than
+/// the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg(pub u8);
+
+/// What an instruction does to control flow, or which rule looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum InsnKind {
+    /// A direct jump that may fall through.
+    JumpConditional,
+    /// A direct jump that is always taken.
+    JumpUnconditional,
+    /// A jump through a register or memory.
+    JumpDynamic,
+    /// A conditional jump through a thunk: a conditional direct jump to an indirect-branch thunk
+    /// is one.
+    JumpDynamicConditional,
+    /// A direct call.
+    Call,
+    /// A call through a register or memory.
+    CallDynamic,
+    /// A return to the caller.
+    Return,
+    /// Leaves the current context altogether: system call entry or exit, far jump or return,
+    /// return from interrupt.
+    ContextSwitch,
+    /// The instruction that is undefined on purpose, used for `BUG()` and `WARN()`.
+    Bug,
+    /// Does nothing.
+    Nop,
+    /// Opens access to user memory.
+    UserAccessEnable,
+    /// Closes access to user memory.
+    UserAccessDisable,
+    /// Makes string instructions run downwards.
+    DirectionSet,
+    /// Makes string instructions run upwards, as the ABI demands at every call and return.
+    DirectionClear,
+    /// Breakpoint trap, also used to fill text that must not be executed.
+    Trap,
+    /// A mark that indirect branches may land here.
+    LandingPad,
+    /// Anything else.
+    Other,
+}
+
+impl InsnKind {
+    /// A direct jump, conditional or not.
+    pub const fn is_static_jump(self) -> bool {
+        matches!(self, Self::JumpConditional | Self::JumpUnconditional)
+    }
+}
+
+/// Where a [`StackOp`] takes its value from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A register's value.
+    Reg(Reg),
+    /// Memory at `base + offset`.
+    Mem {
+        /// Register that holds the address.
+        base: Reg,
+        /// Displacement in bytes.
+        offset: i32,
+    },
+    /// A value that has no meaning for the frame.
+    Const,
+    /// The word on top of the stack, which is taken off.
+    Pop,
+    /// The word on top of the stack, taken off, as the flags.
+    PopFlags,
+    /// A register's value plus a constant.
+    Add {
+        /// The register.
+        reg: Reg,
+        /// What is added, in bytes.
+        offset: i32,
+    },
+    /// The stack pointer rounded down by a mask.
+    And,
+}
+
+/// Where a [`StackOp`] puts its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dest {
+    /// A register.
+    Reg(Reg),
+    /// Memory at `base + offset`.
+    Mem {
+        /// Register that holds the address.
+        base: Reg,
+        /// Displacement in bytes.
+        offset: i32,
+    },
+    /// Memory whose place does not matter for the frame.
+    Elsewhere,
+    /// A new word on top of the stack.
+    Push,
+    /// A new word on top of the stack, holding the flags.
+    PushFlags,
+}
+
+/// One effect of an instruction on the stack pointer, the frame pointer, or saved registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackOp {
+    /// Where the value goes.
+    pub dest: Dest,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// The most stack effects that one instruction has on any architecture.
+pub const MAX_STACK_OPS: usize = 2;
+
+/// A decoded instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insn {
+    /// Length in bytes, never 0.
+    pub len: u8,
+    /// What it does to control flow.
+    pub kind: InsnKind,
+    /// For direct jumps and calls: distance from the end of the instruction to the target, in
+    /// bytes; 0 otherwise.
+    pub displacement: i32,
+    /// Returns from an interrupt; [`InsnKind::ContextSwitch`] unless it stands inside a callable
+    /// function, where it is a way to serialize that returns to itself.
+    pub interrupt_return: bool,
+    /// Effects on the stack, in order; the tail is `None`.
+    pub ops: [Option<StackOp>; MAX_STACK_OPS],
+    /// Something about the encoding that the kernel must not contain.
+    pub note: Option<Note>,
+}
+
+/// An encoding that the kernel must not contain; the architecture numbers and words them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note(pub u8);
+
+/// The bytes at an offset are no instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// Offset in bytes from the start of the decoded code.
+    pub offset: usize,
+}
+
+/// Decodes a run of code. Implemented by each architecture, behind its `decode` feature, because
+/// the kernel has no use for it.
+pub trait Decode {
+    /// Decodes `code` from its first byte to its last and hands each instruction to `sink` with
+    /// its offset in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Stops at the first place that holds no instruction, or one that runs over the end.
+    fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable>;
+}

@@ -1,0 +1,214 @@
+//! Bytes to instruction records, by iced-x86.
+//!
+//! Which instructions matter for the stack and for control flow, and as what. The choice follows
+//! what the kernel's own validator looks at (`tools/objtool/arch/x86/decode.c`), because a build
+//! must get the same findings from both. Not here: any meaning for the stack state.
+
+use arch::insn::{Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, Undecodable};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+use crate::object::note;
+use crate::{reg, X86_64};
+
+impl Decode for X86_64 {
+    fn decode(
+        &self,
+        code: &[u8],
+        sink: &mut dyn FnMut(usize, Insn),
+    ) -> Result<(), Undecodable> {
+        let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+        let mut instruction = Instruction::default();
+        while decoder.can_decode() {
+            let offset = decoder.position();
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() {
+                return Err(Undecodable { offset });
+            }
+            sink(offset, record(&instruction));
+        }
+        Ok(())
+    }
+}
+
+/// The record of one instruction.
+fn record(i: &Instruction) -> Insn {
+    let mut insn = Insn {
+        len: i.len() as u8,
+        kind: InsnKind::Other,
+        displacement: 0,
+        interrupt_return: false,
+        ops: [None; 2],
+        note: None,
+    };
+    match i.mnemonic() {
+        Mnemonic::Push => insn.ops[0] = Some(push(source_operand(i))),
+        Mnemonic::Pop => insn.ops[0] = Some(StackOp { dest: dest_operand(i), source: Source::Pop }),
+        Mnemonic::Pushf | Mnemonic::Pushfq => {
+            insn.ops[0] = Some(StackOp { dest: Dest::PushFlags, source: Source::Const });
+        }
+        Mnemonic::Popf | Mnemonic::Popfq => {
+            insn.ops[0] = Some(StackOp { dest: Dest::Elsewhere, source: Source::PopFlags });
+        }
+        Mnemonic::Leave => {
+            insn.ops[0] =
+                Some(StackOp { dest: Dest::Reg(reg::RSP), source: Source::Reg(reg::RBP) });
+            insn.ops[1] = Some(StackOp { dest: Dest::Reg(reg::RBP), source: Source::Pop });
+        }
+        Mnemonic::Mov => insn.ops[0] = mov(i),
+        Mnemonic::Lea => insn.ops[0] = lea(i),
+        Mnemonic::Add | Mnemonic::Sub | Mnemonic::And => insn.ops[0] = arithmetic(i),
+        Mnemonic::Call => {
+            if i.is_call_near() {
+                insn.kind = InsnKind::Call;
+                insn.displacement = displacement(i);
+                // On the stack it is a push of the return address.
+                insn.ops[0] = Some(push(Source::Const));
+            } else {
+                insn.kind = InsnKind::CallDynamic;
+                insn.note = notrack(i);
+            }
+        }
+        Mnemonic::Jmp => {
+            if i.is_jmp_short_or_near() {
+                insn.kind = InsnKind::JumpUnconditional;
+                insn.displacement = displacement(i);
+            } else if i.is_jmp_near_indirect() {
+                insn.kind = InsnKind::JumpDynamic;
+                insn.note = notrack(i);
+            } else {
+                insn.kind = InsnKind::ContextSwitch;
+            }
+        }
+        Mnemonic::Ret => insn.kind = InsnKind::Return,
+        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => {
+            insn.kind = InsnKind::ContextSwitch;
+            insn.interrupt_return = true;
+        }
+        Mnemonic::Retf
+        | Mnemonic::Syscall
+        | Mnemonic::Sysret
+        | Mnemonic::Sysretq
+        | Mnemonic::Sysenter
+        | Mnemonic::Sysexit
+        | Mnemonic::Sysexitq
+        | Mnemonic::Eretu
+        | Mnemonic::Erets => insn.kind = InsnKind::ContextSwitch,
+        Mnemonic::Ud1 | Mnemonic::Ud2 => insn.kind = InsnKind::Bug,
+        // The prefetches of 0f 0d fill text like the long nops of 0f 1f do.
+        Mnemonic::Nop
+        | Mnemonic::Pause
+        | Mnemonic::Prefetch
+        | Mnemonic::Prefetchw
+        | Mnemonic::Prefetchwt1 => insn.kind = InsnKind::Nop,
+        Mnemonic::Endbr32 | Mnemonic::Endbr64 => insn.kind = InsnKind::LandingPad,
+        Mnemonic::Stac => insn.kind = InsnKind::UserAccessEnable,
+        Mnemonic::Clac => insn.kind = InsnKind::UserAccessDisable,
+        Mnemonic::Std => insn.kind = InsnKind::DirectionSet,
+        Mnemonic::Cld => insn.kind = InsnKind::DirectionClear,
+        Mnemonic::Int3 => insn.kind = InsnKind::Trap,
+        Mnemonic::Enqcmd => insn.note = Some(note::ENQCMD),
+        _ if i.is_jcc_short_or_near() || i.is_loop() || i.is_loopcc() || i.is_jcx_short() => {
+            insn.kind = InsnKind::JumpConditional;
+            insn.displacement = displacement(i);
+        }
+        _ => {}
+    }
+    insn
+}
+
+fn push(source: Source) -> StackOp {
+    StackOp { dest: Dest::Push, source }
+}
+
+/// Distance from the end of a direct branch to its target.
+fn displacement(i: &Instruction) -> i32 {
+    i.near_branch_target().wrapping_sub(i.next_ip()) as i32
+}
+
+/// Only the segment override that a `notrack` prefix shares its byte with is meant.
+fn notrack(i: &Instruction) -> Option<arch::insn::Note> {
+    (i.segment_prefix() == Register::DS).then_some(note::NOTRACK)
+}
+
+/// A 64-bit general register's number.
+fn gpr(register: Register) -> Option<Reg> {
+    register.is_gpr64().then(|| Reg(register.number() as u8))
+}
+
+fn source_operand(i: &Instruction) -> Source {
+    match (i.op0_kind(), gpr(i.op0_register())) {
+        (OpKind::Register, Some(reg)) => Source::Reg(reg),
+        _ => Source::Const,
+    }
+}
+
+fn dest_operand(i: &Instruction) -> Dest {
+    match (i.op0_kind(), gpr(i.op0_register())) {
+        (OpKind::Register, Some(reg)) => Dest::Reg(reg),
+        _ => Dest::Elsewhere,
+    }
+}
+
+/// A memory operand that is one register plus a constant.
+fn base_and_offset(i: &Instruction) -> Option<(Reg, i32)> {
+    if i.memory_index() != Register::None {
+        return None;
+    }
+    Some((gpr(i.memory_base())?, i.memory_displacement64() as i32))
+}
+
+fn mov(i: &Instruction) -> Option<StackOp> {
+    match i.code() {
+        Code::Mov_rm64_r64 => {
+            let source = gpr(i.op1_register())?;
+            if i.op0_kind() == OpKind::Register {
+                let dest = Dest::Reg(gpr(i.op0_register())?);
+                return Some(StackOp { dest, source: Source::Reg(source) });
+            }
+            let (base, offset) = base_and_offset(i)?;
+            // A store of the stack pointer may set up a stack switch wherever it goes.
+            (source == reg::RSP || base == reg::RBP || base == reg::RSP).then_some(StackOp {
+                dest: Dest::Mem { base, offset },
+                source: Source::Reg(source),
+            })
+        }
+        Code::Mov_r64_rm64 if i.op1_kind() == OpKind::Memory => {
+            let (base, offset) = base_and_offset(i)?;
+            (base == reg::RBP || base == reg::RSP).then_some(StackOp {
+                dest: Dest::Reg(gpr(i.op0_register())?),
+                source: Source::Mem { base, offset },
+            })
+        }
+        _ => None,
+    }
+}
+
+fn lea(i: &Instruction) -> Option<StackOp> {
+    if i.code() != Code::Lea_r64_m {
+        return None;
+    }
+    let (reg, offset) = base_and_offset(i)?;
+    let source = if offset == 0 { Source::Reg(reg) } else { Source::Add { reg, offset } };
+    Some(StackOp { dest: Dest::Reg(gpr(i.op0_register())?), source })
+}
+
+/// Additions to, subtractions from and masks of the stack pointer.
+fn arithmetic(i: &Instruction) -> Option<StackOp> {
+    if i.op0_kind() != OpKind::Register || i.op0_register() != Register::RSP {
+        return None;
+    }
+    let source = match i.code() {
+        Code::Add_rm64_r64 | Code::Sub_rm64_r64 => {
+            Source::Add { reg: gpr(i.op1_register())?, offset: 0 }
+        }
+        Code::Add_rm64_imm8 | Code::Add_rm64_imm32 => {
+            Source::Add { reg: reg::RSP, offset: i.immediate(1) as i32 }
+        }
+        Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 => {
+            Source::Add { reg: reg::RSP, offset: (i.immediate(1) as i32).wrapping_neg() }
+        }
+        Code::And_rm64_imm8 | Code::And_rm64_imm32 => Source::And,
+        _ => return None,
+    };
+    Some(StackOp { dest: Dest::Reg(reg::RSP), source })
+}

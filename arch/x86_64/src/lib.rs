@@ -1,0 +1,19 @@
+//! x86_64: what the generic parts ask of it.
+//!
+//! - [`reg`]: register numbers.
+//! - [`object`]: its object files: tables, relocations, names with a role.
+//! - `decode` (feature `decode`, host only): bytes to instruction records.
+//!
+//! Not here: anything that another architecture would share.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "decode")]
+pub mod decode;
+pub mod object;
+pub mod reg;
+
+/// The architecture, as a type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct X86_64;
