@@ -8,8 +8,13 @@
 )]
 
 mod cmd;
+mod configs;
+mod kernel;
+mod lock;
 mod objtool;
 mod paths;
+mod progress;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -27,11 +32,19 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Task {}
+enum Task {
+    /// Install what is missing: Debian's packages, bindgen, the kernel's source
+    Setup,
+    /// Build and boot kernels
+    Kernel(kernel::Args),
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result: anyhow::Result<()> = match cli.command {};
+    let result = match cli.command {
+        Task::Setup => setup::run(),
+        Task::Kernel(args) => kernel::run(args),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

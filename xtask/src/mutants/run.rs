@@ -1,0 +1,306 @@
+//! A run: every mutant of a plan is made and tried, and what came out is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::causes::{self, Cause};
+use super::code::Subject;
+use super::operators::Change;
+use super::plan::{self, Id, Object, Plan, Planned};
+use super::table::{self, Counts};
+use super::trial::{Bench, Run, Verdict};
+
+/// What a run works with.
+pub struct Setting<'a> {
+    /// The objects of a kernel build.
+    pub corpus: &'a [Object],
+    /// C objtool.
+    pub c: &'a Path,
+    /// objtool-rs.
+    pub ours: &'a Path,
+    /// How many mutants are tried at a time.
+    pub jobs: usize,
+}
+
+/// A mutant that was tried.
+pub struct Outcome {
+    /// What names it.
+    pub id: Id,
+    /// The operator, as an index in the plan.
+    pub operator: usize,
+    /// The place that was broken, as objtool writes it.
+    pub place: String,
+    /// Before and after, in words.
+    pub what: String,
+    /// Before and after, as bytes: the place in the file and both contents.
+    pub bytes: Vec<(usize, Vec<u8>, Vec<u8>)>,
+    /// What the tools made of it.
+    pub verdict: Verdict,
+    /// Where neither tool warned: the reason why C objtool has none to.
+    pub cause: Option<Cause>,
+}
+
+/// Tries every mutant of a plan.
+///
+/// # Errors
+/// An object cannot be read, a tool cannot be started, or a mutant of the plan cannot be made.
+pub fn run(setting: &Setting<'_>, plan: &Plan) -> Result<Vec<Outcome>> {
+    let whole: Vec<OnceLock<(Run, Run)>> =
+        setting.corpus.iter().map(|_| OnceLock::new()).collect();
+    let bar = progress(plan.mutants.len(), "mutants");
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(BTreeMap::new());
+    let work = || -> Result<()> {
+        let bench = Bench::new()?;
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(planned) = plan.mutants.get(index) else {
+                return Ok(());
+            };
+            let id = plan.id(setting.corpus, planned);
+            let outcome = try_one(setting, plan, planned, &whole[planned.object], &bench)
+                .with_context(|| format!("mutant {id}"))?;
+            let mut outcomes = outcomes.lock().unwrap_or_else(|broken| broken.into_inner());
+            outcomes.insert(index, outcome);
+            bar.inc(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..setting.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })?;
+    bar.finish_and_clear();
+    let outcomes = outcomes.into_inner().unwrap_or_else(|broken| broken.into_inner());
+    Ok(outcomes.into_values().collect())
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+pub fn progress(len: usize, unit: &str) -> ProgressBar {
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left");
+    let bar = ProgressBar::new(len as u64);
+    match ProgressStyle::with_template(&template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn try_one(
+    setting: &Setting<'_>,
+    plan: &Plan,
+    planned: &Planned,
+    whole: &OnceLock<(Run, Run)>,
+    bench: &Bench,
+) -> Result<Outcome> {
+    let object = &setting.corpus[planned.object];
+    let operator = plan.operators[planned.operator];
+    let id = plan.id(setting.corpus, planned);
+    let subject = Subject::read(&object.name, &object.input)?;
+    let change = plan::make(operator, &subject, &id).context("it does not apply any more")?;
+
+    let both = |data: &[u8]| -> Result<(Run, Run)> {
+        Ok((
+            bench.run(setting.c, object, data)?,
+            bench.run(setting.ours, object, data)?,
+        ))
+    };
+    let whole = match whole.get() {
+        Some(runs) => runs,
+        None => {
+            let runs = both(&subject.image.data)?;
+            whole.get_or_init(|| runs)
+        }
+    };
+    let (c, ours) = both(&subject.image.edited(&change.edits))?;
+    let verdict = Verdict::new(&c, &ours, &whole.0, &whole.1);
+    let quiet = !verdict.c_warned() && !verdict.ours_warned();
+    let cause = if quiet {
+        let probe = |data: &[u8]| bench.run(setting.c, object, data);
+        Some(causes::of(operator, &subject, &change, &verdict, probe)?)
+    } else {
+        None
+    };
+    Ok(outcome(planned.operator, id, &subject, change, verdict, cause))
+}
+
+fn outcome(
+    operator: usize,
+    id: Id,
+    subject: &Subject,
+    change: Change,
+    verdict: Verdict,
+    cause: Option<Cause>,
+) -> Outcome {
+    Outcome {
+        id,
+        operator,
+        place: subject.place(change.section, change.offset),
+        bytes: bytes(subject, &change),
+        what: change.what,
+        verdict,
+        cause,
+    }
+}
+
+/// The bytes that a change replaces, and by what. Long runs, as where a table moves up, are cut.
+fn bytes(subject: &Subject, change: &Change) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    const SHOWN: usize = 32;
+    let edits = change.edits.iter();
+    edits
+        .map(|edit| {
+            let len = edit.bytes.len().min(SHOWN);
+            let before = subject.image.data[edit.at..edit.at + len].to_vec();
+            (edit.at, before, edit.bytes[..len].to_vec())
+        })
+        .collect()
+}
+
+/// Prints the table, every mutant that decides against objtool-rs, and what neither tool warns
+/// about. Returns whether objtool-rs stood the test.
+pub fn report(plan: &Plan, outcomes: &[Outcome]) -> bool {
+    let mut rows: Vec<(&str, Counts)> = plan
+        .operators
+        .iter()
+        .map(|operator| (operator.name, Counts::default()))
+        .collect();
+    let mut sum = Counts::default();
+    for outcome in outcomes {
+        rows[outcome.operator].1.add(&outcome.verdict);
+        sum.add(&outcome.verdict);
+    }
+    println!("{}", table::counts(&rows, &sum));
+
+    let unused: Vec<_> = plan
+        .operators
+        .iter()
+        .zip(&plan.places)
+        .filter(|(_, &places)| places == 0)
+        .map(|(operator, _)| operator.name)
+        .collect();
+    if !unused.is_empty() {
+        println!("No place in these objects for: {}\n", unused.join(", "));
+    }
+
+    for outcome in outcomes {
+        let verdict = &outcome.verdict;
+        if verdict.ours_end.is_crash() {
+            println!("objtool-rs: {}", verdict.ours_end);
+            print!("{}", describe(outcome));
+        } else if verdict.only_c() {
+            println!("only C objtool warns");
+            print!("{}", describe(outcome));
+        }
+    }
+    neither(plan, outcomes);
+
+    println!(
+        "{} mutants: C objtool warns on {}, objtool-rs on {}, on {} of them alone; only C objtool \
+         on {}; objtool-rs crashed on {}",
+        sum.mutants, sum.c, sum.ours, sum.only_ours, sum.only_c, sum.ours_crashed
+    );
+    sum.pass()
+}
+
+/// A mutant in full: what is needed to make it again and to see what is wrong.
+pub fn describe(outcome: &Outcome) -> String {
+    let mut text = format!(
+        "  {}\n    at {}: {}\n",
+        outcome.id, outcome.place, outcome.what
+    );
+    for (at, before, after) in &outcome.bytes {
+        let _ = writeln!(text, "    file+{at:#x}: {before:02x?} -> {after:02x?}");
+    }
+    let sides = [
+        ("C objtool", outcome.verdict.c_end, &outcome.verdict.c_new),
+        (
+            "objtool-rs",
+            outcome.verdict.ours_end,
+            &outcome.verdict.ours_new,
+        ),
+    ];
+    for (tool, end, lines) in sides {
+        let _ = writeln!(text, "    {tool} ({end})");
+        for line in lines {
+            let _ = match line.place.as_str() {
+                "" => writeln!(text, "      {}", line.message),
+                place => writeln!(text, "      {place}: {}", line.message),
+            };
+        }
+    }
+    text
+}
+
+/// Prints what neither tool warns about, by operator and cause.
+fn neither(plan: &Plan, outcomes: &[Outcome]) {
+    let mut kinds: BTreeMap<(usize, Cause), (usize, String)> = BTreeMap::new();
+    for outcome in outcomes {
+        if let Some(cause) = outcome.cause {
+            let example = || outcome.id.to_string();
+            let kind = kinds
+                .entry((outcome.operator, cause))
+                .or_insert_with(|| (0, example()));
+            kind.0 += 1;
+        }
+    }
+    if kinds.is_empty() {
+        return;
+    }
+    println!("Neither tool warns (KINDS.md beside the operators explains each cause):");
+    let mut rows = vec![["operator", "mutants", "violation", "cause", "for example"]
+        .map(str::to_owned)
+        .to_vec()];
+    for ((operator, cause), (count, example)) in kinds {
+        rows.push(vec![
+            plan.operators[operator].name.to_owned(),
+            count.to_string(),
+            cause.violation().to_string(),
+            cause.name().to_owned(),
+            example,
+        ]);
+    }
+    println!("{}", table::align(&rows));
+}
+
+/// Writes a line per mutant: name, place, what was done, how the tools ended, what they said.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn log(outcomes: &[Outcome], path: &PathBuf) -> Result<()> {
+    let mut text = String::from(
+        "mutant\tplace\tchange\tC ended\tours ended\tsame stderr\tcause\tC said\tours said\n",
+    );
+    let lines = |lines: &[super::lines::Line]| {
+        let lines = lines
+            .iter()
+            .map(|line| format!("{}: {}", line.place, line.message));
+        lines.collect::<Vec<_>>().join(" | ")
+    };
+    for outcome in outcomes {
+        let verdict = &outcome.verdict;
+        let _ = writeln!(
+            text,
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            outcome.id,
+            outcome.place,
+            outcome.what.replace('\t', " "),
+            verdict.c_end,
+            verdict.ours_end,
+            verdict.same_stderr,
+            outcome.cause.map_or("", Cause::name),
+            lines(&verdict.c_new),
+            lines(&verdict.ours_new),
+        );
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
