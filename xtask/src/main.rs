@@ -12,6 +12,7 @@ mod configs;
 mod kernel;
 mod lock;
 mod objtool;
+mod parity;
 mod paths;
 mod progress;
 mod setup;
@@ -37,6 +38,8 @@ enum Task {
     Setup,
     /// Build and boot kernels
     Kernel(kernel::Args),
+    /// Compare objtool-rs with C objtool: every object of a kernel build, then the kernel itself
+    Parity(parity::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Task::Setup => setup::run(),
         Task::Kernel(args) => kernel::run(args),
+        Task::Parity(args) => parity::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
