@@ -9,6 +9,7 @@
 
 mod cmd;
 mod configs;
+mod demo;
 mod kernel;
 mod lock;
 mod objtool;
@@ -16,6 +17,7 @@ mod parity;
 mod paths;
 mod progress;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,10 @@ enum Task {
     Setup,
     /// Build and boot kernels
     Kernel(kernel::Args),
+    /// Show what it does: a finding, a whole kernel validated and built, its boot and a live patch
+    Demo,
+    /// Check everything: formatting, lints, tests, parity with C objtool, a boot
+    Test(test::Args),
     /// Compare objtool-rs with C objtool: every object of a kernel build, then the kernel itself
     Parity(parity::Args),
 }
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Task::Setup => setup::run(),
         Task::Kernel(args) => kernel::run(args),
+        Task::Demo => demo::run(),
+        Task::Test(args) => test::run(args),
         Task::Parity(args) => parity::run(args),
     };
     match result {

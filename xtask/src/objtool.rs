@@ -23,7 +23,7 @@ pub fn ours() -> Result<PathBuf> {
     let mut command = Command::new(cargo());
     command.current_dir(paths::project()?);
     command.args(["build", "--quiet", "--release", "--package", "objtool-rs"]);
-    let artifacts = artifacts(&mut command).context("objtool-rs does not build")?;
+    let artifacts = artifacts(&mut command, &[]).context("objtool-rs does not build")?;
     artifacts
         .into_iter()
         .find(|artifact| artifact.executable && artifact.target == "objtool-rs")
@@ -57,12 +57,16 @@ pub struct Artifact {
 }
 
 /// Runs a cargo command that builds something and returns the files it made or found up to date.
-/// The compiler's messages go to standard error as ever.
+/// The compiler's messages go to standard error as ever; `compiler` is for the compiler itself,
+/// where cargo's command takes that.
 ///
 /// # Errors
 /// Cargo fails, or speaks something other than its JSON messages.
-pub fn artifacts(command: &mut Command) -> Result<Vec<Artifact>> {
+pub fn artifacts(command: &mut Command, compiler: &[&str]) -> Result<Vec<Artifact>> {
     command.arg("--message-format=json-render-diagnostics");
+    if !compiler.is_empty() {
+        command.arg("--").args(compiler);
+    }
     let line = crate::cmd::line(command);
     let output = command
         .stdin(Stdio::null())

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use anstyle::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar over `total` things. Invisible when standard error is no terminal.
@@ -27,6 +28,12 @@ pub fn spinner(what: impl Into<Cow<'static, str>>) -> ProgressBar {
     bar.set_prefix(what);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// A line that opens a part of what is printed, bold where the terminal can.
+pub fn heading(text: &str) {
+    const BOLD: Style = Style::new().bold();
+    anstream::println!("\n{BOLD}{text}{BOLD:#}");
 }
 
 /// The time since `start`, in the unit a person would use.

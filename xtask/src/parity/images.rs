@@ -204,7 +204,9 @@ mod tests {
             [0, 0, 0, 1]
         );
         // /bin/true is another program: its segments are others.
-        let rows = rows_after(|dir| drop(fs::copy("/bin/true", dir.join("vmlinux")).unwrap()));
+        let rows = rows_after(|dir| {
+            fs::copy("/bin/true", dir.join("vmlinux")).unwrap();
+        });
         assert!(rows[1] > 0 && rows[0] == 0 && rows[2] == 0, "{rows:?}");
     }
 }

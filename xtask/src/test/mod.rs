@@ -1,0 +1,191 @@
+//! `./x test`: everything that must hold, a step after the other. A step that fails does not keep
+//! the next ones from running; the last line counts both kinds.
+
+mod kernel_crates;
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{bail, Result};
+
+use crate::configs::Config;
+use crate::kernel::{boot, build};
+use crate::paths::{self, Tool};
+use crate::{cmd, objtool, parity, progress, setup};
+
+/// `./x test …`
+#[derive(clap::Args)]
+pub struct Args {
+    /// The long suites too, an hour or so on two cores
+    #[arg(long)]
+    all: bool,
+    /// Only the steps whose name contains this, and setup
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// One thing that must hold.
+struct Step {
+    name: &'static str,
+    /// Whether only `--all` runs it.
+    long: bool,
+    /// Returns what was shown, in a line.
+    run: fn() -> Result<String>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "formatting",
+        long: false,
+        run: formatting,
+    },
+    Step {
+        name: "lints",
+        long: false,
+        run: lints,
+    },
+    Step {
+        name: "tests and fixtures",
+        long: false,
+        run: tests,
+    },
+    Step {
+        name: "kernel crates: manifests",
+        long: false,
+        run: kernel_crates::manifests,
+    },
+    Step {
+        name: "kernel crates: Rust version",
+        long: false,
+        run: kernel_crates::rust_version,
+    },
+    Step {
+        name: "kernel crates: no panic",
+        long: false,
+        run: kernel_crates::no_panic,
+    },
+    Step {
+        name: "parity with C objtool",
+        long: false,
+        run: parity_fp,
+    },
+    Step {
+        name: "boot and livepatch",
+        long: false,
+        run: boot_fp,
+    },
+];
+
+/// Runs the command.
+///
+/// # Errors
+/// A step failed; what and why is printed by then.
+pub fn run(args: Args) -> Result<()> {
+    let mut results = Vec::new();
+    let needed = Step {
+        name: "setup",
+        long: false,
+        run: set_up,
+    };
+    let ready = take(&needed, &mut results);
+    let wanted = |step: &&Step| match &args.only {
+        Some(text) => step.name.contains(text),
+        None => args.all || !step.long,
+    };
+    let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
+    if steps.is_empty() {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        bail!("no step is called so; there are {}", names.join(", "));
+    }
+    if ready {
+        for step in &steps {
+            take(step, &mut results);
+        }
+    } else {
+        println!("\nnothing else can run without it");
+    }
+
+    println!();
+    for result in &results {
+        let word = if result.passed { "ok" } else { "FAILED" };
+        println!("{:<30} {word:<8} {:>12}", result.name, result.time);
+    }
+    let passed = results.iter().filter(|result| result.passed).count();
+    let failed = results.len() - passed;
+    println!("{passed} passed, {failed} failed");
+    if failed > 0 {
+        bail!("{} failed", progress::counted(failed, "step"));
+    }
+    Ok(())
+}
+
+struct Outcome {
+    name: &'static str,
+    passed: bool,
+    time: String,
+}
+
+/// Takes a step, says how it went, and notes it.
+fn take(step: &Step, results: &mut Vec<Outcome>) -> bool {
+    progress::heading(step.name);
+    let start = Instant::now();
+    let result = (step.run)();
+    let time = progress::since(start);
+    match &result {
+        Ok(shown) => println!("ok: {shown} ({time})"),
+        Err(error) => println!("FAILED ({time}): {error:#}"),
+    }
+    results.push(Outcome {
+        name: step.name,
+        passed: result.is_ok(),
+        time,
+    });
+    result.is_ok()
+}
+
+/// A cargo command in the checkout.
+fn cargo(args: &[&str]) -> Result<()> {
+    cmd::run(
+        Command::new(objtool::cargo())
+            .args(args)
+            .current_dir(paths::project()?),
+    )
+}
+
+fn set_up() -> Result<String> {
+    setup::run()?;
+    Ok("all that the tests need is there".to_owned())
+}
+
+fn formatting() -> Result<String> {
+    cargo(&["fmt", "--all", "--check"])?;
+    Ok("every file is as rustfmt would have it".to_owned())
+}
+
+fn lints() -> Result<String> {
+    cargo(&[
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ])?;
+    Ok("no warning".to_owned())
+}
+
+fn tests() -> Result<String> {
+    cargo(&["test", "--quiet", "--workspace"])?;
+    Ok("all pass".to_owned())
+}
+
+fn parity_fp() -> Result<String> {
+    parity::compare(Config::named("x86_64-fp")?, None, false)
+}
+
+fn boot_fp() -> Result<String> {
+    let report = boot::run(&build::run(Config::named("x86_64-fp")?, Tool::Rs)?)?;
+    println!("{report}");
+    Ok("the kernel that objtool-rs processed boots, and the live patch takes".to_owned())
+}
