@@ -2,10 +2,10 @@
 //!
 //! Knows the form of objtool's lines and of ELF files, not what any of it means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use anyhow::{Context, Result};
-use object::read::elf::{ElfFile64, SectionHeader};
+use object::read::elf::{ElfFile64, ElfSection64, SectionHeader};
 use object::{
     Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
     SectionFlags, SymbolFlags,
@@ -105,16 +105,18 @@ impl<'a> Places<'a> {
 
     /// Changed bytes of sections that were there before.
     fn contents(&self, before: &Elf<'_>, after: &Elf<'_>, notes: &mut Vec<Note>) -> Result<()> {
-        for old in before.sections() {
+        for (old, new) in pairs(before, after)? {
             let name = old.name()?;
-            if [".symtab", ".strtab", ".shstrtab", ".symtab_shndx"].contains(&name)
-                || name.starts_with(".rela")
-            {
+            if is_table(name) {
                 continue;
             }
-            let new = after.section_by_index(old.index())?;
+            let Some(new) = new else {
+                let text = format!("gone: {name}");
+                notes.push(Note { line: None, kind: Kind::Changed, text });
+                continue;
+            };
             let (old_data, new_data) = (old.data()?, new.data()?);
-            if old_data == new_data && name == new.name()? {
+            if old_data == new_data {
                 continue;
             }
             let mut next = 0;
@@ -145,10 +147,11 @@ impl<'a> Places<'a> {
 
     /// Changed relocations of sections that were there before.
     fn relocations(&self, before: &Elf<'_>, after: &Elf<'_>, notes: &mut Vec<Note>) -> Result<()> {
-        for old in before.sections() {
+        for (old, new) in pairs(before, after)? {
+            let Some(new) = new else { continue };
             let name = old.name()?;
             let old_list = Relocation::list(before, &old)?;
-            let new_list = Relocation::list(after, &after.section_by_index(old.index())?)?;
+            let new_list = Relocation::list(after, &new)?;
             if old_list.len() != new_list.len() {
                 let text = format!("relocations of {name}");
                 notes.push(Note { line: None, kind: Kind::Changed, text });
@@ -175,10 +178,10 @@ impl<'a> Places<'a> {
 
     /// Entries of sections that were not there before.
     fn sections(&self, before: &Elf<'_>, after: &Elf<'_>, notes: &mut Vec<Note>) -> Result<()> {
-        let last = before.sections().map(|s| s.index().0).max().unwrap_or(0);
-        for section in after.sections().filter(|s| s.index().0 > last) {
+        // Seen from the object after the run, what has no partner before is new.
+        for (section, old) in pairs(after, before)? {
             let name = section.name()?;
-            if name.starts_with(".rela") {
+            if old.is_some() || is_table(name) {
                 continue;
             }
             let endian = after.endian();
@@ -226,6 +229,33 @@ impl<'a> Places<'a> {
         }
         Ok(())
     }
+}
+
+/// Each section of `one` with the section of `other` that has the same name and the same place
+/// among those of that name.
+fn pairs<'f, 'd>(one: &'f Elf<'d>, other: &'f Elf<'d>) -> Result<Vec<SectionPair<'f, 'd>>> {
+    let mut others: HashMap<&str, VecDeque<ElfSection64<'d, 'f, Endianness>>> = HashMap::new();
+    for section in other.sections() {
+        let name = std::str::from_utf8(section.name_bytes()?)?;
+        others.entry(name).or_default().push_back(section);
+    }
+    let mut pairs = Vec::new();
+    for section in one.sections() {
+        let name = std::str::from_utf8(section.name_bytes()?)?;
+        let partner = others.get_mut(name).and_then(VecDeque::pop_front);
+        pairs.push((section, partner));
+    }
+    Ok(pairs)
+}
+
+type SectionPair<'f, 'd> =
+    (ElfSection64<'d, 'f, Endianness>, Option<ElfSection64<'d, 'f, Endianness>>);
+
+/// Whether a section is one of those that describe the others, which notes on symbols, sections and
+/// relocations speak of.
+fn is_table(name: &str) -> bool {
+    [".symtab", ".strtab", ".shstrtab", ".symtab_shndx"].contains(&name)
+        || name.starts_with(".rela")
 }
 
 /// A relocation by what it says, not by the symbol's index, which may move.
