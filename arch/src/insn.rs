@@ -161,3 +161,11 @@ pub trait Decode {
     /// Stops at the first place that holds no instruction, or one that runs over the end.
     fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable>;
 }
+
+/// Words for instructions. Implemented by each architecture, behind its `decode` feature.
+pub trait Disassemble {
+    /// Hands each instruction of `code` to `sink`: offset and length in bytes, and its text in the
+    /// syntax that the kernel's own sources use. `address` is where the code stands, so that
+    /// branch targets can be printed. Stops at the first place that holds no instruction.
+    fn disassemble(&self, code: &[u8], address: u64, sink: &mut dyn FnMut(usize, usize, &str));
+}

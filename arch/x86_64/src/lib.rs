@@ -10,7 +10,12 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "decode")]
+extern crate std;
+
+#[cfg(feature = "decode")]
 pub mod decode;
+#[cfg(feature = "decode")]
+mod disassemble;
 pub mod object;
 pub mod reg;
 

@@ -1,0 +1,156 @@
+//! The state of the stack at an instruction, interned.
+//!
+//! States are compared at every instruction and differ at few, so an instruction holds a number.
+//! What changes a state is in `transition`.
+
+use arch::insn::Reg;
+use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
+use rustc_hash::FxHashMap;
+
+use crate::model::HintKind;
+
+/// An interned [`StackState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StateId(u32);
+
+/// Where the caller's registers and the CFA are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackState {
+    /// The call frame address.
+    pub cfa: Rule,
+    /// Where each register's value at entry is saved.
+    pub regs: [Rule; MAX_REGISTERS],
+    /// What is known of each register's present value.
+    pub values: [Rule; MAX_REGISTERS],
+    /// Bytes on the stack since the CFA.
+    pub stack_size: i32,
+    /// The register that holds the CFA of a realigned frame, or may come to.
+    pub drap_reg: Option<Reg>,
+    /// Where that register is saved, relative to the frame pointer; -1 if it isn't.
+    pub drap_offset: i32,
+    /// What kind of frame it is, as an unwind hint says it.
+    pub kind: HintKind,
+    /// The frame pointer was saved while it was used for something else.
+    pub frame_pointer_scratch: bool,
+    /// The frame is realigned.
+    pub drap: bool,
+    /// The frame is that of an interrupted context.
+    pub signal: bool,
+    /// Nothing is known, on purpose, and nothing is checked.
+    pub force_undefined: bool,
+}
+
+impl StackState {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        cfa: Rule::UNDEFINED,
+        regs: [Rule::UNDEFINED; MAX_REGISTERS],
+        values: [Rule::UNDEFINED; MAX_REGISTERS],
+        stack_size: 0,
+        drap_reg: None,
+        drap_offset: -1,
+        kind: HintKind::UNDEFINED,
+        frame_pointer_scratch: false,
+        drap: false,
+        signal: false,
+        force_undefined: false,
+    };
+
+    /// Nothing is known, on purpose.
+    pub const FORCED: Self = Self { force_undefined: true, ..Self::UNKNOWN };
+
+    /// The state at the first instruction of a callable function.
+    pub fn at_entry<A: Architecture>() -> Self {
+        let mut state = Self::UNKNOWN;
+        state.cfa = Rule::new(Base::Reg(A::STACK_POINTER), A::ENTRY_CFA_OFFSET);
+        *state.saved_mut(A::RETURN_ADDRESS) = Rule::new(Base::Cfa, -A::WORD);
+        state.stack_size = A::ENTRY_CFA_OFFSET;
+        state.kind = HintKind::CALL;
+        state
+    }
+
+    /// Where a register's value at entry is saved.
+    pub fn saved(&self, reg: Reg) -> Rule {
+        self.regs[usize::from(reg.0)]
+    }
+
+    /// Where a register's value at entry is saved.
+    pub fn saved_mut(&mut self, reg: Reg) -> &mut Rule {
+        &mut self.regs[usize::from(reg.0)]
+    }
+
+    /// What is known of a register's present value.
+    pub fn value(&self, reg: Reg) -> Rule {
+        self.values[usize::from(reg.0)]
+    }
+
+    /// What is known of a register's present value.
+    pub fn value_mut(&mut self, reg: Reg) -> &mut Rule {
+        &mut self.values[usize::from(reg.0)]
+    }
+
+    /// Whether the frame differs from the one at a function's entry.
+    pub fn is_modified(&self, entry: &Self) -> bool {
+        self.cfa.base != entry.cfa.base
+            || self.drap
+            || self.cfa.offset != entry.cfa.offset
+            || self.stack_size != entry.stack_size
+            || self.regs != entry.regs
+    }
+
+    /// Whether the frame pointer leads to the caller's frame.
+    pub fn has_frame<A: Architecture>(&self) -> bool {
+        let fp = A::FRAME_POINTER;
+        let at = |reg, offset| self.saved(reg) == Rule::new(Base::Cfa, offset);
+        let plain = self.cfa.base == Base::Reg(fp)
+            && at(fp, -self.cfa.offset)
+            && at(A::RETURN_ADDRESS, -self.cfa.offset + A::WORD);
+        plain || (self.drap && self.saved(fp).base == Base::Reg(fp))
+    }
+}
+
+/// All states met in a file.
+#[derive(Clone, Debug)]
+pub struct States {
+    list: Vec<StackState>,
+    known: FxHashMap<StackState, StateId>,
+}
+
+impl Default for States {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl States {
+    /// No state yet.
+    pub fn new() -> Self {
+        Self { list: Vec::new(), known: FxHashMap::default() }
+    }
+
+    /// The number of a state.
+    pub fn intern(&mut self, state: &StackState) -> StateId {
+        if let Some(&id) = self.known.get(state) {
+            return id;
+        }
+        let id = StateId(self.list.len() as u32);
+        self.list.push(*state);
+        self.known.insert(*state, id);
+        id
+    }
+
+    /// A state.
+    pub fn get(&self, id: StateId) -> &StackState {
+        &self.list[id.0 as usize]
+    }
+
+    /// How many different states there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

@@ -1,0 +1,554 @@
+//! The walk over all paths of all functions.
+//!
+//! Depth first, with an explicit list of where to go on: code decides how deep paths nest, so the
+//! machine's own stack must not. A path ends where it meets an instruction that was reached in
+//! the same mode before; then only the states are compared.
+
+use arch::insn::{Dest, InsnKind, Source};
+use arch::object::{Architecture, Base};
+use rustc_hash::FxHashMap;
+
+use super::rules::{self, Flags};
+use super::state::{StackState, StateId, States};
+use super::transition::{self, Context};
+use crate::decode::{InsnId, Marks, OpsId};
+use crate::model::{HintState, Model, Roles};
+use crate::read::{SectionId, SymbolId};
+use crate::report::{DrapState, Findings, Message};
+
+/// Reached with user access closed, and with it open.
+const VISITED: [u8; 2] = [1, 2];
+
+/// What the walk found out about each instruction.
+#[derive(Debug)]
+pub struct Walked {
+    /// Whether and how each instruction was reached.
+    visited: Vec<u8>,
+    /// Number of findings that count as a failed function.
+    pub failures: usize,
+    /// Instructions reached.
+    pub visits: usize,
+    /// Different states met.
+    pub states: usize,
+}
+
+impl Walked {
+    /// Whether an instruction was reached.
+    pub fn is_visited(&self, insn: InsnId) -> bool {
+        self.visited[insn.index()] != 0
+    }
+}
+
+/// A path: where it is and what it carries.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    insn: InsnId,
+    /// The instruction before, when it was reached straight from there.
+    prev: Option<InsnId>,
+    state: StateId,
+    flags: Flags,
+}
+
+/// What is to be done once a side path has ended well.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    /// Follow the alternatives below this one, then the instruction itself.
+    Alternatives { path: Path, left: usize, skip_original: bool },
+    /// Go on behind a jump.
+    Branch { path: Path, next: Option<InsnId> },
+}
+
+/// How far a path goes.
+enum Step {
+    /// It ends here.
+    End,
+    /// It goes on.
+    Continue(Path),
+}
+
+/// A rule is broken; the finding stands already.
+struct Broken;
+
+struct Walker<'m, 'f, A> {
+    model: &'m Model<'f, A>,
+    findings: &'m mut Findings,
+    states: States,
+    /// State before each instruction that was reached.
+    state_of: Vec<Option<StateId>>,
+    visited: Vec<u8>,
+    visits: usize,
+    /// For each original of an alternative, the state at each byte from its start.
+    group_states: Vec<Vec<Option<StateId>>>,
+    transitions: FxHashMap<(StateId, OpsId, Context), StateId>,
+    entry: StackState,
+    unknown: StateId,
+    pending: Vec<Pending>,
+}
+
+/// Walks every function, then every hint that none has reached.
+pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+    let mut states = States::new();
+    let entry = StackState::at_entry::<A>();
+    let unknown = states.intern(&StackState::UNKNOWN);
+    let mut walker = Walker {
+        model,
+        findings,
+        state_of: vec![None; model.insns.records()],
+        visited: vec![0; model.insns.records()],
+        visits: 0,
+        group_states: vec![Vec::new(); model.groups().len()],
+        transitions: FxHashMap::default(),
+        entry,
+        unknown,
+        pending: Vec::new(),
+        states,
+    };
+    let mut failures = 0;
+    for section in model.file.section_ids() {
+        if model.file.section(section).is_executable() {
+            failures += walker.section(section);
+        }
+    }
+    if model.has_hints {
+        failures += walker.hints();
+    }
+    Walked {
+        failures,
+        visits: walker.visits,
+        states: walker.states.len(),
+        visited: walker.visited,
+    }
+}
+
+impl<A: Architecture> Walker<'_, '_, A> {
+    fn section(&mut self, section: SectionId) -> usize {
+        let model = self.model;
+        let entry = self.states.intern(&self.entry);
+        let mut failures = 0;
+        for &id in model.symbols.of_section(section) {
+            let symbol = model.file.symbol(id);
+            if !symbol.is_function() {
+                continue;
+            }
+            if model.symbols.len(id) == 0 {
+                self.findings.add(Message::MissingSize(id));
+                failures += 1;
+                continue;
+            }
+            if model.symbols.parent(id) != id || model.symbols.alias(id) != id {
+                continue;
+            }
+            let Some(insn) = model.insns.at(section, symbol.value) else { continue };
+            if model.insn(insn).marks.has(Marks::IGNORE) || self.visited[insn.index()] != 0 {
+                continue;
+            }
+            let flags = Flags {
+                user_access: model.options.uaccess && rules::is_user_access_safe(model, Some(id)),
+                ..Flags::default()
+            };
+            let path = Path { insn, prev: None, state: entry, flags };
+            failures += self.start(path, Message::TraceSymbol);
+        }
+        failures
+    }
+
+    fn hints(&mut self) -> usize {
+        let mut failures = 0;
+        for insn in self.model.insns.ids() {
+            let marks = self.model.insn(insn).marks;
+            let reached = self.visited[insn.index()] != 0;
+            if marks.has(Marks::HINT) && !reached && !marks.has(Marks::IGNORE) {
+                let path =
+                    Path { insn, prev: None, state: self.unknown, flags: Flags::default() };
+                failures += self.start(path, Message::TraceHint);
+            }
+        }
+        failures
+    }
+
+    /// Walks all paths from an instruction; the result is 1 if a rule is broken.
+    fn start(&mut self, path: Path, trace: Message) -> usize {
+        let function = self.model.function_of(path.insn);
+        let Err(Broken) = self.run(function, path) else { return 0 };
+        while let Some(pending) = self.pending.pop() {
+            let (insn, message) = match pending {
+                Pending::Alternatives { path, .. } => (path.insn, Message::TraceAlternative),
+                Pending::Branch { path, .. } => (path.insn, Message::TraceBranch),
+            };
+            self.trace(insn, message);
+        }
+        self.trace(path.insn, trace);
+        1
+    }
+
+    fn trace(&mut self, insn: InsnId, message: Message) {
+        if self.model.options.backtrace || self.model.options.verbose {
+            self.findings.add_trace(self.model.place(insn), message);
+        }
+    }
+
+    fn broken<T>(&mut self, insn: InsnId, message: Message) -> Result<T, Broken> {
+        self.model.warn(self.findings, insn, message);
+        Err(Broken)
+    }
+
+    fn run(&mut self, function: Option<SymbolId>, path: Path) -> Result<(), Broken> {
+        let mut step = self.enter(function, path)?;
+        loop {
+            step = match step {
+                Step::Continue(path) => self.enter(function, path)?,
+                Step::End => match self.pending.pop() {
+                    None => return Ok(()),
+                    Some(Pending::Alternatives { path, left, skip_original }) => {
+                        self.alternatives(function, path, left, skip_original)?
+                    }
+                    Some(Pending::Branch { path, next }) => self.advance(path, next)?,
+                },
+            };
+        }
+    }
+
+    /// A path reaches an instruction.
+    fn enter(&mut self, function: Option<SymbolId>, mut path: Path) -> Result<Step, Broken> {
+        let model = self.model;
+        let insn = path.insn;
+        let marks = model.insn(insn).marks;
+
+        if let (Some(function), Some(own)) = (function, model.function_of(insn)) {
+            if function != model.symbols.parent(own) {
+                let name = model.file.symbol(function).name;
+                // Preambles fall into the function that they belong to.
+                if name.starts_with(b"__cfi_")
+                    || name.starts_with(b"__pfx_")
+                    || model.ignore_unreachable
+                {
+                    return Ok(Step::End);
+                }
+                self.findings.add(Message::FallsThrough { from: function, to: own });
+                return Err(Broken);
+            }
+        }
+        if function.is_some() && marks.has(Marks::IGNORE) {
+            return self.broken(insn, Message::ValidatingIgnored);
+        }
+
+        let mode = VISITED[usize::from(path.flags.user_access)];
+        let before = self.visited[insn.index()];
+        if before != 0 {
+            if !marks.has(Marks::HINT) {
+                self.compare(insn, path.state)?;
+            }
+            if before & mode != 0 {
+                return Ok(Step::End);
+            }
+        } else {
+            self.visits += 1;
+        }
+
+        if marks.has(Marks::HINT) {
+            let state = if marks.has(Marks::RESTORE) {
+                match self.saved_state(function, path)? {
+                    Some(state) => state,
+                    None => return Ok(Step::End),
+                }
+            } else {
+                self.hint_state(insn)
+            };
+            path.state = state;
+        }
+        self.state_of[insn.index()] = Some(path.state);
+        self.visited[insn.index()] |= mode;
+        self.share_group_state(insn, path.state)?;
+
+        let left = model.alternatives(insn).len();
+        if left != 0 && !marks.has(Marks::IGNORE_ALTERNATIVES) {
+            return self.alternatives(function, path, left, false);
+        }
+        self.execute(function, path)
+    }
+
+    /// Follows what is left of an instruction's alternatives, the last found first, and then the
+    /// instruction.
+    fn alternatives(
+        &mut self,
+        function: Option<SymbolId>,
+        path: Path,
+        left: usize,
+        skip_original: bool,
+    ) -> Result<Step, Broken> {
+        let Some(left) = left.checked_sub(1) else {
+            return if skip_original { Ok(Step::End) } else { self.execute(function, path) };
+        };
+        let alternative = self.model.alternatives(path.insn)[left];
+        let skip_original = skip_original || alternative.skip_original;
+        self.pending.push(Pending::Alternatives { path, left, skip_original });
+        Ok(Step::Continue(Path { insn: alternative.insn, prev: None, ..path }))
+    }
+
+    /// An instruction takes effect.
+    fn execute(&mut self, function: Option<SymbolId>, mut path: Path) -> Result<Step, Broken> {
+        let model = self.model;
+        let insn = path.insn;
+        let record = *model.insn(insn);
+        let next = self.next(insn);
+
+        self.stack_effects(&mut path, record.ops, next)?;
+        let result = match record.kind {
+            InsnKind::Return => {
+                let state = self.states.get(path.state);
+                rules::ret(model, function, state, &self.entry, path.flags)
+                    .map(|()| Some(Step::End))
+            }
+            InsnKind::Call | InsnKind::CallDynamic => self.call(function, path),
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional => {
+                return self.jump(path, record.kind, next);
+            }
+            InsnKind::JumpDynamic | InsnKind::JumpDynamicConditional => {
+                let checked = if model.is_sibling_call(insn) {
+                    let state = self.states.get(path.state);
+                    rules::sibling_call(model, insn, state, &self.entry, path.flags)
+                } else {
+                    Ok(())
+                };
+                checked.map(|()| (record.kind == InsnKind::JumpDynamic).then_some(Step::End))
+            }
+            InsnKind::ContextSwitch if function.is_none() => Ok(Some(Step::End)),
+            InsnKind::ContextSwitch => {
+                if next.is_some_and(|next| model.insn(next).marks.has(Marks::HINT)) {
+                    Ok(None)
+                } else {
+                    Err(Message::UnsupportedInCallable)
+                }
+            }
+            kind => rules::flag_change(model, function, kind, &mut path.flags).map(|()| None),
+        };
+        match result {
+            Err(message) => self.broken(insn, message),
+            Ok(Some(step)) => Ok(step),
+            Ok(None) if record.marks.has(Marks::DEAD_END) => Ok(Step::End),
+            Ok(None) => self.advance(path, next),
+        }
+    }
+
+    fn call(
+        &mut self,
+        function: Option<SymbolId>,
+        path: Path,
+    ) -> Result<Option<Step>, Message> {
+        let model = self.model;
+        rules::call(model, path.insn, path.flags)?;
+        let is_special = model.insn(path.insn).kind == InsnKind::Call
+            && model.callee(path.insn).is_some_and(|callee| {
+                model.has_role(callee, Roles::TRACE_ENTRY)
+                    || model.has_role(callee, Roles::EMBEDDED)
+            });
+        if model.options.stackval
+            && function.is_some()
+            && !is_special
+            && !self.states.get(path.state).has_frame::<A>()
+        {
+            return Err(Message::CallWithoutFrame);
+        }
+        Ok(None)
+    }
+
+    fn jump(
+        &mut self,
+        path: Path,
+        kind: InsnKind,
+        next: Option<InsnId>,
+    ) -> Result<Step, Broken> {
+        let model = self.model;
+        let ends = kind == InsnKind::JumpUnconditional;
+        // A dead end behind a conditional jump would be the jump itself, which is never one.
+        let next = if ends { None } else { next };
+        if model.is_sibling_call(path.insn) {
+            let state = self.states.get(path.state);
+            let checked = rules::sibling_call(model, path.insn, state, &self.entry, path.flags);
+            if let Err(message) = checked {
+                return self.broken(path.insn, message);
+            }
+        } else if let Some(dest) = model.jump_target(path.insn) {
+            self.pending.push(Pending::Branch { path: Path { ..path }, next });
+            return Ok(Step::Continue(Path { insn: dest, prev: None, ..path }));
+        }
+        if ends {
+            return Ok(Step::End);
+        }
+        self.advance(path, next)
+    }
+
+    /// Goes on to the next instruction.
+    fn advance(&mut self, path: Path, next: Option<InsnId>) -> Result<Step, Broken> {
+        let model = self.model;
+        if let Some(next) = next {
+            return Ok(Step::Continue(Path { insn: next, prev: Some(path.insn), ..path }));
+        }
+        if model.insn(path.insn).kind == InsnKind::JumpUnconditional
+            || self.states.get(path.state).cfa.base == Base::Undefined
+            || model.ignore_unreachable
+        {
+            return Ok(Step::End);
+        }
+        let section = model.insns.section(path.insn);
+        self.findings.add(Message::EndOfSection(section));
+        Err(Broken)
+    }
+
+    /// The instruction that runs next, given that replacements are copied over their originals.
+    fn next(&self, insn: InsnId) -> Option<InsnId> {
+        let model = self.model;
+        if let Some(group) = model.group_of(insn).map(|id| *model.group(id)) {
+            if let Some(original) = group.original {
+                if group.padding.is_some() && Some(insn) == group.last {
+                    return group.padding;
+                }
+                if Some(insn) == group.padding || Some(insn) == group.last {
+                    return model.group(original).last.and_then(|last| model.insns.next(last));
+                }
+            }
+        }
+        model.insns.next(insn)
+    }
+
+    fn hint_state(&mut self, insn: InsnId) -> StateId {
+        let state = match self.model.hint(insn) {
+            None | Some(HintState::Undefined) => StackState::FORCED,
+            Some(HintState::Function) => self.entry,
+            Some(HintState::Explicit { cfa, kind, signal }) => {
+                StackState { cfa, kind, signal, ..StackState::UNKNOWN }
+            }
+        };
+        self.states.intern(&state)
+    }
+
+    /// The state that a restore takes back, or nothing if its place must be reached first.
+    fn saved_state(
+        &mut self,
+        function: Option<SymbolId>,
+        path: Path,
+    ) -> Result<Option<StateId>, Broken> {
+        let model = self.model;
+        let start = function.map_or(u64::MAX, |function| model.file.symbol(function).value);
+        let mut save = model.insns.prev(path.insn);
+        while let Some(insn) = save {
+            if u64::from(model.insn(insn).offset) < start {
+                save = None;
+            } else if model.insn(insn).marks.has(Marks::SAVE) {
+                break;
+            } else {
+                save = model.insns.prev(insn);
+            }
+        }
+        let Some(save) = save else { return self.broken(path.insn, Message::NoSave) };
+        match self.state_of[save.index()] {
+            Some(state) => Ok(Some(state)),
+            // A branch to the restore; it will be reached again along the straight line.
+            None if path.prev.is_none() => Ok(None),
+            None => self.broken(path.insn, Message::UnsupportedRestore),
+        }
+    }
+
+    /// Both streams of an alternative must have the same state at the same distance from its
+    /// start, because an unwinder can't know which one runs.
+    fn share_group_state(&mut self, insn: InsnId, state: StateId) -> Result<(), Broken> {
+        let model = self.model;
+        let Some(id) = model.group_of(insn) else { return Ok(()) };
+        let group = model.group(id);
+        let original = group.original.unwrap_or(id);
+        let first = group.first.map_or(0, |first| model.insn(first).offset);
+        let at = model.insn(insn).offset.saturating_sub(first) as usize;
+        let shared = &mut self.group_states[original.0 as usize];
+        if shared.len() <= at {
+            shared.resize(at + 1, None);
+        }
+        match shared[at] {
+            None => shared[at] = Some(state),
+            Some(known) if known == state => {}
+            Some(_) => {
+                let first = model.group(original).first.unwrap_or(insn);
+                let message = Message::AlternativeConflict(model.place(insn));
+                return self.broken(first, message);
+            }
+        }
+        Ok(())
+    }
+
+    fn stack_effects(
+        &mut self,
+        path: &mut Path,
+        ops: OpsId,
+        next: Option<InsnId>,
+    ) -> Result<(), Broken> {
+        if ops == OpsId::NONE {
+            return Ok(());
+        }
+        let model = self.model;
+        let context = Context {
+            in_function: model.function_of(path.insn).is_some(),
+            stackval: model.options.stackval,
+            next_has_hint: next.is_some_and(|next| model.insn(next).marks.has(Marks::HINT)),
+        };
+        let effects = model.insns.ops(ops).iter().flatten();
+        let key = (path.state, ops, context);
+        let known = self.transitions.get(&key).copied();
+        path.state = match known {
+            Some(state) => state,
+            None => {
+                let mut state = *self.states.get(path.state);
+                for op in effects.clone() {
+                    if let Err(message) =
+                        transition::apply(&model.arch, &mut state, *op, context)
+                    {
+                        return self.broken(path.insn, message);
+                    }
+                }
+                let id = self.states.intern(&state);
+                self.transitions.insert(key, id);
+                id
+            }
+        };
+        if model.options.uaccess && model.insn(path.insn).marks.has(Marks::IN_GROUP) {
+            for op in effects {
+                if op.dest == Dest::PushFlags {
+                    if let Err(message) = rules::push_flags(&mut path.flags) {
+                        return self.broken(path.insn, message);
+                    }
+                }
+                if op.source == Source::PopFlags {
+                    rules::pop_flags(&mut path.flags);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// However an instruction is reached, the stack must be in the same state.
+    fn compare(&mut self, insn: InsnId, found: StateId) -> Result<(), Broken> {
+        let Some(known) = self.state_of[insn.index()] else {
+            self.findings.add(Message::MissingState);
+            return Err(Broken);
+        };
+        if known == found {
+            return Ok(());
+        }
+        let (a, b) = (self.states.get(known), self.states.get(found));
+        let drap = |s: &StackState| DrapState {
+            active: s.drap,
+            reg: s.drap_reg.map_or(-1, |reg| reg.0.into()),
+            offset: s.drap_offset,
+        };
+        let message = if a.cfa != b.cfa {
+            Message::CfaMismatch { known: a.cfa, found: b.cfa }
+        } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
+            Message::RegisterMismatch { reg, known: a.regs[reg], found: b.regs[reg] }
+        } else if a.kind != b.kind {
+            Message::TypeMismatch { known: a.kind.0, found: b.kind.0 }
+        } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
+            Message::DrapMismatch { known: drap(a), found: drap(b) }
+        } else {
+            return Ok(());
+        };
+        self.broken(insn, message)
+    }
+}

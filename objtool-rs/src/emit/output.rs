@@ -1,0 +1,184 @@
+//! The changes to a file, collected.
+//!
+//! Not here: which changes are made (the emitters), and how the file is laid out (`write`).
+
+use rustc_hash::FxHashMap;
+
+use crate::read::{elf, Binding, ElfFile, RelocId, SectionId, SymbolId};
+use crate::report::Place;
+
+/// A symbol of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SymbolRef {
+    /// One of the input.
+    Existing(SymbolId),
+    /// One that was added, by the order of adding.
+    New(u32),
+}
+
+/// A symbol to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewSymbol {
+    /// Stands for a section that has no symbol.
+    Section(SectionId),
+    /// Covers the padding in front of a function.
+    Prefix {
+        /// The function.
+        function: SymbolId,
+        /// The symbol's name.
+        name: Vec<u8>,
+        /// Bytes of padding.
+        before: u64,
+    },
+}
+
+/// A relocation to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewReloc {
+    /// Offset in its section, in bytes.
+    pub offset: u64,
+    /// What it refers to.
+    pub symbol: SymbolRef,
+    /// Type; the architecture's numbers.
+    pub kind: u32,
+    /// Constant to add.
+    pub addend: i64,
+}
+
+/// A section to be added, with its relocations; its own bytes are zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSection {
+    /// Its name.
+    pub name: &'static str,
+    /// Size of an entry in bytes.
+    pub entsize: u64,
+    /// Number of entries.
+    pub entries: u64,
+    /// Flags (`SHF_*`).
+    pub flags: u64,
+    /// Its relocations, by offset.
+    pub relocs: Vec<NewReloc>,
+}
+
+impl NewSection {
+    /// A section of `entries` entries, loaded and not writable.
+    pub fn new(name: &'static str, entsize: u64, entries: usize) -> Self {
+        let flags = elf::SHF_ALLOC;
+        Self { name, entsize, entries: entries as u64, flags, relocs: Vec::new() }
+    }
+}
+
+/// A name to be added to a string table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NewName {
+    /// Of the added symbol with this number.
+    Symbol(u32),
+    /// Of the added section with this number.
+    Section(u32),
+    /// Of that section's relocations.
+    Relocs(u32),
+}
+
+/// All changes to a file.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// New bytes for places in sections.
+    pub(super) patches: Vec<(Place, &'static [u8])>,
+    /// New types for relocations.
+    pub(super) reloc_types: Vec<(RelocId, u32)>,
+    pub(super) sections: Vec<NewSection>,
+    pub(super) symbols: Vec<NewSymbol>,
+    /// Names in the order in which they are appended.
+    pub(super) names: Vec<NewName>,
+    /// The symbol table's order.
+    pub(super) table: Vec<SymbolRef>,
+    /// Index of the first symbol that is not local.
+    pub(super) first_global: u32,
+    section_symbols: FxHashMap<SectionId, SymbolRef>,
+}
+
+impl Output {
+    /// No change.
+    pub fn new(file: &ElfFile<'_>) -> Self {
+        Self {
+            patches: Vec::new(),
+            reloc_types: Vec::new(),
+            sections: Vec::new(),
+            symbols: Vec::new(),
+            names: Vec::new(),
+            table: file.symbol_ids().map(SymbolRef::Existing).collect(),
+            first_global: file.symtab.map_or(0, |id| file.section(id).header.info),
+            section_symbols: FxHashMap::default(),
+        }
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.patches.is_empty()
+            && self.reloc_types.is_empty()
+            && self.sections.is_empty()
+            && self.symbols.is_empty()
+    }
+
+    /// Puts new bytes at a place.
+    pub fn patch(&mut self, place: Place, bytes: &'static [u8]) {
+        self.patches.push((place, bytes));
+    }
+
+    /// Makes a relocation void.
+    pub fn void_reloc(&mut self, reloc: RelocId, none: u32) {
+        self.reloc_types.push((reloc, none));
+    }
+
+    /// Adds a section.
+    pub fn add_section(&mut self, section: NewSection) {
+        let index = self.sections.len() as u32;
+        self.names.push(NewName::Section(index));
+        self.names.push(NewName::Relocs(index));
+        self.sections.push(section);
+    }
+
+    /// Adds a symbol. A local one takes the place of the first global one, which moves to the
+    /// end, so that few relocations have to follow.
+    pub fn add_symbol(&mut self, file: &ElfFile<'_>, symbol: NewSymbol) -> SymbolRef {
+        let index = self.symbols.len() as u32;
+        let new = SymbolRef::New(index);
+        let is_local = match &symbol {
+            NewSymbol::Section(_) => true,
+            NewSymbol::Prefix { function, .. } => {
+                self.names.push(NewName::Symbol(index));
+                file.symbol(*function).binding == Binding::Local
+            }
+        };
+        self.symbols.push(symbol);
+        if is_local {
+            let first_global = self.first_global as usize;
+            if let Some(slot) = self.table.get_mut(first_global) {
+                let moved = std::mem::replace(slot, new);
+                self.table.push(moved);
+            } else {
+                self.table.push(new);
+            }
+            self.first_global += 1;
+        } else {
+            self.table.push(new);
+        }
+        new
+    }
+
+    /// The symbol that stands for a section; added if there is none.
+    ///
+    /// Places in code are named by section and offset: a function's own symbol may be replaced by
+    /// another definition when the object is linked, and then the place would move with it.
+    pub fn section_symbol(&mut self, file: &ElfFile<'_>, section: SectionId) -> SymbolRef {
+        if let Some(symbol) = file.section(section).symbol {
+            return SymbolRef::Existing(symbol);
+        }
+        if let Some(&symbol) = self.section_symbols.get(&section) {
+            return symbol;
+        }
+        let symbol = self.add_symbol(file, NewSymbol::Section(section));
+        self.section_symbols.insert(section, symbol);
+        symbol
+    }
+}

@@ -1,0 +1,130 @@
+//! The file: mapped for reading, and replaced as a whole.
+//!
+//! A new version is written beside it and renamed over it, so that whatever goes wrong, the old
+//! one stays as it was.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+/// What went wrong with the file.
+#[derive(Debug)]
+pub enum Error {
+    /// It can't be opened.
+    Open(String),
+    /// It can't be read.
+    Read(io::Error),
+    /// It is no file.
+    NotAFile(&'static str),
+    /// It may not be changed.
+    ReadOnly,
+    /// It can't be understood.
+    Input(String),
+    /// Something can't be written.
+    Write {
+        /// What.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(e) | Self::Input(e) => f.write_str(e),
+            Self::Read(e) => write!(f, "can't be read: {e}"),
+            Self::NotAFile(what) => write!(f, "is {what}, not an object file"),
+            Self::ReadOnly => write!(
+                f,
+                "is read-only; make it writable, or use --dry-run to only validate it"
+            ),
+            Self::Write { what, path, error } => {
+                write!(f, "can't write {what} {}: {error}; the file is unchanged", path.display())
+            }
+        }
+    }
+}
+
+/// The system's words for an error, without its number.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// An input file.
+#[derive(Debug)]
+pub struct Input {
+    /// The file itself, behind any links.
+    path: PathBuf,
+    permissions: fs::Permissions,
+    map: Option<Mmap>,
+}
+
+impl Input {
+    /// Opens a file, and makes sure that it may be changed if it is going to be.
+    pub fn open(path: &Path, to_be_changed: bool) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|e| Error::Open(words(&e)))?;
+        let metadata = file.metadata().map_err(Error::Read)?;
+        if metadata.is_dir() {
+            return Err(Error::NotAFile("a directory"));
+        }
+        if !metadata.is_file() {
+            return Err(Error::NotAFile("a device, pipe or socket"));
+        }
+        let permissions = metadata.permissions();
+        if to_be_changed && permissions.readonly() {
+            return Err(Error::ReadOnly);
+        }
+        let path = path.canonicalize().map_err(Error::Read)?;
+        // An empty file can't be mapped.
+        let map = if metadata.len() == 0 {
+            None
+        } else {
+            // SAFETY: the map is private and only read. Another process that changes or shortens
+            // the file meanwhile breaks the build that both belong to; a build runs one command on
+            // an object at a time, and this one never writes into the file that it has mapped.
+            Some(unsafe { Mmap::map(&file) }.map_err(Error::Read)?)
+        };
+        Ok(Self { path, permissions, map })
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or(&[])
+    }
+
+    /// Keeps a copy as `FILE.orig`.
+    pub fn backup(&self) -> Result<(), Error> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".orig");
+        self.write(Path::new(&name), "the backup", None)
+    }
+
+    /// Puts a new version in the file's place.
+    pub fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
+        self.write(&self.path, "the new version of", Some(bytes))
+    }
+
+    /// Writes a file as a whole or not at all.
+    fn write(&self, to: &Path, what: &'static str, bytes: Option<&[u8]>) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let folder = to.parent().unwrap_or(Path::new("/"));
+            let mut temporary =
+                tempfile::Builder::new().prefix(".objtool-").tempfile_in(folder)?;
+            temporary.write_all(bytes.unwrap_or(self.bytes()))?;
+            temporary.as_file().set_permissions(self.permissions.clone())?;
+            temporary.persist(to)?;
+            Ok(())
+        };
+        write().map_err(|error| Error::Write { what, path: to.to_owned(), error })
+    }
+}

@@ -1,0 +1,58 @@
+//! The `objtool-rs` command: a stand-in for the kernel's objtool in a build.
+//!
+//! Reads the command line and the file, prints what was found, and puts the changed file in place.
+//! What is found and changed is the library's.
+
+mod cli;
+mod file;
+mod print;
+mod usage;
+
+use std::process::ExitCode;
+
+use cli::{Invocation, Request};
+use objtool_rs::run;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+        Ok(Request::Run(invocation)) => invocation,
+        Ok(Request::Print(text)) => {
+            print::out(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            print::err(&error.text);
+            return ExitCode::from(error.status);
+        }
+    };
+    match process(&invocation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&invocation.path, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Validates one file and puts its new version in place.
+fn process(invocation: &Invocation) -> Result<(), file::Error> {
+    let Invocation { path, options } = invocation;
+    let input = file::Input::open(path, !options.dry_run)?;
+    if options.backup {
+        input.backup()?;
+    }
+    let outcome = run(input.bytes(), options)
+        .map_err(|error| file::Error::Input(error.to_string()))?;
+    if outcome.forced_link {
+        print::err("error: objtool: Linked object detected, forcing --link\n");
+    }
+    print::findings(path, &outcome.lines);
+    print::err(&outcome.listing);
+    if options.stats {
+        print::out(&outcome.stats.to_string());
+    }
+    match outcome.output {
+        Some(bytes) if !options.dry_run => input.replace(&bytes),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,411 @@
+//! Code that is patched at run time, and places where execution goes on after a fault.
+//!
+//! Three tables say where: `.altinstructions` (replacements that a CPU feature selects),
+//! `__jump_table` (jump labels: a nop or a jump) and `__ex_table` (exceptions). The architecture
+//! gives their layouts. How both streams of an alternative are reconciled is the stack check's.
+
+use arch::insn::InsnKind;
+use arch::object::{AlternativePolicy, Architecture};
+
+use super::{Model, Target};
+use crate::decode::{InsnId, Marks};
+use crate::read::{Reloc, SectionId};
+use crate::report::{Abort, Findings, Message, Place};
+
+/// Another place where execution may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// The first instruction there.
+    pub insn: InsnId,
+    /// The original code is never run.
+    pub skip_original: bool,
+}
+
+/// An original or a replacement of an alternative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u32);
+
+/// The instructions of an original or of a replacement.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// For a replacement, what it replaces.
+    pub original: Option<GroupId>,
+    /// The first instruction.
+    pub first: Option<InsnId>,
+    /// The last one; absent when the replacement is empty.
+    pub last: Option<InsnId>,
+    /// Padding up to the length of the original.
+    pub padding: Option<InsnId>,
+}
+
+/// How many jump labels there are, by what they are now and by their length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JumpLabelCounts {
+    /// Two-byte nops.
+    pub nop_short: u64,
+    /// Longer nops.
+    pub nop_long: u64,
+    /// Two-byte jumps.
+    pub jump_short: u64,
+    /// Longer jumps.
+    pub jump_long: u64,
+}
+
+/// One entry of a table.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: EntryKind,
+    original: Place,
+    new: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum EntryKind {
+    Replacement { original_len: u32, new_len: u32, policy: AlternativePolicy },
+    JumpLabel { key_flags: u8 },
+    Exception,
+}
+
+/// The exception table's flag in a target's addend: some handlers are told by it that the
+/// instruction is to be looked up otherwise. It is far outside of any section.
+const EXCEPTION_FLAG: u64 = 0x7fff_fff0;
+
+/// Asks to make a jump label an instruction that does nothing (`arch/*/include/asm/jump_label.h`).
+const KEY_MAKE_NOP: u8 = 2;
+
+/// Reads the three tables and adds what they say to the model.
+pub(super) fn add<A: Architecture>(
+    model: &mut Model<'_, A>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let mut entries = Vec::new();
+    read_replacements(model, &mut entries, findings)?;
+    read_jump_labels(model, &mut entries, findings)?;
+    read_exceptions(model, &mut entries, findings)?;
+    for entry in entries {
+        add_entry(model, entry, findings)?;
+    }
+    Ok(())
+}
+
+/// The entries of a table: its section and how many there are.
+fn table<A>(
+    model: &Model<'_, A>,
+    name: &'static str,
+    entry: u64,
+    findings: &mut Findings,
+) -> Result<Option<(SectionId, u64)>, Abort> {
+    let Some(id) = model.file.section_by_name(name.as_bytes()) else { return Ok(None) };
+    let size = model.file.section(id).data.len() as u64;
+    if size % entry != 0 {
+        findings.add(Message::TableSize { table: name, entry });
+        return Err(Abort);
+    }
+    Ok(Some((id, size / entry)))
+}
+
+fn field<A>(
+    model: &Model<'_, A>,
+    section: SectionId,
+    offset: u64,
+    which: &'static str,
+    findings: &mut Findings,
+) -> Result<Reloc, Abort> {
+    model.file.reloc_at(section, offset).map(|(_, reloc)| reloc).ok_or_else(|| {
+        findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
+        Abort
+    })
+}
+
+/// The place that a relocated field means.
+fn place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
+    let symbol = model.file.symbol(reloc.symbol);
+    Place { section: symbol.section, offset: symbol.value.wrapping_add_signed(reloc.addend) }
+}
+
+fn new_place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
+    let mut place = place(model, reloc);
+    if place.offset >= EXCEPTION_FLAG {
+        place.offset -= EXCEPTION_FLAG;
+    }
+    place
+}
+
+fn read_replacements<A: Architecture>(
+    model: &Model<'_, A>,
+    entries: &mut Vec<Entry>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let layout = A::ALTERNATIVE;
+    let Some((section, count)) = table(model, ".altinstructions", layout.size, findings)? else {
+        return Ok(());
+    };
+    let data = model.file.section(section).data;
+    // Entries for one original follow each other; all of them cover as much as the longest.
+    let mut same_original = 0;
+    for index in 0..count {
+        let start = index * layout.size;
+        let byte = |at: u64| data[(start + at) as usize];
+        let feature = u16::from_le_bytes([byte(layout.feature), byte(layout.feature + 1)]);
+        let new_len = u32::from(byte(layout.replacement_len));
+        let mut original_len = u32::from(byte(layout.original_len));
+        let original = place(model, field(model, section, start + layout.original, "orig", findings)?);
+
+        if entries.get(same_original).is_some_and(|e| e.original != original) {
+            same_original = entries.len();
+        }
+        for entry in &mut entries[same_original..] {
+            if let EntryKind::Replacement { original_len: other, .. } = &mut entry.kind {
+                original_len = original_len.max(*other);
+                *other = original_len;
+            }
+        }
+        let new = if new_len == 0 {
+            None
+        } else {
+            let reloc = field(model, section, start + layout.replacement, "new", findings)?;
+            Some(new_place(model, reloc))
+        };
+        let policy = model.arch.alternative_policy(feature, model.options.uaccess);
+        let kind = EntryKind::Replacement { original_len, new_len, policy };
+        entries.push(Entry { kind, original, new });
+    }
+    Ok(())
+}
+
+fn read_jump_labels<A: Architecture>(
+    model: &Model<'_, A>,
+    entries: &mut Vec<Entry>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let layout = A::JUMP_LABEL;
+    let Some((section, count)) = table(model, "__jump_table", layout.size, findings)? else {
+        return Ok(());
+    };
+    for start in (0..count).map(|index| index * layout.size) {
+        let original = field(model, section, start + layout.original, "orig", findings)?;
+        let target = field(model, section, start + layout.target, "new", findings)?;
+        let key = field(model, section, start + layout.key, "key", findings)?;
+        entries.push(Entry {
+            kind: EntryKind::JumpLabel { key_flags: key.addend as u8 },
+            original: place(model, original),
+            new: Some(new_place(model, target)),
+        });
+    }
+    Ok(())
+}
+
+fn read_exceptions<A: Architecture>(
+    model: &Model<'_, A>,
+    entries: &mut Vec<Entry>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let layout = A::EXCEPTION;
+    let Some((section, count)) = table(model, "__ex_table", layout.size, findings)? else {
+        return Ok(());
+    };
+    for start in (0..count).map(|index| index * layout.size) {
+        let original = field(model, section, start + layout.original, "orig", findings)?;
+        let target = field(model, section, start + layout.target, "new", findings)?;
+        entries.push(Entry {
+            kind: EntryKind::Exception,
+            original: place(model, original),
+            new: Some(new_place(model, target)),
+        });
+    }
+    Ok(())
+}
+
+fn add_entry<A: Architecture>(
+    model: &mut Model<'_, A>,
+    entry: Entry,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let Some(original) = model.insns.at(entry.original.section, entry.original.offset) else {
+        findings.add_at(entry.original, Message::NoOriginalInstruction);
+        return Err(Abort);
+    };
+    let new = match entry.new {
+        None => None,
+        Some(place) => {
+            let new = model.insns.at(place.section, place.offset);
+            if new.is_none() {
+                findings.add_at(place, Message::NoNewInstruction);
+                return Err(Abort);
+            }
+            new.map(|new| (new, place))
+        }
+    };
+
+    let mut skip_original = false;
+    let target = match entry.kind {
+        EntryKind::Replacement { original_len: 0, .. } => {
+            model.warn(findings, original, Message::EmptyAlternative);
+            return Ok(());
+        }
+        EntryKind::Replacement { original_len, new_len, policy } => {
+            skip_original = policy == AlternativePolicy::ReplacementOnly;
+            let first = add_group(model, original, original_len, new, new_len, findings)?;
+            if policy == AlternativePolicy::OriginalOnly {
+                let marks = &mut model.insns.get_mut(original).marks;
+                marks.set(Marks::IGNORE_ALTERNATIVES, true);
+            }
+            first
+        }
+        EntryKind::JumpLabel { key_flags } => {
+            let fallback = new.map(|(insn, _)| insn);
+            jump_label(model, original, key_flags, fallback, findings)?
+        }
+        EntryKind::Exception => new.map(|(insn, _)| insn),
+    };
+    if let Some(insn) = target {
+        model.add_alternative(original, Alternative { insn, skip_original });
+    }
+    Ok(())
+}
+
+/// Joins an original and its replacement; the result is where the replacement starts.
+fn add_group<A: Architecture>(
+    model: &mut Model<'_, A>,
+    original: InsnId,
+    original_len: u32,
+    new: Option<(InsnId, Place)>,
+    new_len: u32,
+    findings: &mut Findings,
+) -> Result<Option<InsnId>, Abort> {
+    let (original_group, covered) = match model.group_of(original) {
+        Some(group) => {
+            let known = *model.group(group);
+            let first = known.first.map_or(0, |id| u64::from(model.insn(id).offset));
+            let end = known.last.map_or(0, |id| model.insn(id).end());
+            (group, end as i64 - first as i64)
+        }
+        None => (add_original(model, original, original_len), i64::from(original_len)),
+    };
+    if covered != i64::from(original_len) {
+        let message = Message::OverlappingAlternative { covered, original_len };
+        model.warn(findings, original, message);
+        return Err(Abort);
+    }
+
+    let id = GroupId(model.groups.len() as u32);
+    let mut group = Group { original: Some(original_group), first: None, last: None, padding: None };
+    let ignored = model.insn(original).marks.has(Marks::IGNORE_ALTERNATIVES);
+    let symbol = model.symbol_of(original);
+    if new_len < original_len {
+        // Both streams are as long, so that the state after the last instruction of each can be
+        // compared with the other's.
+        let place = match new {
+            Some((_, place)) => Place { offset: place.offset + u64::from(new_len), ..place },
+            None => model.place(original),
+        };
+        let len = (original_len - new_len) as u8;
+        let padding = model.insns.add_padding(place.section, place.offset as u32, len);
+        model.targets.push(Target::None);
+        model.symbol_of.push(symbol);
+        model.insns.get_mut(padding).marks.set(Marks::IGNORE, ignored);
+        add_to_group(model, padding, id);
+        group.padding = Some(padding);
+    }
+    let Some((first, place)) = new else {
+        group.first = group.padding;
+        model.groups.push(group);
+        return Ok(group.first);
+    };
+    group.first = Some(first);
+
+    let end = place.offset + u64::from(new_len);
+    let mut next = Some(first);
+    while let Some(insn) = next {
+        let record = *model.insn(insn);
+        if u64::from(record.offset) >= end {
+            break;
+        }
+        group.last = Some(insn);
+        model.insns.get_mut(insn).marks.set(Marks::IGNORE, ignored);
+        model.symbol_of[insn.index()] = symbol;
+        add_to_group(model, insn, id);
+
+        // On every architecture so far, relocations in replacements are adjusted when they are
+        // copied, so none is refused.
+        if record.kind.is_static_jump()
+            && record.displacement != 0
+            && record.branch_target() == end
+        {
+            let last = model.group(original_group).last;
+            let Some(after) = last.and_then(|last| model.insns.next(last)) else {
+                model.warn(findings, insn, Message::NoAlternativeJumpTarget);
+                return Err(Abort);
+            };
+            model.targets[insn.index()] = Target::Insn(after);
+        }
+        next = model.insns.next(insn);
+    }
+    if group.last.is_none() {
+        findings.add_at(place, Message::NoLastAlternativeInstruction);
+        return Err(Abort);
+    }
+    model.groups.push(group);
+    Ok(group.first)
+}
+
+fn add_original<A>(model: &mut Model<'_, A>, original: InsnId, len: u32) -> GroupId {
+    let id = GroupId(model.groups.len() as u32);
+    let end = u64::from(model.insn(original).offset) + u64::from(len);
+    let mut last = None;
+    let mut next = Some(original);
+    while let Some(insn) = next.filter(|&insn| u64::from(model.insn(insn).offset) < end) {
+        add_to_group(model, insn, id);
+        last = Some(insn);
+        next = model.insns.next(insn);
+    }
+    model.groups.push(Group { original: None, first: Some(original), last, padding: None });
+    id
+}
+
+fn add_to_group<A>(model: &mut Model<'_, A>, insn: InsnId, group: GroupId) {
+    model.insns.get_mut(insn).marks.set(Marks::IN_GROUP, true);
+    model.group_of.insert(insn, group);
+}
+
+/// A jump label is a nop that may become a jump, or a jump that may become a nop. The result is
+/// where execution may go on besides the instruction itself.
+fn jump_label<A: Architecture>(
+    model: &mut Model<'_, A>,
+    original: InsnId,
+    key_flags: u8,
+    target: Option<InsnId>,
+    findings: &mut Findings,
+) -> Result<Option<InsnId>, Abort> {
+    let record = *model.insn(original);
+    if !matches!(record.kind, InsnKind::JumpUnconditional | InsnKind::Nop) {
+        model.warn(findings, original, Message::UnsupportedJumpLabel);
+        return Err(Abort);
+    }
+    let mut kind = record.kind;
+    if model.options.hack_jump_label && key_flags & KEY_MAKE_NOP != 0 {
+        if let Some(nop) = model.arch.nop(record.len.into()) {
+            model.replace_insn(original, InsnKind::Nop, nop);
+            kind = InsnKind::Nop;
+        }
+    }
+    let counts = &mut model.jump_labels;
+    let short = record.len == 2;
+    if kind == InsnKind::Nop {
+        *(if short { &mut counts.nop_short } else { &mut counts.nop_long }) += 1;
+        return Ok(target);
+    }
+    *(if short { &mut counts.jump_short } else { &mut counts.jump_long }) += 1;
+    Ok(model.insns.next(original))
+}
+
+impl<A> Model<'_, A> {
+    /// Replaces an instruction's bytes, and voids its relocation.
+    pub(super) fn replace_insn(&mut self, insn: InsnId, kind: InsnKind, bytes: &'static [u8]) {
+        if let Some((reloc, _)) = self.insn_reloc(insn) {
+            self.rewrites.void_relocs.push(reloc);
+        }
+        self.rewrites.code.push((insn, bytes));
+        self.insns.get_mut(insn).kind = kind;
+    }
+}

@@ -1,0 +1,272 @@
+//! Where direct jumps and calls go.
+//!
+//! A relocation says it, or the displacement does. Jumps to another function are sibling calls;
+//! jumps and calls to the thunks that stand in for indirect branches and returns become those.
+//! Indirect jumps through tables are in `jump_tables`.
+
+use arch::insn::InsnKind;
+use arch::object::Architecture;
+
+use super::noreturn::Noreturn;
+use super::{find_bytes, Model, Roles, Target};
+use crate::decode::{InsnId, Marks, OpsId};
+use crate::read::{SectionId, SymbolId};
+use crate::report::{Abort, Findings, Message, Place};
+
+/// Finds the targets of all direct jumps.
+pub(super) fn resolve_jumps<A: Architecture>(
+    model: &mut Model<'_, A>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    for insn in model.insns.ids() {
+        // Jumps to the end of a replacement are resolved with it.
+        if model.insn(insn).kind.is_static_jump() && model.target(insn) == Target::None {
+            resolve_jump(model, insn, findings)?;
+        }
+    }
+    Ok(())
+}
+
+fn resolve_jump<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let function = model.function_of(insn);
+    let own_section = model.insns.section(insn);
+    let (section, offset) = match model.insn_reloc(insn) {
+        None => (own_section, model.insn(insn).branch_target()),
+        Some((_, reloc)) => {
+            let symbol = model.file.symbol(reloc.symbol);
+            let distance = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN);
+            if symbol.is_section() {
+                (symbol.section, distance as u64)
+            } else if model.has_role(reloc.symbol, Roles::RETPOLINE_THUNK) {
+                make_indirect(model, insn, reloc.symbol);
+                return Ok(());
+            } else if model.has_role(reloc.symbol, Roles::RETURN_THUNK) {
+                make_return(model, insn, true);
+                return Ok(());
+            } else if function.is_some() {
+                set_callee(model, insn, Some(reloc.symbol), true, None);
+                return Ok(());
+            } else if symbol.section != SectionId::UNDEFINED {
+                (symbol.section, symbol.value.wrapping_add_signed(distance))
+            } else {
+                // Code without functions that jumps to another file.
+                return Ok(());
+            }
+        }
+    };
+
+    let Some(dest) = model.insns.at(section, offset) else {
+        let symbol = model.symbols.at(section, offset);
+        if symbol.is_some_and(|symbol| model.has_role(symbol, Roles::EMBEDDED)) {
+            // The return that is meant lies inside another instruction.
+            make_return(model, insn, false);
+            return Ok(());
+        }
+        // Dead code of coverage builds may jump to the end of its function.
+        let at_end = function.is_some_and(|f| {
+            section == own_section
+                && offset == model.file.symbol(f).value.wrapping_add(model.symbols.len(f))
+        });
+        if model.ignore_unreachable && at_end {
+            return Ok(());
+        }
+        model.warn(findings, insn, Message::NoJumpTarget(Place { section, offset }));
+        return Err(Abort);
+    };
+
+    let dest_symbol = model.symbol_of(dest);
+    if let Some(symbol) = dest_symbol.filter(|&s| model.file.symbol(s).value == offset) {
+        // The thunks' own file reaches them without a relocation.
+        if model.has_role(symbol, Roles::RETPOLINE_THUNK) {
+            make_indirect(model, insn, symbol);
+            return Ok(());
+        }
+        if model.has_role(symbol, Roles::RETURN_THUNK) {
+            make_return(model, insn, true);
+            return Ok(());
+        }
+    }
+
+    if let (Some(from), Some(to)) = (function, model.function_of(dest)) {
+        let is_cold =
+            |id: SymbolId| find_bytes(model.file.symbol(id).name, b".cold").is_some();
+        // Where a function has several names, its first one counts as the hot part.
+        if from != to && !is_cold(from) && is_cold(to) {
+            model.symbols.join(from, to);
+        }
+    }
+
+    if is_sibling(model, insn, dest) {
+        let callee = model.function_of(dest);
+        set_callee(model, insn, callee, true, None);
+    } else {
+        model.targets[insn.index()] = Target::Insn(dest);
+    }
+    Ok(())
+}
+
+/// A jump to the start of another function is a call in disguise.
+fn is_sibling<A>(model: &Model<'_, A>, from: InsnId, to: InsnId) -> bool {
+    let (Some(from), Some(dest)) = (model.symbol_of(from), model.symbol_of(to)) else {
+        return false;
+    };
+    model.file.symbol(dest).value == u64::from(model.insn(to).offset)
+        && model.file.symbol(dest).kind != crate::read::SymbolKind::NoType
+        && parent(model, from) != parent(model, dest)
+}
+
+/// The function that a symbol is a part of; none for what is no function.
+fn parent<A>(model: &Model<'_, A>, symbol: SymbolId) -> Option<SymbolId> {
+    model.file.symbol(symbol).is_function().then(|| model.symbols.parent(symbol))
+}
+
+/// Finds the targets of all direct calls.
+pub(super) fn resolve_calls<A: Architecture>(
+    model: &mut Model<'_, A>,
+    noreturn: &Noreturn,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    for insn in model.insns.ids() {
+        if model.insn(insn).kind == InsnKind::Call {
+            resolve_call(model, insn, noreturn, findings)?;
+        }
+    }
+    Ok(())
+}
+
+fn resolve_call<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    noreturn: &Noreturn,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    let named = |model: &Model<'_, A>, section, offset| {
+        model.symbols.function_at(section, offset).or_else(|| model.symbols.at(section, offset))
+    };
+    let Some((_, reloc)) = model.insn_reloc(insn) else {
+        let section = model.insns.section(insn);
+        let callee = named(model, section, model.insn(insn).branch_target());
+        set_callee(model, insn, callee, false, Some(noreturn));
+        if model.insn(insn).marks.has(Marks::IGNORE) {
+            return Ok(());
+        }
+        let message = match callee {
+            None => Message::IntraFunctionCall,
+            Some(callee)
+                if model.function_of(insn).is_some()
+                    && !model.file.symbol(callee).is_function() =>
+            {
+                Message::CallToNonFunction
+            }
+            Some(_) => return Ok(()),
+        };
+        model.warn(findings, insn, message);
+        return Err(Abort);
+    };
+
+    let symbol = model.file.symbol(reloc.symbol);
+    if symbol.is_section() {
+        let section = symbol.section;
+        let offset = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN) as u64;
+        let Some(callee) = named(model, section, offset) else {
+            model.warn(findings, insn, Message::NoCallTarget(Place { section, offset }));
+            return Err(Abort);
+        };
+        set_callee(model, insn, Some(callee), false, Some(noreturn));
+    } else if model.has_role(reloc.symbol, Roles::RETPOLINE_THUNK) {
+        make_indirect(model, insn, reloc.symbol);
+    } else {
+        set_callee(model, insn, Some(reloc.symbol), false, Some(noreturn));
+    }
+    Ok(())
+}
+
+/// A jump or call to a retpoline thunk is an indirect one.
+fn make_indirect<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId, thunk: SymbolId) {
+    let record = model.insns.get_mut(insn);
+    record.kind = match record.kind {
+        InsnKind::Call => InsnKind::CallDynamic,
+        InsnKind::JumpUnconditional => InsnKind::JumpDynamic,
+        InsnKind::JumpConditional => InsnKind::JumpDynamicConditional,
+        _ => return,
+    };
+    record.marks.set(Marks::RETPOLINE_SAFE, true);
+    // What a call pushes its return takes off again.
+    record.ops = OpsId::NONE;
+    list_site(model, insn, thunk, false, None);
+}
+
+/// A jump to the return thunk is a return.
+fn make_return<A>(model: &mut Model<'_, A>, insn: InsnId, list: bool) {
+    let record = model.insns.get_mut(insn);
+    record.kind = InsnKind::Return;
+    record.marks.set(Marks::RETPOLINE_SAFE, true);
+    if list {
+        model.sites.returns.push(insn);
+    }
+}
+
+/// Records what is called. `noreturn` is known once all jumps are resolved; sibling calls do not
+/// need it.
+fn set_callee<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    callee: Option<SymbolId>,
+    is_sibling: bool,
+    noreturn: Option<&Noreturn>,
+) {
+    let Some(callee) = callee else { return };
+    model.targets[insn.index()] = Target::Symbol(callee);
+    // What a call pushes its return takes off again.
+    model.insns.get_mut(insn).ops = OpsId::NONE;
+    list_site(model, insn, callee, is_sibling, noreturn);
+}
+
+/// Lists a call for the output, or rewrites it.
+fn list_site<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    callee: SymbolId,
+    is_sibling: bool,
+    noreturn: Option<&Noreturn>,
+) {
+    let role = model.sections[model.insns.section(insn).index()];
+    // A template, copied elsewhere before it runs.
+    if role.replacement {
+        return;
+    }
+    if model.has_role(callee, Roles::STATIC_CALL_TRAMPOLINE) {
+        model.sites.static_calls.push(insn);
+        return;
+    }
+    if model.has_role(callee, Roles::RETPOLINE_THUNK) {
+        model.sites.retpolines.push(insn);
+        return;
+    }
+    if model.options.hack_noinstr && role.noinstr && model.has_role(callee, Roles::PROFILING) {
+        let len = model.insn(insn).len.into();
+        let (kind, bytes) = if is_sibling {
+            (InsnKind::Return, model.arch.ret(len))
+        } else {
+            (InsnKind::Nop, model.arch.nop(len))
+        };
+        if let Some(bytes) = bytes {
+            model.replace_insn(insn, kind, bytes);
+            if is_sibling {
+                // The filling after the return is part of the same record.
+                model.insns.get_mut(insn).marks.set(Marks::RETPOLINE_SAFE, true);
+            }
+            return;
+        }
+    }
+    if model.insn(insn).kind == InsnKind::Call && !role.init {
+        model.sites.calls.push(insn);
+    }
+    if !is_sibling && noreturn.is_some_and(|noreturn| noreturn.has(callee)) {
+        model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
+    }
+}

@@ -1,0 +1,430 @@
+//! The program behind the bytes: functions, annotations, control flow.
+//!
+//! Built in one direction from the file and its decoded instructions, by one pass a file, and
+//! then only read. Passes report what they can't make sense of; whether the program keeps the
+//! rules is for the checks.
+
+mod alternatives;
+mod annotations;
+mod branches;
+mod functions;
+mod hints;
+mod jump_tables;
+mod noreturn;
+mod noreturn_list;
+mod roles;
+mod uaccess_safe;
+
+use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
+use arch::object::Architecture;
+use rustc_hash::FxHashMap;
+
+use crate::decode::{InsnId, Insns, Marks, Record};
+use crate::options::Options;
+use crate::read::{ElfFile, ReadError, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
+use crate::report::{Abort, Findings, Message, Place};
+
+pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
+pub use functions::{Hole, Symbols};
+pub use hints::{HintKind, HintState};
+pub use roles::{Roles, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
+
+pub(crate) use functions::find as find_bytes;
+
+/// Where a direct branch or a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nowhere that is known.
+    None,
+    /// An instruction of the same function or of code without functions.
+    Insn(InsnId),
+    /// Another function: a call, or a sibling call when it is a jump.
+    Symbol(SymbolId),
+}
+
+/// What the name of a section says about its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionRole {
+    /// Must not be instrumented.
+    pub noinstr: bool,
+    /// Runs before user space; gone afterwards.
+    pub init: bool,
+    /// Holds replacement code, which is copied elsewhere before it runs.
+    pub replacement: bool,
+    /// May hold jump tables.
+    pub rodata: bool,
+}
+
+/// Instructions that are listed in the output, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    /// Calls and jumps to static call trampolines.
+    pub static_calls: Vec<InsnId>,
+    /// Calls and jumps to retpoline thunks.
+    pub retpolines: Vec<InsnId>,
+    /// Jumps to the return thunk.
+    pub returns: Vec<InsnId>,
+    /// Other direct calls, those of init text left out.
+    pub calls: Vec<InsnId>,
+}
+
+/// Changes to existing bytes and relocations.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrites {
+    /// Relocations that become void.
+    pub void_relocs: Vec<RelocId>,
+    /// Instructions that get new bytes.
+    pub code: Vec<(InsnId, &'static [u8])>,
+}
+
+/// A file, its instructions, and what they mean.
+#[derive(Debug)]
+pub struct Model<'f, A> {
+    /// The architecture.
+    pub arch: A,
+    /// What was asked for.
+    pub options: &'f Options,
+    /// The file.
+    pub file: &'f ElfFile<'f>,
+    /// Its instructions.
+    pub insns: Insns,
+    /// Its symbols by address.
+    pub symbols: Symbols,
+    /// Roles by section.
+    pub sections: Vec<SectionRole>,
+    /// Targets by instruction.
+    targets: Vec<Target>,
+    /// Symbols by instruction.
+    symbol_of: Vec<Option<SymbolId>>,
+    roles: Vec<Roles>,
+    alternatives: FxHashMap<InsnId, Vec<Alternative>>,
+    groups: Vec<Group>,
+    group_of: FxHashMap<InsnId, GroupId>,
+    jump_tables: FxHashMap<InsnId, RelocId>,
+    hints: FxHashMap<InsnId, HintState>,
+    /// Whether the file has unwind hints.
+    pub has_hints: bool,
+    /// Whether unreachable instructions are to be expected.
+    pub ignore_unreachable: bool,
+    /// What the output lists.
+    pub sites: Sites,
+    /// What the output changes.
+    pub rewrites: Rewrites,
+    /// Jump labels met.
+    pub jump_labels: JumpLabelCounts,
+}
+
+impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
+    /// Decodes a file; nothing is resolved yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Undecodable`] where bytes are no instruction.
+    pub fn new(
+        arch: A,
+        options: &'f Options,
+        file: &'f ElfFile<'f>,
+        symbols: Symbols,
+    ) -> Result<Self, ReadError> {
+        let insns = Insns::decode(&arch, file)?;
+        Ok(Self {
+            arch,
+            options,
+            file,
+            targets: vec![Target::None; insns.records()],
+            symbol_of: vec![None; insns.records()],
+            insns,
+            symbols,
+            sections: section_roles(&arch, file, options),
+            roles: roles::classify(&arch, file, options.uaccess),
+            alternatives: FxHashMap::default(),
+            groups: Vec::new(),
+            group_of: FxHashMap::default(),
+            jump_tables: FxHashMap::default(),
+            hints: FxHashMap::default(),
+            has_hints: false,
+            ignore_unreachable: options.no_unreachable,
+            sites: Sites::default(),
+            rewrites: Rewrites::default(),
+            jump_labels: JumpLabelCounts::default(),
+        })
+    }
+
+    /// Works out control flow and reads the annotations.
+    ///
+    /// # Errors
+    ///
+    /// [`Abort`] after a finding that leaves the meaning of the code open.
+    pub fn resolve(&mut self, findings: &mut Findings) -> Result<(), Abort> {
+        self.report_notes(findings);
+        self.assign_symbols(findings)?;
+        self.resolve_interrupt_returns();
+        annotations::ignored_functions(self, findings);
+        annotations::ignored_alternatives(self, findings)?;
+        annotations::no_landing_pad(self, findings)?;
+        // Before the jumps: replacements get the symbols of what they replace.
+        if self.options.walks_branches() || self.options.hack_jump_label {
+            alternatives::add(self, findings)?;
+        }
+        branches::resolve_jumps(self, findings)?;
+        // A call that stays inside its function counts as a jump, so before the calls.
+        annotations::intra_function_calls(self, findings)?;
+        let noreturn = noreturn::infer(self);
+        branches::resolve_calls(self, &noreturn, findings)?;
+        annotations::reachable(self, findings)?;
+        jump_tables::add(self, findings)?;
+        hints::read(self, findings)?;
+        annotations::retpoline_safe(self, findings)
+    }
+
+    fn report_notes(&mut self, findings: &mut Findings) {
+        for (insn, note) in std::mem::take(&mut self.insns.notes) {
+            let place = self.place(insn);
+            let (note, hex_prefix) = self.arch.note(note);
+            findings.add(Message::EncodingNote { note, place, hex_prefix });
+        }
+    }
+
+    /// Gives each instruction its symbol. Where symbols overlap, the one that is looked at last
+    /// counts.
+    fn assign_symbols(&mut self, findings: &mut Findings) -> Result<(), Abort> {
+        for section in self.file.section_ids() {
+            let bytes = self.file.section(section);
+            if !bytes.is_executable() {
+                continue;
+            }
+            for &id in self.symbols.of_section(section) {
+                let symbol = self.file.symbol(id);
+                if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
+                    continue;
+                }
+                if symbol.value == bytes.header.size {
+                    // A label there marks the end; a function would have to have code.
+                    if symbol.kind == SymbolKind::NoType {
+                        continue;
+                    }
+                    findings.add(Message::FunctionAtSectionEnd(id));
+                    return Err(Abort);
+                }
+                if self.has_role(id, Roles::EMBEDDED) || self.symbols.alias(id) != id {
+                    continue;
+                }
+                let Some(first) = self.insns.at(section, symbol.value) else {
+                    findings.add(Message::NoStartingInstruction(id));
+                    return Err(Abort);
+                };
+                let end = symbol.value.saturating_add(self.symbols.len(id));
+                let mut next = Some(first);
+                while let Some(insn) = next {
+                    if u64::from(self.insns.get(insn).offset) >= end {
+                        break;
+                    }
+                    self.symbol_of[insn.index()] = Some(id);
+                    next = self.insns.next(insn);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inside a function a return from interrupt is a way to serialize: it takes its frame off the
+    /// stack and goes on. In entry code it leaves.
+    fn resolve_interrupt_returns(&mut self) {
+        let ids: Vec<InsnId> = self
+            .insns
+            .ids()
+            .filter(|&id| self.insns.get(id).marks.has(Marks::INTERRUPT_RETURN))
+            .collect();
+        for id in ids {
+            let place = self.place(id);
+            let symbol = self.symbols.containing(place.section, place.offset);
+            if symbol.is_some_and(|symbol| self.file.symbol(symbol).is_function()) {
+                let sp = A::STACK_POINTER;
+                let pop = StackOp {
+                    dest: Dest::Reg(sp),
+                    source: Source::Add { reg: sp, offset: A::INTERRUPT_RETURN_POP },
+                };
+                let ops = self.insns.add_ops([Some(pop), None]);
+                let record = self.insns.get_mut(id);
+                record.kind = InsnKind::Other;
+                record.ops = ops;
+            }
+        }
+    }
+}
+
+impl<'f, A> Model<'f, A> {
+    /// An instruction's record.
+    pub fn insn(&self, id: InsnId) -> &Record {
+        self.insns.get(id)
+    }
+
+    /// An instruction's place.
+    pub fn place(&self, id: InsnId) -> Place {
+        Place { section: self.insns.section(id), offset: u64::from(self.insn(id).offset) }
+    }
+
+    /// The symbol that an instruction belongs to.
+    pub fn symbol_of(&self, id: InsnId) -> Option<SymbolId> {
+        self.symbol_of[id.index()]
+    }
+
+    /// The function that an instruction belongs to.
+    pub fn function_of(&self, id: InsnId) -> Option<SymbolId> {
+        self.symbol_of(id).filter(|&symbol| self.file.symbol(symbol).is_function())
+    }
+
+    /// Where an instruction branches to.
+    pub fn target(&self, id: InsnId) -> Target {
+        self.targets[id.index()]
+    }
+
+    /// The instruction that a direct branch goes to.
+    pub fn jump_target(&self, id: InsnId) -> Option<InsnId> {
+        match self.target(id) {
+            Target::Insn(dest) => Some(dest),
+            _ => None,
+        }
+    }
+
+    /// The function that a direct call or sibling call goes to.
+    pub fn callee(&self, id: InsnId) -> Option<SymbolId> {
+        match (self.insn(id).kind, self.target(id)) {
+            (InsnKind::JumpDynamic | InsnKind::CallDynamic, _) => None,
+            (_, Target::Symbol(symbol)) => Some(symbol),
+            _ => None,
+        }
+    }
+
+    /// Whether a symbol has a role.
+    pub fn has_role(&self, symbol: SymbolId, role: Roles) -> bool {
+        self.roles[symbol.index()].has(role)
+    }
+
+    /// The first relocation inside an instruction.
+    pub fn insn_reloc(&self, id: InsnId) -> Option<(RelocId, Reloc)> {
+        let record = self.insn(id);
+        self.file.reloc_in(self.insns.section(id), record.offset.into(), record.len.into())
+    }
+
+    /// Other places where execution may go on instead of at an instruction, in the order in which
+    /// they were found.
+    pub fn alternatives(&self, id: InsnId) -> &[Alternative] {
+        if !self.insn(id).marks.has(Marks::HAS_ALTERNATIVES) {
+            return &[];
+        }
+        self.alternatives.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    fn add_alternative(&mut self, id: InsnId, alternative: Alternative) {
+        self.insns.get_mut(id).marks.set(Marks::HAS_ALTERNATIVES, true);
+        self.alternatives.entry(id).or_default().push(alternative);
+    }
+
+    /// The original or replacement of an alternative that an instruction belongs to.
+    pub fn group_of(&self, id: InsnId) -> Option<GroupId> {
+        if !self.insn(id).marks.has(Marks::IN_GROUP) {
+            return None;
+        }
+        self.group_of.get(&id).copied()
+    }
+
+    /// A group.
+    pub fn group(&self, id: GroupId) -> &Group {
+        &self.groups[id.0 as usize]
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The unwind hint at an instruction.
+    pub fn hint(&self, id: InsnId) -> Option<HintState> {
+        self.hints.get(&id).copied()
+    }
+
+    /// Whether an indirect jump goes through a jump table that was found.
+    pub fn jumps_through_table(&self, id: InsnId) -> bool {
+        if self.jump_tables.contains_key(&id) {
+            return true;
+        }
+        // The thunk call in a replacement stands for the jump that it replaces.
+        let original = self.group_of(id).and_then(|group| self.group(group).original);
+        original
+            .and_then(|original| self.group(original).first)
+            .is_some_and(|first| self.jump_tables.contains_key(&first))
+    }
+
+    /// Whether an instruction leaves for another function without a call.
+    pub fn is_sibling_call(&self, id: InsnId) -> bool {
+        let kind = self.insn(id).kind;
+        if kind == InsnKind::JumpDynamic && self.function_of(id).is_some() {
+            return !self.jumps_through_table(id);
+        }
+        kind.is_static_jump() && self.callee(id).is_some()
+    }
+
+    /// The instructions of a function, its other part included.
+    pub fn function_insns(&self, function: SymbolId) -> FunctionInsns<'_, 'f, A> {
+        let symbol = self.file.symbol(function);
+        FunctionInsns {
+            model: self,
+            next: self.insns.at(symbol.section, symbol.value),
+            in_other_part: false,
+        }
+    }
+}
+
+/// Iterator over the instructions of a function.
+#[derive(Debug)]
+pub struct FunctionInsns<'m, 'f, A> {
+    model: &'m Model<'f, A>,
+    next: Option<InsnId>,
+    /// A function has two parts at the most; following a third could go round.
+    in_other_part: bool,
+}
+
+impl<A> Iterator for FunctionInsns<'_, '_, A> {
+    type Item = InsnId;
+
+    fn next(&mut self) -> Option<InsnId> {
+        let insn = self.next?;
+        let model = self.model;
+        let function = model.function_of(insn);
+        self.next = function.and_then(|function| {
+            let next = model.insns.next(insn);
+            if let Some(next) = next.filter(|&next| model.function_of(next) == Some(function)) {
+                return Some(next);
+            }
+            let other = model.symbols.child(function);
+            if other == function || self.in_other_part {
+                return None;
+            }
+            self.in_other_part = true;
+            let other = model.file.symbol(other);
+            model.insns.at(other.section, other.value)
+        });
+        Some(insn)
+    }
+}
+
+fn section_roles<A: Architecture>(
+    arch: &A,
+    file: &ElfFile<'_>,
+    options: &Options,
+) -> Vec<SectionRole> {
+    let role = |id: SectionId| {
+        let name = file.section(id).name;
+        SectionRole {
+            noinstr: matches!(name, b".noinstr.text" | b".entry.text" | b".cpuidle.text")
+                || arch.is_noinstr_section(name),
+            // A module's init text runs in the presence of user space.
+            init: name == b".init.text" && !options.module,
+            replacement: name == b".altinstr_replacement",
+            rodata: (name.starts_with(b".rodata") && find_bytes(name, b".str1.").is_none())
+                || name.starts_with(b".data.rel.ro"),
+        }
+    };
+    file.section_ids().map(role).collect()
+}

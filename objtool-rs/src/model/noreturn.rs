@@ -1,0 +1,111 @@
+//! Which functions never return, worked out through the call graph.
+//!
+//! A function returns if it has a return, or if it leaves by a sibling call for a function that
+//! may return; one that is defined elsewhere may, unless it is listed. Functions that only leave
+//! for each other in a circle count as returning: nothing says that they don't. Calls need not be
+//! followed: a call that does not return ends its path, and the return behind it is not reached,
+//! but it is there, and then the walk over the paths finds it unreachable.
+
+use arch::insn::InsnKind;
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use rustc_hash::FxHashMap;
+
+use super::noreturn_list::is_listed;
+use super::Model;
+use crate::read::{Binding, SectionId, SymbolId};
+
+/// The functions that do not return, by symbol index.
+#[derive(Clone, Debug)]
+pub struct Noreturn(Vec<bool>);
+
+impl Noreturn {
+    /// Whether a function does not return.
+    pub fn has(&self, symbol: SymbolId) -> bool {
+        self.0[symbol.index()]
+    }
+}
+
+/// What the body of a function says.
+enum Body {
+    /// It has a return, leaves for an unknown place, or has no code to look at.
+    MayReturn,
+    /// It leaves only by sibling calls to these functions; never if there are none.
+    LeavesFor(Vec<SymbolId>),
+}
+
+/// Works it out for all symbols.
+pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
+    let mut noreturn = vec![false; model.file.symbols.len()];
+    let mut graph: DiGraph<SymbolId, ()> = DiGraph::new();
+    let mut nodes: FxHashMap<SymbolId, NodeIndex> = FxHashMap::default();
+    let mut edges = Vec::new();
+    for id in model.file.symbol_ids() {
+        let symbol = model.file.symbol(id);
+        let elsewhere = symbol.section == SectionId::UNDEFINED || symbol.binding == Binding::Weak;
+        if elsewhere && is_listed(symbol.name) {
+            noreturn[id.index()] = true;
+            continue;
+        }
+        // Another definition may take a weak one's place.
+        if symbol.binding == Binding::Weak || model.symbols.len(id) == 0 {
+            continue;
+        }
+        if let Body::LeavesFor(others) = body(model, id) {
+            nodes.insert(id, graph.add_node(id));
+            edges.push((id, others));
+        }
+    }
+
+    let mut open = vec![false; graph.node_count()];
+    for (id, others) in edges {
+        let from = nodes[&id];
+        for other in others {
+            match nodes.get(&other) {
+                Some(&to) => {
+                    graph.add_edge(from, to, ());
+                }
+                None if noreturn[other.index()] => {}
+                None => open[from.index()] = true,
+            }
+        }
+    }
+    // Callees come before their callers.
+    for component in tarjan_scc(&graph) {
+        let in_circle = component.len() > 1
+            || component.iter().any(|&node| graph.contains_edge(node, node));
+        let leaves = component
+            .iter()
+            .any(|&node| open[node.index()] || graph.neighbors(node).any(|n| open[n.index()]));
+        for node in component {
+            if in_circle || leaves {
+                open[node.index()] = true;
+            } else {
+                noreturn[graph[node].index()] = true;
+            }
+        }
+    }
+    Noreturn(noreturn)
+}
+
+fn body<A>(model: &Model<'_, A>, function: SymbolId) -> Body {
+    let symbol = model.file.symbol(function);
+    let first = model.insns.at(symbol.section, symbol.value);
+    if first.and_then(|first| model.function_of(first)).is_none() {
+        return Body::MayReturn;
+    }
+    let mut others = Vec::new();
+    for insn in model.function_insns(function) {
+        if model.insn(insn).kind == InsnKind::Return {
+            return Body::MayReturn;
+        }
+        if model.is_sibling_call(insn) {
+            match model.callee(insn) {
+                Some(callee) => others.push(callee),
+                // Through a register: it may be anywhere.
+                None => return Body::MayReturn,
+            }
+        }
+    }
+    Body::LeavesFor(others)
+}

@@ -1,0 +1,48 @@
+//! Lines to stdout and stderr, coloured where a person reads them.
+//!
+//! In a pipe or a log the bytes are exactly those of C objtool's line format.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::file::Error;
+
+const BOLD: Style = Style::new().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// Prints text to stdout; nobody reading it is no error.
+pub fn out(text: &str) {
+    let _ = anstream::stdout().write_all(text.as_bytes());
+}
+
+/// Prints text to stderr.
+pub fn err(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// Prints findings, a line each.
+pub fn findings(path: &Path, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let mut text = String::new();
+    for line in lines {
+        text += &format!(
+            "{BOLD}{}{BOLD:#}: {WARNING}warning{WARNING:#}: objtool: {line}\n",
+            path.display()
+        );
+    }
+    err(&text);
+}
+
+/// Prints why a file could not be processed.
+pub fn error(path: &Path, error: &Error) {
+    let path = path.display();
+    err(&match error {
+        Error::Open(e) => format!("objtool: Can't open '{path}': {e}\n"),
+        other => format!("{BOLD}{path}{BOLD:#}: {ERROR}error{ERROR:#}: objtool: {other}\n"),
+    });
+}

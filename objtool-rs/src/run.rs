@@ -1,0 +1,151 @@
+//! All phases for the bytes of one object.
+
+use std::fmt;
+use std::time::Instant;
+
+use arch_x86_64::X86_64;
+
+use crate::check;
+use crate::emit::{self, Output};
+use crate::listing;
+use crate::model::{Model, Symbols};
+use crate::options::Options;
+use crate::read::{ElfFile, ReadError};
+use crate::report::{Findings, Message, Names};
+use crate::stats::Stats;
+
+/// The architecture whose objects are validated.
+type Target = X86_64;
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Findings, a line each, without the file's name.
+    pub lines: Vec<String>,
+    /// Disassembly of the functions with findings, if asked for.
+    pub listing: String,
+    /// The changed file, if anything is to be changed.
+    pub output: Option<Vec<u8>>,
+    /// Whether the object is one that was linked from several although no option says so.
+    pub forced_link: bool,
+    /// Figures.
+    pub stats: Stats,
+}
+
+/// Why an object could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// The file can't be read as an object.
+    Read(ReadError),
+    /// The result can't be written as one.
+    Write(emit::WriteError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(e) => e.fmt(f),
+            Self::Write(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Validates an object and makes its annotations.
+///
+/// # Errors
+///
+/// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
+pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
+    let mut outcome = Outcome::default();
+    let mut clock = Instant::now();
+    let mut lap = |stats: &mut Stats, phase| {
+        let now = Instant::now();
+        stats.phases.push((phase, now - clock));
+        clock = now;
+    };
+
+    let file = ElfFile::parse(data, <Target as arch::object::Architecture>::MACHINE)
+        .map_err(RunError::Read)?;
+    let stats = &mut outcome.stats;
+    stats.sections = file.sections.len();
+    stats.symbols = file.symbols.len();
+    for table in file.sections.iter().filter_map(|s| s.relocs.as_ref()) {
+        stats.relocs += u64::from(table.len());
+        stats.max_relocs = stats.max_relocs.max(table.len().into());
+    }
+    lap(stats, "read");
+
+    let mut options = options.clone();
+    outcome.forced_link = !options.link && is_linked(&file);
+    options.link |= outcome.forced_link;
+
+    let (symbols, joined) = Symbols::new(&file);
+    if let Err(orphan) = joined {
+        let names = Names { file: &file, symbols: &symbols, sec_address: options.sec_address };
+        let what = Message::NoParentFunction(orphan.0).text(&names);
+        return Err(RunError::Read(ReadError::malformed("symbol table", what)));
+    }
+
+    let mut findings = Findings::default();
+    let mut model =
+        Model::new(Target::default(), &options, &file, symbols).map_err(RunError::Read)?;
+    lap(&mut outcome.stats, "decode");
+    let resolved = model.resolve(&mut findings);
+    outcome.stats.insns = model.insns.len() as usize;
+    outcome.stats.jump_labels = model.jump_labels;
+    lap(&mut outcome.stats, "model");
+
+    // Where the code could not be made out, what was found stands, and the file stays as it is.
+    let output = match resolved {
+        Ok(()) => validate(&model, &mut findings, &mut outcome.stats, &mut lap),
+        Err(_) => None,
+    };
+    let names = Names { file: &file, symbols: &model.symbols, sec_address: options.sec_address };
+    outcome.lines = findings.list().iter().map(|finding| names.line(finding)).collect();
+    if options.verbose && findings.any_warned() {
+        outcome.listing = listing::functions(&model, &findings);
+    }
+    if let Some(output) = output.filter(|output| !output.is_empty()) {
+        outcome.output = Some(emit::write(&file, &output).map_err(RunError::Write)?);
+    }
+    lap(&mut outcome.stats, "write");
+    Ok(outcome)
+}
+
+/// Runs the checks and collects the changes; nothing if they would be wrong.
+fn validate(
+    model: &Model<'_, Target>,
+    findings: &mut Findings,
+    stats: &mut Stats,
+    lap: &mut impl FnMut(&mut Stats, &'static str),
+) -> Option<Output> {
+    if model.insns.is_empty() {
+        return None;
+    }
+    let mut violations = 0;
+    if model.options.retpoline {
+        violations += check::retpoline::check(model, findings);
+    }
+    if model.options.walks_branches() {
+        let walked = check::stack::walk::walk(model, findings);
+        stats.visited = walked.visits;
+        stats.states = walked.states;
+        violations += walked.failures;
+        if violations == 0 {
+            check::reachable::check(model, &walked, findings);
+        }
+    }
+    lap(stats, "check");
+    let output = emit::collect(model, findings).ok();
+    lap(stats, "emit");
+    output
+}
+
+/// An object that was linked from several names more than one source file. (It misses a module
+/// of one file.)
+fn is_linked(file: &ElfFile<'_>) -> bool {
+    let is_file = |kind| kind == crate::read::SymbolKind::File;
+    file.symbols.iter().filter(|symbol| is_file(symbol.kind)).count() > 1
+}
