@@ -44,7 +44,10 @@ pub struct Rule {
 
 impl Rule {
     /// Not known, or not saved.
-    pub const UNDEFINED: Self = Self { base: Base::Undefined, offset: 0 };
+    pub const UNDEFINED: Self = Self {
+        base: Base::Undefined,
+        offset: 0,
+    };
 
     /// `offset` bytes from `base`.
     pub const fn new(base: Base, offset: i32) -> Self {

@@ -51,24 +51,67 @@ const ACTIONS: &str = "Actions:";
 const OPTIONS: &str = "Options:";
 
 /// An option without a value: short name, long name, help, and what it sets.
-type Switch = (Option<char>, &'static str, &'static str, fn(&mut Options) -> &mut bool);
+type Switch = (
+    Option<char>,
+    &'static str,
+    &'static str,
+    fn(&mut Options) -> &mut bool,
+);
 
 const ACTION_SWITCHES: &[Switch] = &[
-    (Some('r'), "retpoline", "validate and annotate retpoline usage", |o| &mut o.retpoline),
-    (None, "rethunk", "validate and annotate rethunk usage", |o| &mut o.rethunk),
-    (Some('s'), "stackval", "validate frame pointer rules", |o| &mut o.stackval),
-    (Some('t'), "static-call", "annotate static calls", |o| &mut o.static_call),
-    (Some('u'), "uaccess", "validate uaccess rules for SMAP", |o| &mut o.uaccess),
+    (
+        Some('r'),
+        "retpoline",
+        "validate and annotate retpoline usage",
+        |o| &mut o.retpoline,
+    ),
+    (
+        None,
+        "rethunk",
+        "validate and annotate rethunk usage",
+        |o| &mut o.rethunk,
+    ),
+    (Some('s'), "stackval", "validate frame pointer rules", |o| {
+        &mut o.stackval
+    }),
+    (Some('t'), "static-call", "annotate static calls", |o| {
+        &mut o.static_call
+    }),
+    (
+        Some('u'),
+        "uaccess",
+        "validate uaccess rules for SMAP",
+        |o| &mut o.uaccess,
+    ),
 ];
 
 const OPTION_SWITCHES: &[Switch] = &[
     (None, "backtrace", "unwind on error", |o| &mut o.backtrace),
-    (None, "backup", "create .orig files before modification", |o| &mut o.backup),
-    (None, "dry-run", "don't write modifications", |o| &mut o.dry_run),
+    (
+        None,
+        "backup",
+        "create .orig files before modification",
+        |o| &mut o.backup,
+    ),
+    (None, "dry-run", "don't write modifications", |o| {
+        &mut o.dry_run
+    }),
     (None, "link", "object is a linked object", |o| &mut o.link),
-    (None, "module", "object is part of a kernel module", |o| &mut o.module),
-    (None, "no-unreachable", "skip 'unreachable instruction' warnings", |o| &mut o.no_unreachable),
-    (None, "sec-address", "print section addresses in warnings", |o| &mut o.sec_address),
+    (None, "module", "object is part of a kernel module", |o| {
+        &mut o.module
+    }),
+    (
+        None,
+        "no-unreachable",
+        "skip 'unreachable instruction' warnings",
+        |o| &mut o.no_unreachable,
+    ),
+    (
+        None,
+        "sec-address",
+        "print section addresses in warnings",
+        |o| &mut o.sec_address,
+    ),
     (None, "stats", "print statistics", |o| &mut o.stats),
     (Some('v'), "verbose", "verbose warnings", |o| &mut o.verbose),
 ];
@@ -92,7 +135,8 @@ fn switches() -> impl Iterator<Item = &'static Switch> {
 
 /// The name that takes a switch back: `--no-x`, or `--x` for `--no-x`.
 fn negation(long: &str) -> String {
-    long.strip_prefix("no-").map_or_else(|| format!("no-{long}"), str::to_owned)
+    long.strip_prefix("no-")
+        .map_or_else(|| format!("no-{long}"), str::to_owned)
 }
 
 /// The command line.
@@ -141,16 +185,28 @@ pub fn command() -> Command {
         .chain(OPTION_SWITCHES.iter().map(|switch| (switch, OPTIONS)));
     for (&(short, long, help, _), heading) in headed {
         let no = negation(long);
-        let mut arg = Arg::new(long).long(long).action(ArgAction::SetTrue).help(help);
+        let mut arg = Arg::new(long)
+            .long(long)
+            .action(ArgAction::SetTrue)
+            .help(help);
         if let Some(short) = short {
             arg = arg.short(short);
         }
         command = command
             .arg(arg.help_heading(heading).overrides_with(no.clone()))
-            .arg(Arg::new(no.clone()).long(no).action(ArgAction::SetTrue).hide(true).overrides_with(long));
+            .arg(
+                Arg::new(no.clone())
+                    .long(no)
+                    .action(ArgAction::SetTrue)
+                    .hide(true)
+                    .overrides_with(long),
+            );
     }
     for &(short, long) in MISSING {
-        let mut arg = Arg::new(long).long(long).action(ArgAction::SetTrue).hide(true);
+        let mut arg = Arg::new(long)
+            .long(long)
+            .action(ArgAction::SetTrue)
+            .hide(true);
         if let Some(short) = short {
             arg = arg.short(short);
         }
@@ -195,7 +251,9 @@ pub fn parse(
 ) -> Result<Request, UsageError> {
     let mut options = Options::default();
     if let Some(more) = environment("OBJTOOL_ARGS") {
-        let args = std::iter::once("OBJTOOL_ARGS").chain(more.split(' ')).map(OsString::from);
+        let args = std::iter::once("OBJTOOL_ARGS")
+            .chain(more.split(' '))
+            .map(OsString::from);
         let matches = match command().try_get_matches_from(args) {
             Ok(matches) => matches,
             Err(error) => return refuse(&error, ENVIRONMENT_USAGE),
@@ -218,7 +276,10 @@ pub fn parse(
     if !options.any_action() {
         return Err(fatal("At least one action required"));
     }
-    Ok(Request::Run(Invocation { path: path.clone(), options }))
+    Ok(Request::Run(Invocation {
+        path: path.clone(),
+        options,
+    }))
 }
 
 fn apply(matches: &ArgMatches, options: &mut Options, usage: &str) -> Result<(), UsageError> {
@@ -263,16 +324,25 @@ fn apply(matches: &ArgMatches, options: &mut Options, usage: &str) -> Result<(),
 }
 
 fn bad_usage(error: &str, page: &str) -> UsageError {
-    UsageError { text: format!("{error}{page}"), status: BAD_USAGE }
+    UsageError {
+        text: format!("{error}{page}"),
+        status: BAD_USAGE,
+    }
 }
 
 fn fatal(what: &str) -> UsageError {
-    UsageError { text: format!("error: objtool: {what}\n"), status: 1 }
+    UsageError {
+        text: format!("error: objtool: {what}\n"),
+        status: 1,
+    }
 }
 
 /// clap's refusal in the words of the kernel's option parser.
 fn refuse(error: &clap::Error, usage_line: &str) -> Result<Request, UsageError> {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         return Ok(Request::Print(error.render().ansi().to_string()));
     }
     let given = match error.get(ContextKind::InvalidArg) {
@@ -281,10 +351,15 @@ fn refuse(error: &clap::Error, usage_line: &str) -> Result<Request, UsageError> 
     };
     let help = option_help();
     let page = usage::page(usage_line, &help);
-    let long = given.strip_prefix("--").map(|long| long.split([' ', '=', '[']).next().unwrap_or(long));
+    let long = given
+        .strip_prefix("--")
+        .map(|long| long.split([' ', '=', '[']).next().unwrap_or(long));
     let about = |what: &str| {
         let name = long.unwrap_or(given);
-        bad_usage(&format!(" Error: option `{name}' {what}"), &usage::one(usage_line, &help, name))
+        bad_usage(
+            &format!(" Error: option `{name}' {what}"),
+            &usage::one(usage_line, &help, name),
+        )
     };
     Err(match (error.kind(), long) {
         (ErrorKind::UnknownArgument, Some(long)) => {
@@ -321,9 +396,14 @@ mod tests {
     use std::ffi::OsString;
 
     fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Options, UsageError> {
-        let args = std::iter::once("objtool").chain(args.iter().copied()).map(OsString::from);
+        let args = std::iter::once("objtool")
+            .chain(args.iter().copied())
+            .map(OsString::from);
         let find = |name: &str| {
-            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
         };
         match parse(args, find)? {
             Request::Run(invocation) => Ok(invocation.options),
@@ -333,7 +413,10 @@ mod tests {
 
     fn refused(args: &[&str]) -> (u8, String) {
         let error = run(args, &[]).expect_err("the command line is refused");
-        (error.status, error.text.lines().next().unwrap_or_default().to_owned())
+        (
+            error.status,
+            error.text.lines().next().unwrap_or_default().to_owned(),
+        )
     }
 
     #[test]
@@ -381,8 +464,7 @@ mod tests {
         let options =
             run(&["--stackval", "-u", "--no-stackval", "x.o"], &[]).expect("one action is left");
         assert!(!options.stackval && options.uaccess);
-        let options =
-            run(&["-s", "--no-unreachable", "--unreachable", "x.o"], &[]).expect("valid");
+        let options = run(&["-s", "--no-unreachable", "--unreachable", "x.o"], &[]).expect("valid");
         assert!(!options.no_unreachable);
     }
 
@@ -394,11 +476,18 @@ mod tests {
 
     #[test]
     fn the_environment_adds_options() {
-        let environment = [("OBJTOOL_ARGS", "--stackval --stats"), ("OBJTOOL_VERBOSE", "1")];
+        let environment = [
+            ("OBJTOOL_ARGS", "--stackval --stats"),
+            ("OBJTOOL_VERBOSE", "1"),
+        ];
         let options = run(&["x.o"], &environment).expect("the action is in the environment");
         assert!(options.stackval && options.stats && options.verbose);
         let error = run(&["-s", "x.o"], &[("OBJTOOL_ARGS", "--bogus")]).expect_err("refused");
-        assert!(error.text.contains("Usage: OBJTOOL_ARGS=\"<options>\""), "{}", error.text);
+        assert!(
+            error.text.contains("Usage: OBJTOOL_ARGS=\"<options>\""),
+            "{}",
+            error.text
+        );
     }
 
     #[test]
@@ -406,16 +495,40 @@ mod tests {
         let cases = [
             (&["--foo", "x.o"][..], 129, "  Error: unknown option `foo'"),
             (&["-z", "x.o"], 129, "  Error: unknown switch `z'"),
-            (&["--stackval=3", "x.o"], 129, " Error: option `stackval' takes no value"),
-            (&["--prefix=abc", "x.o"], 129, " Error: option `prefix' expects a numerical value"),
-            (&["--prefix", "x.o"], 129, " Error: option `prefix' expects a numerical value"),
-            (&["-s", "x.o", "--prefix"], 129, " Error: option `prefix' requires a value"),
-            (&["--re", "x.o"], 129, " Error: Ambiguous option: re (could be --retpoline or --rethunk)"),
+            (
+                &["--stackval=3", "x.o"],
+                129,
+                " Error: option `stackval' takes no value",
+            ),
+            (
+                &["--prefix=abc", "x.o"],
+                129,
+                " Error: option `prefix' expects a numerical value",
+            ),
+            (
+                &["--prefix", "x.o"],
+                129,
+                " Error: option `prefix' expects a numerical value",
+            ),
+            (
+                &["-s", "x.o", "--prefix"],
+                129,
+                " Error: option `prefix' requires a value",
+            ),
+            (
+                &["--re", "x.o"],
+                129,
+                " Error: Ambiguous option: re (could be --retpoline or --rethunk)",
+            ),
             (&["--hacks=foo", "x.o"], 129, ""),
             (&["--stackval"], 129, ""),
             (&["--stackval", "a.o", "b.o"], 129, ""),
             (&["x.o"], 1, "error: objtool: At least one action required"),
-            (&["--no-stackval", "x.o"], 1, "error: objtool: At least one action required"),
+            (
+                &["--no-stackval", "x.o"],
+                1,
+                "error: objtool: At least one action required",
+            ),
         ];
         for (args, status, first_line) in cases {
             assert_eq!(refused(args), (status, first_line.to_owned()), "{args:?}");

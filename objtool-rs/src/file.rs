@@ -45,7 +45,11 @@ impl fmt::Display for Error {
                 "is read-only; make it writable, or use --dry-run to only validate it"
             ),
             Self::Write { what, path, error } => {
-                write!(f, "can't write {what} {}: {error}; the file is unchanged", path.display())
+                write!(
+                    f,
+                    "can't write {what} {}: {error}; the file is unchanged",
+                    path.display()
+                )
             }
         }
     }
@@ -94,7 +98,11 @@ impl Input {
             // an object at a time, and this one never writes into the file that it has mapped.
             Some(unsafe { Mmap::map(&file) }.map_err(Error::Read)?)
         };
-        Ok(Self { path, permissions, map })
+        Ok(Self {
+            path,
+            permissions,
+            map,
+        })
     }
 
     /// Its bytes.
@@ -118,13 +126,20 @@ impl Input {
     fn write(&self, to: &Path, what: &'static str, bytes: Option<&[u8]>) -> Result<(), Error> {
         let write = || -> io::Result<()> {
             let folder = to.parent().unwrap_or(Path::new("/"));
-            let mut temporary =
-                tempfile::Builder::new().prefix(".objtool-").tempfile_in(folder)?;
+            let mut temporary = tempfile::Builder::new()
+                .prefix(".objtool-")
+                .tempfile_in(folder)?;
             temporary.write_all(bytes.unwrap_or(self.bytes()))?;
-            temporary.as_file().set_permissions(self.permissions.clone())?;
+            temporary
+                .as_file()
+                .set_permissions(self.permissions.clone())?;
             temporary.persist(to)?;
             Ok(())
         };
-        write().map_err(|error| Error::Write { what, path: to.to_owned(), error })
+        write().map_err(|error| Error::Write {
+            what,
+            path: to.to_owned(),
+            error,
+        })
     }
 }

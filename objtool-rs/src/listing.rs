@@ -23,18 +23,29 @@ pub fn functions<A: Disassemble>(model: &Model<'_, A>, findings: &Findings) -> S
             }
             let symbol = model.file.symbol(id);
             let data = model.file.section(section).data;
-            let start = usize::try_from(symbol.value).unwrap_or(usize::MAX).min(data.len());
-            let end = usize::try_from(symbol.end()).unwrap_or(usize::MAX).min(data.len());
+            let start = usize::try_from(symbol.value)
+                .unwrap_or(usize::MAX)
+                .min(data.len());
+            let end = usize::try_from(symbol.end())
+                .unwrap_or(usize::MAX)
+                .min(data.len());
             let code = &data[start..end];
-            let _ = writeln!(out, "0000 {:016x} <{}>:", symbol.value, symbol.display_name());
-            model.arch.disassemble(code, symbol.value, &mut |offset, len, text| {
-                let mut bytes = String::new();
-                for byte in &code[offset..offset + len] {
-                    let _ = write!(bytes, "{byte:02x} ");
-                }
-                let at = symbol.value + offset as u64;
-                let _ = writeln!(out, "{offset:04x} {at:8x}:\t{bytes:BYTE_COLUMNS$}\t{text}");
-            });
+            let _ = writeln!(
+                out,
+                "0000 {:016x} <{}>:",
+                symbol.value,
+                symbol.display_name()
+            );
+            model
+                .arch
+                .disassemble(code, symbol.value, &mut |offset, len, text| {
+                    let mut bytes = String::new();
+                    for byte in &code[offset..offset + len] {
+                        let _ = write!(bytes, "{byte:02x} ");
+                    }
+                    let at = symbol.value + offset as u64;
+                    let _ = writeln!(out, "{offset:04x} {at:8x}:\t{bytes:BYTE_COLUMNS$}\t{text}");
+                });
         }
     }
     out

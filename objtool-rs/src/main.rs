@@ -41,8 +41,8 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let outcome = run(input.bytes(), options)
-        .map_err(|error| file::Error::Input(error.to_string()))?;
+    let outcome =
+        run(input.bytes(), options).map_err(|error| file::Error::Input(error.to_string()))?;
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }

@@ -83,7 +83,11 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
 
     let (symbols, joined) = Symbols::new(&file);
     if let Err(orphan) = joined {
-        let names = Names { file: &file, symbols: &symbols, sec_address: options.sec_address };
+        let names = Names {
+            file: &file,
+            symbols: &symbols,
+            sec_address: options.sec_address,
+        };
         let what = Message::NoParentFunction(orphan.0).text(&names);
         return Err(RunError::Read(ReadError::malformed("symbol table", what)));
     }
@@ -102,8 +106,16 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         Ok(()) => validate(&model, &mut findings, &mut outcome.stats, &mut lap),
         Err(_) => None,
     };
-    let names = Names { file: &file, symbols: &model.symbols, sec_address: options.sec_address };
-    outcome.lines = findings.list().iter().map(|finding| names.line(finding)).collect();
+    let names = Names {
+        file: &file,
+        symbols: &model.symbols,
+        sec_address: options.sec_address,
+    };
+    outcome.lines = findings
+        .list()
+        .iter()
+        .map(|finding| names.line(finding))
+        .collect();
     if options.verbose && findings.any_warned() {
         outcome.listing = listing::functions(&model, &findings);
     }
@@ -147,5 +159,9 @@ fn validate(
 /// of one file.)
 fn is_linked(file: &ElfFile<'_>) -> bool {
     let is_file = |kind| kind == crate::read::SymbolKind::File;
-    file.symbols.iter().filter(|symbol| is_file(symbol.kind)).count() > 1
+    file.symbols
+        .iter()
+        .filter(|symbol| is_file(symbol.kind))
+        .count()
+        > 1
 }

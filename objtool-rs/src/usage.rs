@@ -34,7 +34,10 @@ pub fn page(usage: &str, groups: &[(&str, Vec<OptionHelp>)]) -> String {
 /// The usage line and one option.
 pub fn one(usage: &str, groups: &[(&str, Vec<OptionHelp>)], long: &str) -> String {
     let mut text = format!("\n Usage: {usage}\n\n");
-    let found = groups.iter().flat_map(|(_, options)| options).find(|o| o.long == long);
+    let found = groups
+        .iter()
+        .flat_map(|(_, options)| options)
+        .find(|o| o.long == long);
     if let Some(option) = found {
         text += &line(option);
     }
@@ -51,6 +54,11 @@ fn line(option: &OptionHelp) -> String {
     if name.len() <= COLUMN {
         format!("{name:width$}{}\n", option.help, width = COLUMN + GAP)
     } else {
-        format!("{name}\n{:width$}{}\n", "", option.help, width = COLUMN + GAP)
+        format!(
+            "{name}\n{:width$}{}\n",
+            "",
+            option.help,
+            width = COLUMN + GAP
+        )
     }
 }

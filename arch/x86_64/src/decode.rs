@@ -11,11 +11,7 @@ use crate::object::note;
 use crate::{reg, X86_64};
 
 impl Decode for X86_64 {
-    fn decode(
-        &self,
-        code: &[u8],
-        sink: &mut dyn FnMut(usize, Insn),
-    ) -> Result<(), Undecodable> {
+    fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable> {
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         while decoder.can_decode() {
@@ -42,17 +38,33 @@ fn record(i: &Instruction) -> Insn {
     };
     match i.mnemonic() {
         Mnemonic::Push => insn.ops[0] = Some(push(source_operand(i))),
-        Mnemonic::Pop => insn.ops[0] = Some(StackOp { dest: dest_operand(i), source: Source::Pop }),
+        Mnemonic::Pop => {
+            insn.ops[0] = Some(StackOp {
+                dest: dest_operand(i),
+                source: Source::Pop,
+            })
+        }
         Mnemonic::Pushf | Mnemonic::Pushfq => {
-            insn.ops[0] = Some(StackOp { dest: Dest::PushFlags, source: Source::Const });
+            insn.ops[0] = Some(StackOp {
+                dest: Dest::PushFlags,
+                source: Source::Const,
+            });
         }
         Mnemonic::Popf | Mnemonic::Popfq => {
-            insn.ops[0] = Some(StackOp { dest: Dest::Elsewhere, source: Source::PopFlags });
+            insn.ops[0] = Some(StackOp {
+                dest: Dest::Elsewhere,
+                source: Source::PopFlags,
+            });
         }
         Mnemonic::Leave => {
-            insn.ops[0] =
-                Some(StackOp { dest: Dest::Reg(reg::RSP), source: Source::Reg(reg::RBP) });
-            insn.ops[1] = Some(StackOp { dest: Dest::Reg(reg::RBP), source: Source::Pop });
+            insn.ops[0] = Some(StackOp {
+                dest: Dest::Reg(reg::RSP),
+                source: Source::Reg(reg::RBP),
+            });
+            insn.ops[1] = Some(StackOp {
+                dest: Dest::Reg(reg::RBP),
+                source: Source::Pop,
+            });
         }
         Mnemonic::Mov => insn.ops[0] = mov(i),
         Mnemonic::Lea => insn.ops[0] = lea(i),
@@ -117,7 +129,10 @@ fn record(i: &Instruction) -> Insn {
 }
 
 fn push(source: Source) -> StackOp {
-    StackOp { dest: Dest::Push, source }
+    StackOp {
+        dest: Dest::Push,
+        source,
+    }
 }
 
 /// Distance from the end of a direct branch to its target.
@@ -163,7 +178,10 @@ fn mov(i: &Instruction) -> Option<StackOp> {
             let source = gpr(i.op1_register())?;
             if i.op0_kind() == OpKind::Register {
                 let dest = Dest::Reg(gpr(i.op0_register())?);
-                return Some(StackOp { dest, source: Source::Reg(source) });
+                return Some(StackOp {
+                    dest,
+                    source: Source::Reg(source),
+                });
             }
             let (base, offset) = base_and_offset(i)?;
             // A store of the stack pointer may set up a stack switch wherever it goes.
@@ -188,8 +206,15 @@ fn lea(i: &Instruction) -> Option<StackOp> {
         return None;
     }
     let (reg, offset) = base_and_offset(i)?;
-    let source = if offset == 0 { Source::Reg(reg) } else { Source::Add { reg, offset } };
-    Some(StackOp { dest: Dest::Reg(gpr(i.op0_register())?), source })
+    let source = if offset == 0 {
+        Source::Reg(reg)
+    } else {
+        Source::Add { reg, offset }
+    };
+    Some(StackOp {
+        dest: Dest::Reg(gpr(i.op0_register())?),
+        source,
+    })
 }
 
 /// Additions to, subtractions from and masks of the stack pointer.
@@ -198,17 +223,23 @@ fn arithmetic(i: &Instruction) -> Option<StackOp> {
         return None;
     }
     let source = match i.code() {
-        Code::Add_rm64_r64 | Code::Sub_rm64_r64 => {
-            Source::Add { reg: gpr(i.op1_register())?, offset: 0 }
-        }
-        Code::Add_rm64_imm8 | Code::Add_rm64_imm32 => {
-            Source::Add { reg: reg::RSP, offset: i.immediate(1) as i32 }
-        }
-        Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 => {
-            Source::Add { reg: reg::RSP, offset: (i.immediate(1) as i32).wrapping_neg() }
-        }
+        Code::Add_rm64_r64 | Code::Sub_rm64_r64 => Source::Add {
+            reg: gpr(i.op1_register())?,
+            offset: 0,
+        },
+        Code::Add_rm64_imm8 | Code::Add_rm64_imm32 => Source::Add {
+            reg: reg::RSP,
+            offset: i.immediate(1) as i32,
+        },
+        Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 => Source::Add {
+            reg: reg::RSP,
+            offset: (i.immediate(1) as i32).wrapping_neg(),
+        },
         Code::And_rm64_imm8 | Code::And_rm64_imm32 => Source::And,
         _ => return None,
     };
-    Some(StackOp { dest: Dest::Reg(reg::RSP), source })
+    Some(StackOp {
+        dest: Dest::Reg(reg::RSP),
+        source,
+    })
 }

@@ -76,11 +76,25 @@ impl Architecture for X86_64 {
         original_len: 12,
         replacement_len: 13,
     };
-    const JUMP_LABEL: JumpLabelLayout =
-        JumpLabelLayout { size: 16, original: 0, target: 4, key: 8 };
-    const EXCEPTION: ExceptionLayout = ExceptionLayout { size: 12, original: 0, target: 4 };
-    const UNWIND_HINT: UnwindHintLayout =
-        UnwindHintLayout { size: 12, ip: 0, sp_offset: 4, sp_reg: 6, kind: 7, signal: 8 };
+    const JUMP_LABEL: JumpLabelLayout = JumpLabelLayout {
+        size: 16,
+        original: 0,
+        target: 4,
+        key: 8,
+    };
+    const EXCEPTION: ExceptionLayout = ExceptionLayout {
+        size: 12,
+        original: 0,
+        target: 4,
+    };
+    const UNWIND_HINT: UnwindHintLayout = UnwindHintLayout {
+        size: 12,
+        ip: 0,
+        sp_offset: 4,
+        sp_reg: 6,
+        kind: 7,
+        signal: 8,
+    };
 
     fn is_callee_saved(&self, r: Reg) -> bool {
         r == reg::RBP || r == reg::RBX || (reg::R12..=reg::R15).contains(&r)
@@ -103,7 +117,10 @@ impl Architecture for X86_64 {
 
     fn is_pc_relative(&self, reloc_type: u32) -> bool {
         use relocation::{GOTPC32, GOTPCREL, PC16, PC32, PC64, PC8, PLT32};
-        matches!(reloc_type, PC8 | PC16 | PC32 | PC64 | PLT32 | GOTPC32 | GOTPCREL)
+        matches!(
+            reloc_type,
+            PC8 | PC16 | PC32 | PC64 | PLT32 | GOTPC32 | GOTPCREL
+        )
     }
 
     fn is_relative32(&self, reloc_type: u32) -> bool {

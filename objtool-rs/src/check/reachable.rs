@@ -20,14 +20,19 @@ pub fn check<A>(model: &Model<'_, A>, walked: &Walked, findings: &mut Findings) 
     if model.ignore_unreachable {
         return 0;
     }
-    let mut holes = Holes { dead_cold: Vec::new() };
+    let mut holes = Holes {
+        dead_cold: Vec::new(),
+    };
     let mut violations = 0;
     for insn in model.insns.ids() {
         if walked.is_visited(insn) || is_expected(model, walked, insn, &mut holes) {
             continue;
         }
         violations += 1;
-        let prev = model.insns.prev(insn).filter(|&p| model.insn(p).marks.has(Marks::DEAD_END));
+        let prev = model
+            .insns
+            .prev(insn)
+            .filter(|&p| model.insn(p).marks.has(Marks::DEAD_END));
         let message = match prev.and_then(|prev| model.callee(prev)) {
             Some(callee) => Message::MissingNoreturn { callee },
             None => Message::Unreachable,
@@ -43,12 +48,7 @@ struct Holes {
     dead_cold: Vec<SymbolId>,
 }
 
-fn is_expected<A>(
-    model: &Model<'_, A>,
-    walked: &Walked,
-    insn: InsnId,
-    holes: &mut Holes,
-) -> bool {
+fn is_expected<A>(model: &Model<'_, A>, walked: &Walked, insn: InsnId, holes: &mut Holes) -> bool {
     let record = model.insn(insn);
     if record.marks.has(Marks::IGNORE) || matches!(record.kind, InsnKind::Nop | InsnKind::Trap) {
         return true;
@@ -59,13 +59,18 @@ fn is_expected<A>(
     }
     // Replacements of ignored functions are never reached.
     let section = model.insns.section(insn);
-    if matches!(model.file.section(section).name, b".altinstr_replacement" | b".altinstr_aux") {
+    if matches!(
+        model.file.section(section).name,
+        b".altinstr_replacement" | b".altinstr_aux"
+    ) {
         return true;
     }
     if model.options.link && function.is_none() {
         return is_leftover(model, walked, insn, holes);
     }
-    let Some(function) = function else { return false };
+    let Some(function) = function else {
+        return false;
+    };
     if model.has_role(function, Roles::STATIC_CALL_TRAMPOLINE) {
         return true;
     }
@@ -74,8 +79,10 @@ fn is_expected<A>(
 
 /// `BUG()` is followed by a second trap, or by a jump to one.
 fn is_trap_after_dead_end<A>(model: &Model<'_, A>, insn: InsnId) -> bool {
-    let after_dead_end =
-        model.insns.prev(insn).is_some_and(|prev| model.insn(prev).marks.has(Marks::DEAD_END));
+    let after_dead_end = model
+        .insns
+        .prev(insn)
+        .is_some_and(|prev| model.insn(prev).marks.has(Marks::DEAD_END));
     let is_bug = |insn| model.insn(insn).kind == InsnKind::Bug;
     after_dead_end
         && (is_bug(insn)
@@ -84,19 +91,27 @@ fn is_trap_after_dead_end<A>(model: &Model<'_, A>, insn: InsnId) -> bool {
 }
 
 fn leads_to_sanitizer<A>(model: &Model<'_, A>, insn: InsnId, function: SymbolId) -> bool {
-    let end = model.file.symbol(function).value.saturating_add(model.symbols.len(function));
+    let end = model
+        .file
+        .symbol(function)
+        .value
+        .saturating_add(model.symbols.len(function));
     let mut insn = insn;
     for _ in 0..SANITIZER_REACH {
         let record = model.insn(insn);
         if record.kind == InsnKind::Call {
-            let callee = model.callee(insn).map(|callee| model.file.symbol(callee).name);
+            let callee = model
+                .callee(insn)
+                .map(|callee| model.file.symbol(callee).name);
             if let Some(b"__asan_handle_no_return" | b"__ubsan_handle_builtin_unreachable") = callee
             {
                 return true;
             }
         }
         let next = if record.kind == InsnKind::JumpUnconditional {
-            model.jump_target(insn).filter(|&dest| model.function_of(dest) == Some(function))
+            model
+                .jump_target(insn)
+                .filter(|&dest| model.function_of(dest) == Some(function))
         } else if record.end() >= end {
             None
         } else {
@@ -109,12 +124,7 @@ fn leads_to_sanitizer<A>(model: &Model<'_, A>, insn: InsnId, function: SymbolId)
 }
 
 /// A linker that drops a weak function keeps its code, without a symbol.
-fn is_leftover<A>(
-    model: &Model<'_, A>,
-    walked: &Walked,
-    insn: InsnId,
-    holes: &mut Holes,
-) -> bool {
+fn is_leftover<A>(model: &Model<'_, A>, walked: &Walked, insn: InsnId, holes: &mut Holes) -> bool {
     let place = model.place(insn);
     let end = match model.symbols.hole(place.section, place.offset) {
         Hole::None => return false,
@@ -129,7 +139,9 @@ fn is_leftover<A>(
         if u64::from(model.insn(insn).offset) >= end {
             break;
         }
-        let dest = model.jump_target(insn).and_then(|dest| model.function_of(dest));
+        let dest = model
+            .jump_target(insn)
+            .and_then(|dest| model.function_of(dest));
         if let Some(cold) = dest {
             if find_bytes(model.file.symbol(cold).name, b".cold").is_some() {
                 holes.dead_cold.push(cold);

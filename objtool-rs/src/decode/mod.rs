@@ -144,8 +144,12 @@ impl Insns {
     ///
     /// [`ReadError::Undecodable`] at the first bytes that are no instruction.
     pub fn decode<A: Decode>(arch: &A, file: &ElfFile<'_>) -> Result<Self, ReadError> {
-        let code: usize =
-            file.sections.iter().filter(|s| s.is_executable()).map(|s| s.data.len()).sum();
+        let code: usize = file
+            .sections
+            .iter()
+            .filter(|s| s.is_executable())
+            .map(|s| s.data.len())
+            .sum();
         let mut insns = Self {
             // The kernel's code averages a little more than four bytes an instruction.
             records: Vec::with_capacity(code / 4),
@@ -180,7 +184,12 @@ impl Insns {
                 offset: e.offset as u64,
             })?;
             insns.range_of[section.index()] = Some(insns.ranges.len() as u32);
-            insns.ranges.push(Range { section, first, end: insns.records.len() as u32, strides });
+            insns.ranges.push(Range {
+                section,
+                first,
+                end: insns.records.len() as u32,
+                strides,
+            });
         }
         insns.decoded = insns.records.len() as u32;
         Ok(insns)
@@ -305,11 +314,7 @@ impl Insns {
     }
 }
 
-fn intern(
-    table: &mut Vec<StackOps>,
-    known: &mut FxHashMap<StackOps, u32>,
-    ops: StackOps,
-) -> OpsId {
+fn intern(table: &mut Vec<StackOps>, known: &mut FxHashMap<StackOps, u32>, ops: StackOps) -> OpsId {
     if ops[0].is_none() {
         return OpsId::NONE;
     }

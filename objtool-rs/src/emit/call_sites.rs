@@ -12,5 +12,12 @@ pub(super) fn emit<A: Architecture>(
     output: &mut Output,
     findings: &mut Findings,
 ) {
-    emit_sites(model, output, findings, ".call_sites", " section", &model.sites.calls);
+    emit_sites(
+        model,
+        output,
+        findings,
+        ".call_sites",
+        " section",
+        &model.sites.calls,
+    );
 }

@@ -73,7 +73,10 @@ fn emit_sites<A: Architecture>(
     insns: &[InsnId],
 ) {
     if model.file.section_by_name(name.as_bytes()).is_some() {
-        findings.add(Message::SectionExists { section: name, suffix: skip_suffix });
+        findings.add(Message::SectionExists {
+            section: name,
+            suffix: skip_suffix,
+        });
         return;
     }
     if insns.is_empty() {

@@ -64,7 +64,13 @@ impl NewSection {
     /// A section of `entries` entries, loaded and not writable.
     pub fn new(name: &'static str, entsize: u64, entries: usize) -> Self {
         let flags = elf::SHF_ALLOC;
-        Self { name, entsize, entries: entries as u64, flags, relocs: Vec::new() }
+        Self {
+            name,
+            entsize,
+            entries: entries as u64,
+            flags,
+            relocs: Vec::new(),
+        }
     }
 }
 

@@ -18,7 +18,14 @@ pub(super) fn emit<A>(model: &Model<'_, A>, output: &mut Output) {
             if model.file.symbol(function).is_function() && is_padded(model, function) {
                 let name = [b"__pfx_", model.file.symbol(function).name].concat();
                 let before = model.options.prefix.into();
-                output.add_symbol(model.file, NewSymbol::Prefix { function, name, before });
+                output.add_symbol(
+                    model.file,
+                    NewSymbol::Prefix {
+                        function,
+                        name,
+                        before,
+                    },
+                );
             }
         }
     }

@@ -12,5 +12,12 @@ pub(super) fn emit<A: Architecture>(
     output: &mut Output,
     findings: &mut Findings,
 ) {
-    emit_sites(model, output, findings, ".retpoline_sites", "", &model.sites.retpolines);
+    emit_sites(
+        model,
+        output,
+        findings,
+        ".retpoline_sites",
+        "",
+        &model.sites.retpolines,
+    );
 }

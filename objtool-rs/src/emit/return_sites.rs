@@ -12,5 +12,12 @@ pub(super) fn emit<A: Architecture>(
     output: &mut Output,
     findings: &mut Findings,
 ) {
-    emit_sites(model, output, findings, ".return_sites", "", &model.sites.returns);
+    emit_sites(
+        model,
+        output,
+        findings,
+        ".return_sites",
+        "",
+        &model.sites.returns,
+    );
 }

@@ -23,7 +23,10 @@ pub(super) fn emit<A: Architecture>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     if model.file.section_by_name(NAME.as_bytes()).is_some() {
-        findings.add(Message::SectionExists { section: NAME, suffix: " section" });
+        findings.add(Message::SectionExists {
+            section: NAME,
+            suffix: " section",
+        });
         return Ok(());
     }
     let insns = &model.sites.static_calls;
@@ -42,7 +45,9 @@ pub(super) fn emit<A: Architecture>(
             kind: A::RELOCATIONS.relative32,
             addend: place.offset as i64,
         });
-        let Some(trampoline) = model.callee(insn) else { continue };
+        let Some(trampoline) = model.callee(insn) else {
+            continue;
+        };
         let name = model.file.symbol(trampoline).name;
         let Some(base) = name.strip_prefix(STATIC_CALL_TRAMPOLINE_PREFIX) else {
             findings.add(Message::MalformedTrampoline(trampoline));

@@ -48,7 +48,10 @@ pub fn write(file: &ElfFile<'_>, output: &Output) -> Result<Vec<u8>, WriteError>
     let mut sections: Vec<OutSection<'_>> = file
         .sections
         .iter()
-        .map(|s| OutSection { header: s.header, data: Cow::Borrowed(s.data) })
+        .map(|s| OutSection {
+            header: s.header,
+            data: Cow::Borrowed(s.data),
+        })
         .collect();
     let names = append_names(file, output, &mut sections)?;
     let index_of = SymbolIndices::new(output, file.symbols.len());
@@ -68,8 +71,10 @@ struct SymbolIndices {
 
 impl SymbolIndices {
     fn new(output: &Output, existing: usize) -> Self {
-        let mut indices =
-            Self { existing: vec![0; existing], new: vec![0; output.symbols.len()] };
+        let mut indices = Self {
+            existing: vec![0; existing],
+            new: vec![0; output.symbols.len()],
+        };
         for (index, symbol) in output.table.iter().enumerate() {
             match symbol {
                 SymbolRef::Existing(id) => indices.existing[id.index()] = index as u32,
@@ -137,7 +142,8 @@ fn append_names(
 }
 
 fn symbol_table(file: &ElfFile<'_>) -> Result<SectionId, WriteError> {
-    file.symtab.ok_or_else(|| WriteError("there is no symbol table to add symbols to".into()))
+    file.symtab
+        .ok_or_else(|| WriteError("there is no symbol table to add symbols to".into()))
 }
 
 fn symbol_names(file: &ElfFile<'_>) -> Result<SectionId, WriteError> {
@@ -187,12 +193,8 @@ fn move_symbols(
                 let bytes = sections[table.index()].data.to_mut();
                 // The type may have been changed before.
                 let at = index * RELA + 8;
-                let kind = u32::from_le_bytes([
-                    bytes[at],
-                    bytes[at + 1],
-                    bytes[at + 2],
-                    bytes[at + 3],
-                ]);
+                let kind =
+                    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
                 set_info(bytes, index, index_of.existing[reloc.symbol.index()], kind);
             }
         }
@@ -271,8 +273,15 @@ fn new_symbol(file: &ElfFile<'_>, symbol: &NewSymbol, name: u32) -> (Sym64<LE>, 
     };
     match symbol {
         NewSymbol::Section(section) => (blank, *section),
-        NewSymbol::Prefix { function, before, .. } => {
-            let Symbol { raw, section, value, .. } = *file.symbol(*function);
+        NewSymbol::Prefix {
+            function, before, ..
+        } => {
+            let Symbol {
+                raw,
+                section,
+                value,
+                ..
+            } = *file.symbol(*function);
             let prefix = Sym64 {
                 st_info: raw.st_info,
                 st_value: U64::new(LE, value - before),
@@ -330,10 +339,7 @@ fn add_sections(
     Ok(())
 }
 
-fn lay_out(
-    file: &ElfFile<'_>,
-    sections: &mut [OutSection<'_>],
-) -> Result<Vec<u8>, WriteError> {
+fn lay_out(file: &ElfFile<'_>, sections: &mut [OutSection<'_>]) -> Result<Vec<u8>, WriteError> {
     let mut end = HEADER as u64;
     for section in sections.iter_mut().skip(1) {
         let header = &mut section.header;

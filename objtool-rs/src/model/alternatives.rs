@@ -61,8 +61,14 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 enum EntryKind {
-    Replacement { original_len: u32, new_len: u32, policy: AlternativePolicy },
-    JumpLabel { key_flags: u8 },
+    Replacement {
+        original_len: u32,
+        new_len: u32,
+        policy: AlternativePolicy,
+    },
+    JumpLabel {
+        key_flags: u8,
+    },
     Exception,
 }
 
@@ -95,9 +101,11 @@ fn table<A>(
     entry: u64,
     findings: &mut Findings,
 ) -> Result<Option<(SectionId, u64)>, Abort> {
-    let Some(id) = model.file.section_by_name(name.as_bytes()) else { return Ok(None) };
+    let Some(id) = model.file.section_by_name(name.as_bytes()) else {
+        return Ok(None);
+    };
     let size = model.file.section(id).data.len() as u64;
-    if size % entry != 0 {
+    if !size.is_multiple_of(entry) {
         findings.add(Message::TableSize { table: name, entry });
         return Err(Abort);
     }
@@ -111,16 +119,23 @@ fn field<A>(
     which: &'static str,
     findings: &mut Findings,
 ) -> Result<Reloc, Abort> {
-    model.file.reloc_at(section, offset).map(|(_, reloc)| reloc).ok_or_else(|| {
-        findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
-        Abort
-    })
+    model
+        .file
+        .reloc_at(section, offset)
+        .map(|(_, reloc)| reloc)
+        .ok_or_else(|| {
+            findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
+            Abort
+        })
 }
 
 /// The place that a relocated field means.
 fn place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
     let symbol = model.file.symbol(reloc.symbol);
-    Place { section: symbol.section, offset: symbol.value.wrapping_add_signed(reloc.addend) }
+    Place {
+        section: symbol.section,
+        offset: symbol.value.wrapping_add_signed(reloc.addend),
+    }
 }
 
 fn new_place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
@@ -149,13 +164,23 @@ fn read_replacements<A: Architecture>(
         let feature = u16::from_le_bytes([byte(layout.feature), byte(layout.feature + 1)]);
         let new_len = u32::from(byte(layout.replacement_len));
         let mut original_len = u32::from(byte(layout.original_len));
-        let original = place(model, field(model, section, start + layout.original, "orig", findings)?);
+        let original = place(
+            model,
+            field(model, section, start + layout.original, "orig", findings)?,
+        );
 
-        if entries.get(same_original).is_some_and(|e| e.original != original) {
+        if entries
+            .get(same_original)
+            .is_some_and(|e| e.original != original)
+        {
             same_original = entries.len();
         }
         for entry in &mut entries[same_original..] {
-            if let EntryKind::Replacement { original_len: other, .. } = &mut entry.kind {
+            if let EntryKind::Replacement {
+                original_len: other,
+                ..
+            } = &mut entry.kind
+            {
                 original_len = original_len.max(*other);
                 *other = original_len;
             }
@@ -166,9 +191,19 @@ fn read_replacements<A: Architecture>(
             let reloc = field(model, section, start + layout.replacement, "new", findings)?;
             Some(new_place(model, reloc))
         };
-        let policy = model.arch.alternative_policy(feature, model.options.uaccess);
-        let kind = EntryKind::Replacement { original_len, new_len, policy };
-        entries.push(Entry { kind, original, new });
+        let policy = model
+            .arch
+            .alternative_policy(feature, model.options.uaccess);
+        let kind = EntryKind::Replacement {
+            original_len,
+            new_len,
+            policy,
+        };
+        entries.push(Entry {
+            kind,
+            original,
+            new,
+        });
     }
     Ok(())
 }
@@ -187,7 +222,9 @@ fn read_jump_labels<A: Architecture>(
         let target = field(model, section, start + layout.target, "new", findings)?;
         let key = field(model, section, start + layout.key, "key", findings)?;
         entries.push(Entry {
-            kind: EntryKind::JumpLabel { key_flags: key.addend as u8 },
+            kind: EntryKind::JumpLabel {
+                key_flags: key.addend as u8,
+            },
             original: place(model, original),
             new: Some(new_place(model, target)),
         });
@@ -221,7 +258,10 @@ fn add_entry<A: Architecture>(
     entry: Entry,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let Some(original) = model.insns.at(entry.original.section, entry.original.offset) else {
+    let Some(original) = model
+        .insns
+        .at(entry.original.section, entry.original.offset)
+    else {
         findings.add_at(entry.original, Message::NoOriginalInstruction);
         return Err(Abort);
     };
@@ -239,11 +279,17 @@ fn add_entry<A: Architecture>(
 
     let mut skip_original = false;
     let target = match entry.kind {
-        EntryKind::Replacement { original_len: 0, .. } => {
+        EntryKind::Replacement {
+            original_len: 0, ..
+        } => {
             model.warn(findings, original, Message::EmptyAlternative);
             return Ok(());
         }
-        EntryKind::Replacement { original_len, new_len, policy } => {
+        EntryKind::Replacement {
+            original_len,
+            new_len,
+            policy,
+        } => {
             skip_original = policy == AlternativePolicy::ReplacementOnly;
             let first = add_group(model, original, original_len, new, new_len, findings)?;
             if policy == AlternativePolicy::OriginalOnly {
@@ -259,7 +305,13 @@ fn add_entry<A: Architecture>(
         EntryKind::Exception => new.map(|(insn, _)| insn),
     };
     if let Some(insn) = target {
-        model.add_alternative(original, Alternative { insn, skip_original });
+        model.add_alternative(
+            original,
+            Alternative {
+                insn,
+                skip_original,
+            },
+        );
     }
     Ok(())
 }
@@ -280,30 +332,50 @@ fn add_group<A: Architecture>(
             let end = known.last.map_or(0, |id| model.insn(id).end());
             (group, end as i64 - first as i64)
         }
-        None => (add_original(model, original, original_len), i64::from(original_len)),
+        None => (
+            add_original(model, original, original_len),
+            i64::from(original_len),
+        ),
     };
     if covered != i64::from(original_len) {
-        let message = Message::OverlappingAlternative { covered, original_len };
+        let message = Message::OverlappingAlternative {
+            covered,
+            original_len,
+        };
         model.warn(findings, original, message);
         return Err(Abort);
     }
 
     let id = GroupId(model.groups.len() as u32);
-    let mut group = Group { original: Some(original_group), first: None, last: None, padding: None };
+    let mut group = Group {
+        original: Some(original_group),
+        first: None,
+        last: None,
+        padding: None,
+    };
     let ignored = model.insn(original).marks.has(Marks::IGNORE_ALTERNATIVES);
     let symbol = model.symbol_of(original);
     if new_len < original_len {
         // Both streams are as long, so that the state after the last instruction of each can be
         // compared with the other's.
         let place = match new {
-            Some((_, place)) => Place { offset: place.offset + u64::from(new_len), ..place },
+            Some((_, place)) => Place {
+                offset: place.offset + u64::from(new_len),
+                ..place
+            },
             None => model.place(original),
         };
         let len = (original_len - new_len) as u8;
-        let padding = model.insns.add_padding(place.section, place.offset as u32, len);
+        let padding = model
+            .insns
+            .add_padding(place.section, place.offset as u32, len);
         model.targets.push(Target::None);
         model.symbol_of.push(symbol);
-        model.insns.get_mut(padding).marks.set(Marks::IGNORE, ignored);
+        model
+            .insns
+            .get_mut(padding)
+            .marks
+            .set(Marks::IGNORE, ignored);
         add_to_group(model, padding, id);
         group.padding = Some(padding);
     }
@@ -328,9 +400,7 @@ fn add_group<A: Architecture>(
 
         // On every architecture so far, relocations in replacements are adjusted when they are
         // copied, so none is refused.
-        if record.kind.is_static_jump()
-            && record.displacement != 0
-            && record.branch_target() == end
+        if record.kind.is_static_jump() && record.displacement != 0 && record.branch_target() == end
         {
             let last = model.group(original_group).last;
             let Some(after) = last.and_then(|last| model.insns.next(last)) else {
@@ -359,7 +429,12 @@ fn add_original<A>(model: &mut Model<'_, A>, original: InsnId, len: u32) -> Grou
         last = Some(insn);
         next = model.insns.next(insn);
     }
-    model.groups.push(Group { original: None, first: Some(original), last, padding: None });
+    model.groups.push(Group {
+        original: None,
+        first: Some(original),
+        last,
+        padding: None,
+    });
     id
 }
 
@@ -392,10 +467,18 @@ fn jump_label<A: Architecture>(
     let counts = &mut model.jump_labels;
     let short = record.len == 2;
     if kind == InsnKind::Nop {
-        *(if short { &mut counts.nop_short } else { &mut counts.nop_long }) += 1;
+        *(if short {
+            &mut counts.nop_short
+        } else {
+            &mut counts.nop_long
+        }) += 1;
         return Ok(target);
     }
-    *(if short { &mut counts.jump_short } else { &mut counts.jump_long }) += 1;
+    *(if short {
+        &mut counts.jump_short
+    } else {
+        &mut counts.jump_long
+    }) += 1;
     Ok(model.insns.next(original))
 }
 

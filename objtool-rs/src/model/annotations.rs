@@ -50,10 +50,13 @@ fn insn_by_section<A>(
         findings.add(Message::UnexpectedRelocSymbol { annotation });
         return Err(Abort);
     }
-    model.insns.at(symbol.section, entry.addend as u64).ok_or_else(|| {
-        findings.add(Message::BadAnnotation { annotation: bad });
-        Abort
-    })
+    model
+        .insns
+        .at(symbol.section, entry.addend as u64)
+        .ok_or_else(|| {
+            findings.add(Message::BadAnnotation { annotation: bad });
+            Abort
+        })
 }
 
 /// Marks the instructions of functions that are annotated as non-standard.
@@ -62,9 +65,13 @@ pub(super) fn ignored_functions<A>(model: &mut Model<'_, A>, findings: &mut Find
         let symbol = model.file.symbol(entry.symbol);
         let function = match symbol.kind {
             SymbolKind::Function => Some(entry.symbol),
-            SymbolKind::Section => model.symbols.function_at(symbol.section, entry.addend as u64),
+            SymbolKind::Section => model
+                .symbols
+                .function_at(symbol.section, entry.addend as u64),
             other => {
-                findings.add(Message::UnexpectedIgnoreSymbol { kind: other.number() });
+                findings.add(Message::UnexpectedIgnoreSymbol {
+                    kind: other.number(),
+                });
                 None
             }
         };
@@ -84,7 +91,11 @@ pub(super) fn ignored_alternatives<A>(
     let name = names::IGNORE_ALTERNATIVES;
     for entry in entries(model, name) {
         let insn = insn_by_section(model, entry, name, name, findings)?;
-        model.insns.get_mut(insn).marks.set(Marks::IGNORE_ALTERNATIVES, true);
+        model
+            .insns
+            .get_mut(insn)
+            .marks
+            .set(Marks::IGNORE_ALTERNATIVES, true);
     }
     Ok(())
 }
@@ -98,10 +109,16 @@ pub(super) fn no_landing_pad<A>(
         let symbol = model.file.symbol(entry.symbol);
         let offset = symbol.value.wrapping_add_signed(entry.addend);
         let Some(insn) = model.insns.at(symbol.section, offset) else {
-            findings.add(Message::BadAnnotation { annotation: names::NO_LANDING_PAD });
+            findings.add(Message::BadAnnotation {
+                annotation: names::NO_LANDING_PAD,
+            });
             return Err(Abort);
         };
-        model.insns.get_mut(insn).marks.set(Marks::NO_LANDING_PAD, true);
+        model
+            .insns
+            .get_mut(insn)
+            .marks
+            .set(Marks::NO_LANDING_PAD, true);
     }
     Ok(())
 }
@@ -114,8 +131,7 @@ pub(super) fn intra_function_calls<A>(
     let name = names::INTRA_FUNCTION_CALLS;
     for entry in entries(model, name) {
         // The words of the finding name it in the singular.
-        let insn =
-            insn_by_section(model, entry, name, ".discard.intra_function_call", findings)?;
+        let insn = insn_by_section(model, entry, name, ".discard.intra_function_call", findings)?;
         if model.insn(insn).kind != InsnKind::Call {
             model.warn(findings, insn, Message::IntraCallNotCall);
             return Err(Abort);
@@ -124,7 +140,11 @@ pub(super) fn intra_function_calls<A>(
         let offset = model.insn(insn).branch_target();
         model.insns.get_mut(insn).kind = InsnKind::JumpUnconditional;
         let Some(dest) = model.insns.at(section, offset) else {
-            model.warn(findings, insn, Message::NoIntraCallTarget(Place { section, offset }));
+            model.warn(
+                findings,
+                insn,
+                Message::NoIntraCallTarget(Place { section, offset }),
+            );
             return Err(Abort);
         };
         model.targets[insn.index()] = Target::Insn(dest);
@@ -133,10 +153,7 @@ pub(super) fn intra_function_calls<A>(
 }
 
 /// Takes the dead end back from instructions before code that is annotated as reachable.
-pub(super) fn reachable<A>(
-    model: &mut Model<'_, A>,
-    findings: &mut Findings,
-) -> Result<(), Abort> {
+pub(super) fn reachable<A>(model: &mut Model<'_, A>, findings: &mut Findings) -> Result<(), Abort> {
     for entry in entries(model, names::REACHABLE) {
         let offset = annotated_offset(model, entry, names::REACHABLE, findings)?;
         let section = model.file.symbol(entry.symbol).section;
@@ -190,7 +207,11 @@ pub(super) fn retpoline_safe<A>(
             model.warn(findings, insn, Message::RetpolineSafeMisplaced);
             return Err(Abort);
         }
-        model.insns.get_mut(insn).marks.set(Marks::RETPOLINE_SAFE, true);
+        model
+            .insns
+            .get_mut(insn)
+            .marks
+            .set(Marks::RETPOLINE_SAFE, true);
     }
     Ok(())
 }

@@ -69,12 +69,21 @@ fn resolve_jump<A: Architecture>(
         // Dead code of coverage builds may jump to the end of its function.
         let at_end = function.is_some_and(|f| {
             section == own_section
-                && offset == model.file.symbol(f).value.wrapping_add(model.symbols.len(f))
+                && offset
+                    == model
+                        .file
+                        .symbol(f)
+                        .value
+                        .wrapping_add(model.symbols.len(f))
         });
         if model.ignore_unreachable && at_end {
             return Ok(());
         }
-        model.warn(findings, insn, Message::NoJumpTarget(Place { section, offset }));
+        model.warn(
+            findings,
+            insn,
+            Message::NoJumpTarget(Place { section, offset }),
+        );
         return Err(Abort);
     };
 
@@ -92,8 +101,7 @@ fn resolve_jump<A: Architecture>(
     }
 
     if let (Some(from), Some(to)) = (function, model.function_of(dest)) {
-        let is_cold =
-            |id: SymbolId| find_bytes(model.file.symbol(id).name, b".cold").is_some();
+        let is_cold = |id: SymbolId| find_bytes(model.file.symbol(id).name, b".cold").is_some();
         // Where a function has several names, its first one counts as the hot part.
         if from != to && !is_cold(from) && is_cold(to) {
             model.symbols.join(from, to);
@@ -121,7 +129,11 @@ fn is_sibling<A>(model: &Model<'_, A>, from: InsnId, to: InsnId) -> bool {
 
 /// The function that a symbol is a part of; none for what is no function.
 fn parent<A>(model: &Model<'_, A>, symbol: SymbolId) -> Option<SymbolId> {
-    model.file.symbol(symbol).is_function().then(|| model.symbols.parent(symbol))
+    model
+        .file
+        .symbol(symbol)
+        .is_function()
+        .then(|| model.symbols.parent(symbol))
 }
 
 /// Finds the targets of all direct calls.
@@ -145,7 +157,10 @@ fn resolve_call<A: Architecture>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let named = |model: &Model<'_, A>, section, offset| {
-        model.symbols.function_at(section, offset).or_else(|| model.symbols.at(section, offset))
+        model
+            .symbols
+            .function_at(section, offset)
+            .or_else(|| model.symbols.at(section, offset))
     };
     let Some((_, reloc)) = model.insn_reloc(insn) else {
         let section = model.insns.section(insn);
@@ -173,7 +188,11 @@ fn resolve_call<A: Architecture>(
         let section = symbol.section;
         let offset = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN) as u64;
         let Some(callee) = named(model, section, offset) else {
-            model.warn(findings, insn, Message::NoCallTarget(Place { section, offset }));
+            model.warn(
+                findings,
+                insn,
+                Message::NoCallTarget(Place { section, offset }),
+            );
             return Err(Abort);
         };
         set_callee(model, insn, Some(callee), false, Some(noreturn));
@@ -258,7 +277,11 @@ fn list_site<A: Architecture>(
             model.replace_insn(insn, kind, bytes);
             if is_sibling {
                 // The filling after the return is part of the same record.
-                model.insns.get_mut(insn).marks.set(Marks::RETPOLINE_SAFE, true);
+                model
+                    .insns
+                    .get_mut(insn)
+                    .marks
+                    .set(Marks::RETPOLINE_SAFE, true);
             }
             return;
         }

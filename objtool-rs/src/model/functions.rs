@@ -61,8 +61,16 @@ impl Symbols {
             child: ids().collect(),
             alias: aliases(file),
             order: order(file),
-            all: Spans { by_address: Grouped::empty(), start: vec![], max_end: vec![] },
-            functions: Spans { by_address: Grouped::empty(), start: vec![], max_end: vec![] },
+            all: Spans {
+                by_address: Grouped::empty(),
+                start: vec![],
+                max_end: vec![],
+            },
+            functions: Spans {
+                by_address: Grouped::empty(),
+                start: vec![],
+                max_end: vec![],
+            },
         };
         let joined = symbols.join_cold_parts(file);
         symbols.all = symbols.spans(file, |kind| kind != SymbolKind::Section);
@@ -78,7 +86,9 @@ impl Symbols {
                 if !symbol.is_function() {
                     continue;
                 }
-                let Some(cold) = find(symbol.name, b".cold") else { continue };
+                let Some(cold) = find(symbol.name, b".cold") else {
+                    continue;
+                };
                 let Some(parent) = file.symbol_by_name(&symbol.name[..cold]) else {
                     return Err(Orphan(id));
                 };
@@ -106,7 +116,11 @@ impl Symbols {
             let symbol = file.symbol(id);
             symbol.size != 0 && wanted(symbol.kind)
         });
-        let start: Vec<u64> = by_address.ids.iter().map(|&id| file.symbol(id).value).collect();
+        let start: Vec<u64> = by_address
+            .ids
+            .iter()
+            .map(|&id| file.symbol(id).value)
+            .collect();
         let mut max_end = vec![0; start.len()];
         for range in &by_address.ranges {
             let mut max = 0;
@@ -116,7 +130,11 @@ impl Symbols {
                 max_end[i] = max;
             }
         }
-        Spans { by_address, start, max_end }
+        Spans {
+            by_address,
+            start,
+            max_end,
+        }
     }
 
     /// Effective size in bytes.
@@ -184,10 +202,10 @@ impl Symbols {
         if before.is_empty() {
             return Hole::None;
         }
-        let covered =
-            ids[before].iter().zip(&start[range.start..next]).any(|(id, s)| {
-                offset - s < self.len[id.index()]
-            });
+        let covered = ids[before]
+            .iter()
+            .zip(&start[range.start..next])
+            .any(|(id, s)| offset - s < self.len[id.index()]);
         if covered {
             return Hole::None;
         }
@@ -211,7 +229,10 @@ pub enum Hole {
 
 impl Grouped {
     const fn empty() -> Self {
-        Self { ids: Vec::new(), ranges: Vec::new() }
+        Self {
+            ids: Vec::new(),
+            ranges: Vec::new(),
+        }
     }
 
     /// The wanted symbols by section, address, and then position in the symbol table.
@@ -266,10 +287,17 @@ fn aliases(file: &ElfFile<'_>) -> Vec<SymbolId> {
     let mut alias: Vec<SymbolId> = file.symbol_ids().collect();
     let key = |id: SymbolId| {
         let symbol = file.symbol(id);
-        (symbol.section, symbol.value, symbol.size, symbol.kind.number())
+        (
+            symbol.section,
+            symbol.value,
+            symbol.size,
+            symbol.kind.number(),
+        )
     };
-    let mut ids: Vec<SymbolId> =
-        file.symbol_ids().filter(|&id| file.symbol(id).size != 0).collect();
+    let mut ids: Vec<SymbolId> = file
+        .symbol_ids()
+        .filter(|&id| file.symbol(id).size != 0)
+        .collect();
     ids.sort_unstable_by_key(|&id| (key(id), id));
     for same in ids.chunk_by(|&a, &b| key(a) == key(b)) {
         let last = same[same.len() - 1];
@@ -291,7 +319,10 @@ fn order(file: &ElfFile<'_>) -> Grouped {
     });
     for range in &mut grouped.ranges {
         let ids = &mut grouped.ids[range.start as usize..range.end as usize];
-        if ids.iter().any(|&id| file.symbol(id).size == 0 && file.symbol(id).is_function()) {
+        if ids
+            .iter()
+            .any(|&id| file.symbol(id).size == 0 && file.symbol(id).is_function())
+        {
             reorder_unsized(file, ids);
         }
     }
@@ -307,7 +338,10 @@ fn reorder_unsized(file: &ElfFile<'_>, ids: &mut [SymbolId]) {
     let mut followers: HashMap<Option<SymbolId>, Vec<SymbolId>> = HashMap::new();
     for &id in &by_index {
         let symbol = file.symbol(id);
-        let anchor = sized.range(..=(symbol.value, id)).next_back().map(|(_, &id)| id);
+        let anchor = sized
+            .range(..=(symbol.value, id))
+            .next_back()
+            .map(|(_, &id)| id);
         followers.entry(anchor).or_default().push(id);
         if symbol.size != 0 {
             sized.insert((symbol.value, id), id);
@@ -325,5 +359,7 @@ fn reorder_unsized(file: &ElfFile<'_>, ids: &mut [SymbolId]) {
 
 /// Position of a needle in a haystack.
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

@@ -65,7 +65,9 @@ pub(super) fn read<A: Architecture>(
         findings.add(Message::MissingHintRelocs);
         return Err(Abort);
     }
-    if hints.header.size % layout.size != 0 || hints.data.len() as u64 != hints.header.size {
+    if !hints.header.size.is_multiple_of(layout.size)
+        || hints.data.len() as u64 != hints.header.size
+    {
         findings.add(Message::HintSizeMismatch);
         return Err(Abort);
     }
@@ -73,13 +75,18 @@ pub(super) fn read<A: Architecture>(
 
     for (index, bytes) in hints.data.chunks_exact(layout.size as usize).enumerate() {
         let index = index as u64;
-        let Some((_, reloc)) = model.file.reloc_at(section, index * layout.size + layout.ip)
+        let Some((_, reloc)) = model
+            .file
+            .reloc_at(section, index * layout.size + layout.ip)
         else {
             findings.add(Message::NoHintReloc { index });
             return Err(Abort);
         };
         let offset = annotated_offset(model, reloc, names::UNWIND_HINTS, findings)?;
-        let Some(insn) = model.insns.at(model.file.symbol(reloc.symbol).section, offset) else {
+        let Some(insn) = model
+            .insns
+            .at(model.file.symbol(reloc.symbol).section, offset)
+        else {
             findings.add(Message::NoHintInstruction { index });
             return Err(Abort);
         };

@@ -85,7 +85,9 @@ fn find<A: Architecture>(
     first_source: &FxHashMap<InsnId, InsnId>,
 ) -> Option<RelocId> {
     let own = |model: &Model<'_, A>, insn| {
-        model.function_of(insn).is_some_and(|f| model.symbols.parent(f) == function)
+        model
+            .function_of(insn)
+            .is_some_and(|f| model.symbols.parent(f) == function)
     };
     let jump_offset = model.insn(jump).offset;
     let mut next = Some(jump);
@@ -157,7 +159,12 @@ fn follow<A: Architecture>(
     let start = model.file.symbol(function).value;
     let section = model.file.symbol(function).section;
     let end = start.wrapping_add(model.symbols.len(function));
-    let count = model.file.section(table.section).relocs.as_ref().map_or(0, |t| t.len());
+    let count = model
+        .file
+        .section(table.section)
+        .relocs
+        .as_ref()
+        .map_or(0, |t| t.len());
     let mut last_offset = None;
     for index in table.index..count {
         let id = RelocId { index, ..table };
@@ -176,12 +183,20 @@ fn follow<A: Architecture>(
         }
         // Unused entries may point right behind the function.
         if !(dest_section == section && dest == end) {
-            let Some(dest) = model.insns.at(dest_section, dest) else { break };
+            let Some(dest) = model.insns.at(dest_section, dest) else {
+                break;
+            };
             let parent = model.function_of(dest).map(|f| model.symbols.parent(f));
             if parent != Some(function) {
                 break;
             }
-            model.add_alternative(jump, Alternative { insn: dest, skip_original: false });
+            model.add_alternative(
+                jump,
+                Alternative {
+                    insn: dest,
+                    skip_original: false,
+                },
+            );
         }
         last_offset = Some(entry.offset);
     }

@@ -181,7 +181,11 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
         for (insn, note) in std::mem::take(&mut self.insns.notes) {
             let place = self.place(insn);
             let (note, hex_prefix) = self.arch.note(note);
-            findings.add(Message::EncodingNote { note, place, hex_prefix });
+            findings.add(Message::EncodingNote {
+                note,
+                place,
+                hex_prefix,
+            });
         }
     }
 
@@ -242,7 +246,10 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                 let sp = A::STACK_POINTER;
                 let pop = StackOp {
                     dest: Dest::Reg(sp),
-                    source: Source::Add { reg: sp, offset: A::INTERRUPT_RETURN_POP },
+                    source: Source::Add {
+                        reg: sp,
+                        offset: A::INTERRUPT_RETURN_POP,
+                    },
                 };
                 let ops = self.insns.add_ops([Some(pop), None]);
                 let record = self.insns.get_mut(id);
@@ -261,7 +268,10 @@ impl<'f, A> Model<'f, A> {
 
     /// An instruction's place.
     pub fn place(&self, id: InsnId) -> Place {
-        Place { section: self.insns.section(id), offset: u64::from(self.insn(id).offset) }
+        Place {
+            section: self.insns.section(id),
+            offset: u64::from(self.insn(id).offset),
+        }
     }
 
     /// The symbol that an instruction belongs to.
@@ -271,7 +281,8 @@ impl<'f, A> Model<'f, A> {
 
     /// The function that an instruction belongs to.
     pub fn function_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.symbol_of(id).filter(|&symbol| self.file.symbol(symbol).is_function())
+        self.symbol_of(id)
+            .filter(|&symbol| self.file.symbol(symbol).is_function())
     }
 
     /// Where an instruction branches to.
@@ -304,7 +315,11 @@ impl<'f, A> Model<'f, A> {
     /// The first relocation inside an instruction.
     pub fn insn_reloc(&self, id: InsnId) -> Option<(RelocId, Reloc)> {
         let record = self.insn(id);
-        self.file.reloc_in(self.insns.section(id), record.offset.into(), record.len.into())
+        self.file.reloc_in(
+            self.insns.section(id),
+            record.offset.into(),
+            record.len.into(),
+        )
     }
 
     /// Other places where execution may go on instead of at an instruction, in the order in which
@@ -317,7 +332,10 @@ impl<'f, A> Model<'f, A> {
     }
 
     fn add_alternative(&mut self, id: InsnId, alternative: Alternative) {
-        self.insns.get_mut(id).marks.set(Marks::HAS_ALTERNATIVES, true);
+        self.insns
+            .get_mut(id)
+            .marks
+            .set(Marks::HAS_ALTERNATIVES, true);
         self.alternatives.entry(id).or_default().push(alternative);
     }
 
@@ -350,7 +368,9 @@ impl<'f, A> Model<'f, A> {
             return true;
         }
         // The thunk call in a replacement stands for the jump that it replaces.
-        let original = self.group_of(id).and_then(|group| self.group(group).original);
+        let original = self
+            .group_of(id)
+            .and_then(|group| self.group(group).original);
         original
             .and_then(|original| self.group(original).first)
             .is_some_and(|first| self.jump_tables.contains_key(&first))

@@ -73,7 +73,9 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
     // Callees come before their callers.
     for component in tarjan_scc(&graph) {
         let in_circle = component.len() > 1
-            || component.iter().any(|&node| graph.contains_edge(node, node));
+            || component
+                .iter()
+                .any(|&node| graph.contains_edge(node, node));
         let leaves = component
             .iter()
             .any(|&node| open[node.index()] || graph.neighbors(node).any(|n| open[n.index()]));

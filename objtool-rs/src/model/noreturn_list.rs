@@ -9,7 +9,9 @@ use rustc_demangle::try_demangle;
 
 /// Whether a function that another object defines does not return.
 pub fn is_listed(name: &[u8]) -> bool {
-    let Ok(name) = std::str::from_utf8(name) else { return false };
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
     NAMES.binary_search(&name).is_ok() || is_rust_panic(name)
 }
 
@@ -88,7 +90,9 @@ fn is_rust_panic(name: &str) -> bool {
     if !name.starts_with("_R") {
         return false;
     }
-    let Ok(demangled) = try_demangle(name) else { return false };
+    let Ok(demangled) = try_demangle(name) else {
+        return false;
+    };
     let path = format!("{demangled:#}");
     // Generic arguments of a function follow its path.
     let base = match path.rfind("::<") {

@@ -7,7 +7,11 @@
 /// All names.
 pub fn names() -> impl Iterator<Item = String> {
     let plain = PLAIN.iter().map(|name| (*name).to_owned());
-    plain.chain(asan()).chain(tsan()).chain(coverage()).chain(msan())
+    plain
+        .chain(asan())
+        .chain(tsan())
+        .chain(coverage())
+        .chain(msan())
 }
 
 const PLAIN: &[&str] = &[
@@ -80,7 +84,13 @@ fn tsan() -> impl Iterator<Item = String> {
         "__tsan_atomic_thread_fence",
         "__tsan_atomic_signal_fence",
     ];
-    const PLAIN: &[&str] = &["read", "write", "read_write", "volatile_read", "volatile_write"];
+    const PLAIN: &[&str] = &[
+        "read",
+        "write",
+        "read_write",
+        "volatile_read",
+        "volatile_write",
+    ];
     const ATOMIC: &[&str] = &[
         "load",
         "store",
@@ -106,10 +116,14 @@ fn tsan() -> impl Iterator<Item = String> {
 }
 
 fn coverage() -> impl Iterator<Item = String> {
-    let fixed = ["write_comp_data", "check_kcov_mode", "__sanitizer_cov_trace_pc"]
-        .into_iter()
-        .chain(["__sanitizer_cov_trace_switch"])
-        .map(str::to_owned);
+    let fixed = [
+        "write_comp_data",
+        "check_kcov_mode",
+        "__sanitizer_cov_trace_pc",
+    ]
+    .into_iter()
+    .chain(["__sanitizer_cov_trace_switch"])
+    .map(str::to_owned);
     let compares = ["const_cmp", "cmp"]
         .into_iter()
         .flat_map(|kind| [1, 2, 4, 8].map(|bytes| format!("__sanitizer_cov_trace_{kind}{bytes}")));
@@ -127,8 +141,7 @@ fn msan() -> impl Iterator<Item = String> {
     .into_iter()
     .map(|what| format!("__msan_{what}"));
     let metadata = ["load", "store"].into_iter().flat_map(|access| {
-        ["1", "2", "4", "8", "n"]
-            .map(|size| format!("__msan_metadata_ptr_for_{access}_{size}"))
+        ["1", "2", "4", "8", "n"].map(|size| format!("__msan_metadata_ptr_for_{access}_{size}"))
     });
     fixed.chain(metadata)
 }

@@ -45,7 +45,10 @@ pub enum ReadError {
 impl ReadError {
     /// A [`ReadError::Malformed`].
     pub fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed { what: what.into(), place: place.into() }
+        Self::Malformed {
+            what: what.into(),
+            place: place.into(),
+        }
     }
 }
 

@@ -29,7 +29,10 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
     let names_header = table.get(names_index as usize).ok_or_else(|| {
         ReadError::malformed(
             "ELF header",
-            format!("e_shstrndx is {names_index}, but there are {} sections", table.len()),
+            format!(
+                "e_shstrndx is {names_index}, but there are {} sections",
+                table.len()
+            ),
         )
     })?;
     let names_place = format!("section name table [{names_index}]");
@@ -50,7 +53,11 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
         })?;
         let place = place(name, index);
         check(&header, &place)?;
-        let bytes = if index == 0 { &[] } else { contents(data, &header, &place)? };
+        let bytes = if index == 0 {
+            &[]
+        } else {
+            contents(data, &header, &place)?
+        };
         sections.push(Section {
             name,
             header,
@@ -61,7 +68,10 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
         });
     }
     check_overlaps(&sections)?;
-    Ok(Headers { sections, section_names: SectionId(names_index) })
+    Ok(Headers {
+        sections,
+        section_names: SectionId(names_index),
+    })
 }
 
 /// How messages name a section.
@@ -129,7 +139,10 @@ fn section_table<'d>(
     let entry = size_of::<SectionHeader64<LE>>() as u64;
     let offset = header.e_shoff.get(LE);
     if offset == 0 {
-        return Err(ReadError::malformed("ELF header", "no section header table (e_shoff is 0)"));
+        return Err(ReadError::malformed(
+            "ELF header",
+            "no section header table (e_shoff is 0)",
+        ));
     }
     if u64::from(header.e_shentsize.get(LE)) != entry {
         return Err(ReadError::malformed(
@@ -153,8 +166,8 @@ fn section_table<'d>(
         .and_then(|start| data.get(start..))
         .filter(|tail| tail.len() as u64 >= len)
         .ok_or_else(|| truncated(len))?;
-    let (table, _) = object::pod::slice_from_bytes(bytes, count as usize)
-        .map_err(|()| truncated(len))?;
+    let (table, _) =
+        object::pod::slice_from_bytes(bytes, count as usize).map_err(|()| truncated(len))?;
     Ok(table)
 }
 
@@ -184,14 +197,20 @@ fn check(header: &SectionHeader, place: &str) -> Result<(), ReadError> {
     if header.kind != elf::SHT_NULL && header.size > MAX_SECTION {
         return Err(ReadError::malformed(
             place,
-            format!("its size {:#x} is beyond what is supported ({MAX_SECTION:#x})", header.size),
+            format!(
+                "its size {:#x} is beyond what is supported ({MAX_SECTION:#x})",
+                header.size
+            ),
         ));
     }
     let entry = match header.kind {
         elf::SHT_SYMTAB | elf::SHT_RELA => 24,
         elf::SHT_SYMTAB_SHNDX => 4,
         elf::SHT_REL => {
-            return Err(ReadError::malformed(place, "relocations without addends (SHT_REL)"));
+            return Err(ReadError::malformed(
+                place,
+                "relocations without addends (SHT_REL)",
+            ));
         }
         _ => return Ok(()),
     };
@@ -201,10 +220,13 @@ fn check(header: &SectionHeader, place: &str) -> Result<(), ReadError> {
             format!("its entry size is {}, not {entry}", header.entsize),
         ));
     }
-    if header.size % entry != 0 {
+    if !header.size.is_multiple_of(entry) {
         return Err(ReadError::malformed(
             place,
-            format!("its size {:#x} is no multiple of its entry size {entry}", header.size),
+            format!(
+                "its size {:#x} is no multiple of its entry size {entry}",
+                header.size
+            ),
         ));
     }
     Ok(())
@@ -222,25 +244,32 @@ fn contents<'d>(
         .ok()
         .zip(usize::try_from(header.size).ok())
         .and_then(|(start, size)| Some(start..start.checked_add(size)?));
-    range.and_then(|range| data.get(range)).ok_or_else(|| ReadError::Truncated {
-        what: place.into(),
-        offset: header.offset,
-        len: header.size,
-        file_len: data.len() as u64,
-    })
+    range
+        .and_then(|range| data.get(range))
+        .ok_or_else(|| ReadError::Truncated {
+            what: place.into(),
+            offset: header.offset,
+            len: header.size,
+            file_len: data.len() as u64,
+        })
 }
 
 /// Two sections that share bytes would both be written back, and one of them wrongly.
 fn check_overlaps(sections: &[Section<'_>]) -> Result<(), ReadError> {
-    let mut order: Vec<usize> =
-        (0..sections.len()).filter(|&i| !sections[i].data.is_empty()).collect();
+    let mut order: Vec<usize> = (0..sections.len())
+        .filter(|&i| !sections[i].data.is_empty())
+        .collect();
     order.sort_unstable_by_key(|&i| sections[i].header.offset);
     for pair in order.windows(2) {
         let (a, b) = (&sections[pair[0]], &sections[pair[1]]);
         if a.header.offset + a.header.size > b.header.offset {
             return Err(ReadError::malformed(
                 place(b.name, pair[1]),
-                format!("overlaps {} in the file, at {:#x}", place(a.name, pair[0]), b.header.offset),
+                format!(
+                    "overlaps {} in the file, at {:#x}",
+                    place(a.name, pair[0]),
+                    b.header.offset
+                ),
             ));
         }
     }

@@ -134,13 +134,19 @@ impl<'d> ElfFile<'d> {
     ///
     /// The first thing found that makes the file unreadable, with its place.
     pub fn parse(data: &'d [u8], machine: u16) -> Result<Self, ReadError> {
-        let header::Headers { mut sections, section_names } = header::read(data, machine)?;
+        let header::Headers {
+            mut sections,
+            section_names,
+        } = header::read(data, machine)?;
         let table = symbol::read(data, &mut sections)?;
         reloc::read(&mut sections, table.section, table.symbols.len())?;
 
         // Where a name occurs twice, the last one counts: a later definition shadows a former.
-        let sections_by_name =
-            sections.iter().enumerate().map(|(i, s)| (s.name, SectionId(i as u32))).collect();
+        let sections_by_name = sections
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (s.name, SectionId(i as u32)))
+            .collect();
         let symbols_by_name = table
             .symbols
             .iter()
@@ -173,7 +179,9 @@ impl<'d> ElfFile<'d> {
     /// A relocation.
     pub fn reloc(&self, id: RelocId) -> Reloc {
         let table = self.section(id.section).relocs.as_ref();
-        table.expect("a RelocId is only made for a section with relocations").get(id.index)
+        table
+            .expect("a RelocId is only made for a section with relocations")
+            .get(id.index)
     }
 
     /// All section indices in order, the null section first.
@@ -198,7 +206,11 @@ impl<'d> ElfFile<'d> {
 
     /// The first relocation by offset in `[offset, offset + len)` of a section.
     pub fn reloc_in(&self, section: SectionId, offset: u64, len: u64) -> Option<(RelocId, Reloc)> {
-        let index = self.section(section).relocs.as_ref()?.first_in(offset, len)?;
+        let index = self
+            .section(section)
+            .relocs
+            .as_ref()?
+            .first_in(offset, len)?;
         let id = RelocId { section, index };
         Some((id, self.reloc(id)))
     }

@@ -145,7 +145,11 @@ pub(super) fn read<'d>(
     }
     let Some(table) = table else {
         // An object without any code or data may have none.
-        return Ok(SymbolTable { symbols: Vec::new(), section: None, extension: None });
+        return Ok(SymbolTable {
+            symbols: Vec::new(),
+            section: None,
+            extension: None,
+        });
     };
     let (extension, _) = of_kind(elf::SHT_SYMTAB_SHNDX);
 
@@ -168,7 +172,10 @@ pub(super) fn read<'d>(
     if header.info as usize > count {
         return Err(ReadError::malformed(
             here.as_str(),
-            format!("its info, the first global symbol, is {}, of {count} symbols", header.info),
+            format!(
+                "its info, the first global symbol, is {}, of {count} symbols",
+                header.info
+            ),
         ));
     }
     let extended = extension.map(|i| sections[i].data);
@@ -176,7 +183,10 @@ pub(super) fn read<'d>(
         if bytes.len() / 4 < count {
             return Err(ReadError::malformed(
                 place(sections[i].name, i),
-                format!("holds {} section indices for {count} symbols", bytes.len() / 4),
+                format!(
+                    "holds {} section indices for {count} symbols",
+                    bytes.len() / 4
+                ),
             ));
         }
     }
@@ -202,7 +212,10 @@ pub(super) fn read<'d>(
             plain => u32::from(plain),
         };
         if section as usize >= sections.len() {
-            return Err(at(format!("its section is {section}, of {} sections", sections.len())));
+            return Err(at(format!(
+                "its section is {section}, of {} sections",
+                sections.len()
+            )));
         }
         let kind = SymbolKind::new(raw.st_type());
         if kind == SymbolKind::Section && section != 0 {

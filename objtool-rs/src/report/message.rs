@@ -34,31 +34,55 @@ pub struct DrapState {
 #[allow(missing_docs, reason = "the text that each prints says what it is")]
 pub enum Message {
     // Decoding and symbols.
-    EncodingNote { note: &'static str, place: Place, hex_prefix: bool },
+    EncodingNote {
+        note: &'static str,
+        place: Place,
+        hex_prefix: bool,
+    },
     NoParentFunction(SymbolId),
     FunctionAtSectionEnd(SymbolId),
     NoStartingInstruction(SymbolId),
     MissingSize(SymbolId),
     // Annotations.
-    UnexpectedRelocSymbol { annotation: &'static str },
-    UnexpectedIgnoreSymbol { kind: u8 },
-    BadAnnotation { annotation: &'static str },
+    UnexpectedRelocSymbol {
+        annotation: &'static str,
+    },
+    UnexpectedIgnoreSymbol {
+        kind: u8,
+    },
+    BadAnnotation {
+        annotation: &'static str,
+    },
     NoReachableInstruction(Place),
     IntraCallNotCall,
     NoIntraCallTarget(Place),
     RetpolineSafeMisplaced,
     MissingHintRelocs,
     HintSizeMismatch,
-    NoHintReloc { index: u64 },
-    NoHintInstruction { index: u64 },
-    UnsupportedHintRegister { sp_reg: u8 },
+    NoHintReloc {
+        index: u64,
+    },
+    NoHintInstruction {
+        index: u64,
+    },
+    UnsupportedHintRegister {
+        sp_reg: u8,
+    },
     // Alternatives, jump labels, exception table.
-    TableSize { table: &'static str, entry: u64 },
-    NoTableReloc { which: &'static str },
+    TableSize {
+        table: &'static str,
+        entry: u64,
+    },
+    NoTableReloc {
+        which: &'static str,
+    },
     NoOriginalInstruction,
     NoNewInstruction,
     EmptyAlternative,
-    OverlappingAlternative { covered: i64, original_len: u32 },
+    OverlappingAlternative {
+        covered: i64,
+        original_len: u32,
+    },
     UnsupportedAlternativeReloc,
     NoAlternativeJumpTarget,
     NoLastAlternativeInstruction,
@@ -70,7 +94,10 @@ pub enum Message {
     NoCallTarget(Place),
     NoJumpTable,
     // The walk.
-    FallsThrough { from: SymbolId, to: SymbolId },
+    FallsThrough {
+        from: SymbolId,
+        to: SymbolId,
+    },
     ValidatingIgnored,
     NoSave,
     UnsupportedRestore,
@@ -83,23 +110,40 @@ pub enum Message {
     PushFlagsExhausted,
     MissingState,
     AlternativeConflict(Place),
-    CfaMismatch { known: Rule, found: Rule },
-    RegisterMismatch { reg: usize, known: Rule, found: Rule },
-    TypeMismatch { known: u8, found: u8 },
-    DrapMismatch { known: DrapState, found: DrapState },
+    CfaMismatch {
+        known: Rule,
+        found: Rule,
+    },
+    RegisterMismatch {
+        reg: usize,
+        known: Rule,
+        found: Rule,
+    },
+    TypeMismatch {
+        known: u8,
+        found: u8,
+    },
+    DrapMismatch {
+        known: DrapState,
+        found: DrapState,
+    },
     UnsupportedInCallable,
     CallWithoutFrame,
     SiblingCallWithFrame,
     ReturnWithFrame,
     FramePointerScratch,
     // User access and the direction flag.
-    CallWithUserAccess { callee: Option<SymbolId> },
+    CallWithUserAccess {
+        callee: Option<SymbolId>,
+    },
     ReturnWithUserAccess,
     ReturnWithoutUserAccess,
     RecursiveUserAccess,
     RedundantUserAccessDisable,
     SafeDisablesUserAccess,
-    CallWithDirection { callee: Option<SymbolId> },
+    CallWithDirection {
+        callee: Option<SymbolId>,
+    },
     ReturnWithDirection,
     RecursiveDirection,
     RedundantDirectionClear,
@@ -107,12 +151,19 @@ pub enum Message {
     NakedReturn,
     IndirectJump,
     IndirectCall,
-    MissingNoreturn { callee: SymbolId },
+    MissingNoreturn {
+        callee: SymbolId,
+    },
     Unreachable,
     // Output.
-    SectionExists { section: &'static str, suffix: &'static str },
+    SectionExists {
+        section: &'static str,
+        suffix: &'static str,
+    },
     MalformedTrampoline(SymbolId),
-    NoStaticCallKey { key: String },
+    NoStaticCallKey {
+        key: String,
+    },
     // The way to a finding.
     TraceAlternative,
     TraceBranch,
@@ -126,9 +177,7 @@ impl Message {
         use Message as M;
 
         let symbol = |id: &SymbolId| names.symbol(*id);
-        let dest = |place: &Place| {
-            format!("{}+{:#x}", names.section(place.section), place.offset)
-        };
+        let dest = |place: &Place| format!("{}+{:#x}", names.section(place.section), place.offset);
         let callee = |callee: &Option<SymbolId>| {
             callee.map_or_else(|| "{dynamic}".into(), |id| names.symbol(id))
         };

@@ -41,12 +41,20 @@ pub struct Findings {
 impl Findings {
     /// Adds a finding about the file as a whole, or one whose message names its place.
     pub fn add(&mut self, message: Message) {
-        self.list.push(Finding { place: None, message, is_trace: false });
+        self.list.push(Finding {
+            place: None,
+            message,
+            is_trace: false,
+        });
     }
 
     /// Adds a finding about a place outside any instruction.
     pub fn add_at(&mut self, place: Place, message: Message) {
-        self.list.push(Finding { place: Some(place), message, is_trace: false });
+        self.list.push(Finding {
+            place: Some(place),
+            message,
+            is_trace: false,
+        });
     }
 
     /// Adds a finding about an instruction of a symbol, unless the symbol has had one.
@@ -58,7 +66,11 @@ impl Findings {
 
     /// Adds a step on the way to the last finding.
     pub fn add_trace(&mut self, place: Place, message: Message) {
-        self.list.push(Finding { place: Some(place), message, is_trace: true });
+        self.list.push(Finding {
+            place: Some(place),
+            message,
+            is_trace: true,
+        });
     }
 
     /// All findings, in order.

@@ -30,17 +30,21 @@ impl Names<'_> {
     pub fn place(&self, place: Place) -> String {
         let section = self.section(place.section);
         let function = if self.file.section(place.section).is_executable() {
-            self.symbols.function_containing(place.section, place.offset)
+            self.symbols
+                .function_containing(place.section, place.offset)
         } else {
             None
         };
-        let Some(id) =
-            function.or_else(|| self.symbols.containing(place.section, place.offset))
+        let Some(id) = function.or_else(|| self.symbols.containing(place.section, place.offset))
         else {
             return format!("{section}+{:#x}", place.offset);
         };
         let start = self.file.symbol(id).value;
-        let mut text = format!("{}+{:#x}", self.symbol(id), place.offset.wrapping_sub(start));
+        let mut text = format!(
+            "{}+{:#x}",
+            self.symbol(id),
+            place.offset.wrapping_sub(start)
+        );
         if self.sec_address {
             text += &format!(" ({section}+{:#x})", place.offset);
         }

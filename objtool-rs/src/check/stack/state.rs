@@ -57,7 +57,10 @@ impl StackState {
     };
 
     /// Nothing is known, on purpose.
-    pub const FORCED: Self = Self { force_undefined: true, ..Self::UNKNOWN };
+    pub const FORCED: Self = Self {
+        force_undefined: true,
+        ..Self::UNKNOWN
+    };
 
     /// The state at the first instruction of a callable function.
     pub fn at_entry<A: Architecture>() -> Self {
@@ -125,7 +128,10 @@ impl Default for States {
 impl States {
     /// No state yet.
     pub fn new() -> Self {
-        Self { list: Vec::new(), known: FxHashMap::default() }
+        Self {
+            list: Vec::new(),
+            known: FxHashMap::default(),
+        }
     }
 
     /// The number of a state.

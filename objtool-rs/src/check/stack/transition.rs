@@ -45,7 +45,11 @@ pub fn apply<A: Architecture>(
         return Ok(());
     }
     if state.cfa.base == Base::Undefined {
-        return if context.in_function { Err(Message::UndefinedState) } else { Ok(()) };
+        return if context.in_function {
+            Err(Message::UndefinedState)
+        } else {
+            Ok(())
+        };
     }
     if matches!(state.kind, HintKind::REGS | HintKind::REGS_PARTIAL) {
         apply_in_entry::<A>(state, op);
@@ -112,7 +116,9 @@ fn copy<A: Architecture>(state: &mut StackState, dest: Reg, source: Reg) {
     } else if source == fp
         && dest == sp
         && (cfa.base == Base::Reg(fp)
-            || state.drap_reg.is_some_and(|drap| cfa.base == Base::Reg(drap)))
+            || state
+                .drap_reg
+                .is_some_and(|drap| cfa.base == Base::Reg(drap)))
     {
         state.stack_size = state.saved(fp).offset.wrapping_neg();
     } else if cfa.base == Base::Reg(dest) {
@@ -128,8 +134,7 @@ fn copy<A: Architecture>(state: &mut StackState, dest: Reg, source: Reg) {
         } else {
             state.cfa = Rule::UNDEFINED;
         }
-    } else if dest == sp && known.base == Base::StackPointerIndirect && known.offset == cfa.offset
-    {
+    } else if dest == sp && known.base == Base::StackPointerIndirect && known.offset == cfa.offset {
         // A stack switch with a frame pointer: the CFA stays, but the pop that goes back will
         // take a word off.
         state.stack_size = state.stack_size.wrapping_add(A::WORD);
@@ -249,7 +254,9 @@ fn push<A: Architecture>(arch: &A, state: &mut StackState, source: Source, conte
     }
     let Source::Reg(reg) = source else { return };
     let top = state.stack_size.wrapping_neg();
-    let by_drap = state.drap_reg.is_some_and(|drap| state.cfa.base == Base::Reg(drap));
+    let by_drap = state
+        .drap_reg
+        .is_some_and(|drap| state.cfa.base == Base::Reg(drap));
     if !state.drap {
         save(arch, state, reg, Rule::new(Base::Cfa, top));
     } else if by_drap && state.drap_reg == Some(reg) {
@@ -266,13 +273,7 @@ fn push<A: Architecture>(arch: &A, state: &mut StackState, source: Source, conte
     }
 }
 
-fn store<A: Architecture>(
-    arch: &A,
-    state: &mut StackState,
-    base: Reg,
-    offset: i32,
-    source: Reg,
-) {
+fn store<A: Architecture>(arch: &A, state: &mut StackState, base: Reg, offset: i32, source: Reg) {
     let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     if state.drap {
         if state.cfa.base == Base::Reg(source) && state.drap_reg == Some(source) {
@@ -301,6 +302,9 @@ fn save<A: Architecture>(arch: &A, state: &mut StackState, reg: Reg, rule: Rule)
 }
 
 fn restore<A: Architecture>(state: &mut StackState, reg: Reg) {
-    *state.saved_mut(reg) =
-        if reg == A::RETURN_ADDRESS { Rule::new(Base::Cfa, -A::WORD) } else { Rule::UNDEFINED };
+    *state.saved_mut(reg) = if reg == A::RETURN_ADDRESS {
+        Rule::new(Base::Cfa, -A::WORD)
+    } else {
+        Rule::UNDEFINED
+    };
 }

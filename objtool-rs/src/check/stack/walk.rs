@@ -53,7 +53,11 @@ struct Path {
 #[derive(Clone, Copy, Debug)]
 enum Pending {
     /// Follow the alternatives below this one, then the instruction itself.
-    Alternatives { path: Path, left: usize, skip_original: bool },
+    Alternatives {
+        path: Path,
+        left: usize,
+        skip_original: bool,
+    },
     /// Go on behind a jump.
     Branch { path: Path, next: Option<InsnId> },
 }
@@ -138,7 +142,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
             if model.symbols.parent(id) != id || model.symbols.alias(id) != id {
                 continue;
             }
-            let Some(insn) = model.insns.at(section, symbol.value) else { continue };
+            let Some(insn) = model.insns.at(section, symbol.value) else {
+                continue;
+            };
             if model.insn(insn).marks.has(Marks::IGNORE) || self.visited[insn.index()] != 0 {
                 continue;
             }
@@ -146,7 +152,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 user_access: model.options.uaccess && rules::is_user_access_safe(model, Some(id)),
                 ..Flags::default()
             };
-            let path = Path { insn, prev: None, state: entry, flags };
+            let path = Path {
+                insn,
+                prev: None,
+                state: entry,
+                flags,
+            };
             failures += self.start(path, Message::TraceSymbol);
         }
         failures
@@ -158,8 +169,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
             let marks = self.model.insn(insn).marks;
             let reached = self.visited[insn.index()] != 0;
             if marks.has(Marks::HINT) && !reached && !marks.has(Marks::IGNORE) {
-                let path =
-                    Path { insn, prev: None, state: self.unknown, flags: Flags::default() };
+                let path = Path {
+                    insn,
+                    prev: None,
+                    state: self.unknown,
+                    flags: Flags::default(),
+                };
                 failures += self.start(path, Message::TraceHint);
             }
         }
@@ -169,7 +184,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
     /// Walks all paths from an instruction; the result is 1 if a rule is broken.
     fn start(&mut self, path: Path, trace: Message) -> usize {
         let function = self.model.function_of(path.insn);
-        let Err(Broken) = self.run(function, path) else { return 0 };
+        let Err(Broken) = self.run(function, path) else {
+            return 0;
+        };
         while let Some(pending) = self.pending.pop() {
             let (insn, message) = match pending {
                 Pending::Alternatives { path, .. } => (path.insn, Message::TraceAlternative),
@@ -199,9 +216,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 Step::Continue(path) => self.enter(function, path)?,
                 Step::End => match self.pending.pop() {
                     None => return Ok(()),
-                    Some(Pending::Alternatives { path, left, skip_original }) => {
-                        self.alternatives(function, path, left, skip_original)?
-                    }
+                    Some(Pending::Alternatives {
+                        path,
+                        left,
+                        skip_original,
+                    }) => self.alternatives(function, path, left, skip_original)?,
                     Some(Pending::Branch { path, next }) => self.advance(path, next)?,
                 },
             };
@@ -224,7 +243,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 {
                     return Ok(Step::End);
                 }
-                self.findings.add(Message::FallsThrough { from: function, to: own });
+                self.findings.add(Message::FallsThrough {
+                    from: function,
+                    to: own,
+                });
                 return Err(Broken);
             }
         }
@@ -277,12 +299,24 @@ impl<A: Architecture> Walker<'_, '_, A> {
         skip_original: bool,
     ) -> Result<Step, Broken> {
         let Some(left) = left.checked_sub(1) else {
-            return if skip_original { Ok(Step::End) } else { self.execute(function, path) };
+            return if skip_original {
+                Ok(Step::End)
+            } else {
+                self.execute(function, path)
+            };
         };
         let alternative = self.model.alternatives(path.insn)[left];
         let skip_original = skip_original || alternative.skip_original;
-        self.pending.push(Pending::Alternatives { path, left, skip_original });
-        Ok(Step::Continue(Path { insn: alternative.insn, prev: None, ..path }))
+        self.pending.push(Pending::Alternatives {
+            path,
+            left,
+            skip_original,
+        });
+        Ok(Step::Continue(Path {
+            insn: alternative.insn,
+            prev: None,
+            ..path
+        }))
     }
 
     /// An instruction takes effect.
@@ -330,11 +364,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
     }
 
-    fn call(
-        &mut self,
-        function: Option<SymbolId>,
-        path: Path,
-    ) -> Result<Option<Step>, Message> {
+    fn call(&mut self, function: Option<SymbolId>, path: Path) -> Result<Option<Step>, Message> {
         let model = self.model;
         rules::call(model, path.insn, path.flags)?;
         let is_special = model.insn(path.insn).kind == InsnKind::Call
@@ -352,12 +382,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         Ok(None)
     }
 
-    fn jump(
-        &mut self,
-        path: Path,
-        kind: InsnKind,
-        next: Option<InsnId>,
-    ) -> Result<Step, Broken> {
+    fn jump(&mut self, path: Path, kind: InsnKind, next: Option<InsnId>) -> Result<Step, Broken> {
         let model = self.model;
         let ends = kind == InsnKind::JumpUnconditional;
         // A dead end behind a conditional jump would be the jump itself, which is never one.
@@ -369,8 +394,15 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 return self.broken(path.insn, message);
             }
         } else if let Some(dest) = model.jump_target(path.insn) {
-            self.pending.push(Pending::Branch { path: Path { ..path }, next });
-            return Ok(Step::Continue(Path { insn: dest, prev: None, ..path }));
+            self.pending.push(Pending::Branch {
+                path: Path { ..path },
+                next,
+            });
+            return Ok(Step::Continue(Path {
+                insn: dest,
+                prev: None,
+                ..path
+            }));
         }
         if ends {
             return Ok(Step::End);
@@ -382,7 +414,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
     fn advance(&mut self, path: Path, next: Option<InsnId>) -> Result<Step, Broken> {
         let model = self.model;
         if let Some(next) = next {
-            return Ok(Step::Continue(Path { insn: next, prev: Some(path.insn), ..path }));
+            return Ok(Step::Continue(Path {
+                insn: next,
+                prev: Some(path.insn),
+                ..path
+            }));
         }
         if model.insn(path.insn).kind == InsnKind::JumpUnconditional
             || self.states.get(path.state).cfa.base == Base::Undefined
@@ -404,7 +440,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     return group.padding;
                 }
                 if Some(insn) == group.padding || Some(insn) == group.last {
-                    return model.group(original).last.and_then(|last| model.insns.next(last));
+                    return model
+                        .group(original)
+                        .last
+                        .and_then(|last| model.insns.next(last));
                 }
             }
         }
@@ -415,9 +454,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
         let state = match self.model.hint(insn) {
             None | Some(HintState::Undefined) => StackState::FORCED,
             Some(HintState::Function) => self.entry,
-            Some(HintState::Explicit { cfa, kind, signal }) => {
-                StackState { cfa, kind, signal, ..StackState::UNKNOWN }
-            }
+            Some(HintState::Explicit { cfa, kind, signal }) => StackState {
+                cfa,
+                kind,
+                signal,
+                ..StackState::UNKNOWN
+            },
         };
         self.states.intern(&state)
     }
@@ -440,7 +482,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 save = model.insns.prev(insn);
             }
         }
-        let Some(save) = save else { return self.broken(path.insn, Message::NoSave) };
+        let Some(save) = save else {
+            return self.broken(path.insn, Message::NoSave);
+        };
         match self.state_of[save.index()] {
             Some(state) => Ok(Some(state)),
             // A branch to the restore; it will be reached again along the straight line.
@@ -453,7 +497,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
     /// start, because an unwinder can't know which one runs.
     fn share_group_state(&mut self, insn: InsnId, state: StateId) -> Result<(), Broken> {
         let model = self.model;
-        let Some(id) = model.group_of(insn) else { return Ok(()) };
+        let Some(id) = model.group_of(insn) else {
+            return Ok(());
+        };
         let group = model.group(id);
         let original = group.original.unwrap_or(id);
         let first = group.first.map_or(0, |first| model.insn(first).offset);
@@ -497,9 +543,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             None => {
                 let mut state = *self.states.get(path.state);
                 for op in effects.clone() {
-                    if let Err(message) =
-                        transition::apply(&model.arch, &mut state, *op, context)
-                    {
+                    if let Err(message) = transition::apply(&model.arch, &mut state, *op, context) {
                         return self.broken(path.insn, message);
                     }
                 }
@@ -539,13 +583,26 @@ impl<A: Architecture> Walker<'_, '_, A> {
             offset: s.drap_offset,
         };
         let message = if a.cfa != b.cfa {
-            Message::CfaMismatch { known: a.cfa, found: b.cfa }
+            Message::CfaMismatch {
+                known: a.cfa,
+                found: b.cfa,
+            }
         } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
-            Message::RegisterMismatch { reg, known: a.regs[reg], found: b.regs[reg] }
+            Message::RegisterMismatch {
+                reg,
+                known: a.regs[reg],
+                found: b.regs[reg],
+            }
         } else if a.kind != b.kind {
-            Message::TypeMismatch { known: a.kind.0, found: b.kind.0 }
+            Message::TypeMismatch {
+                known: a.kind.0,
+                found: b.kind.0,
+            }
         } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
-            Message::DrapMismatch { known: drap(a), found: drap(b) }
+            Message::DrapMismatch {
+                known: drap(a),
+                found: drap(b),
+            }
         } else {
             return Ok(());
         };
