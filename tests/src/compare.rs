@@ -54,7 +54,10 @@ pub fn check(path: &Path, tool: &Tool, oracle: Option<&Tool>) -> Result<()> {
         },
         tool.path.display(),
         fixture.args.join(" "),
-        problems.iter().map(|p| format!("  {p}\n")).collect::<String>()
+        problems
+            .iter()
+            .map(|p| format!("  {p}\n"))
+            .collect::<String>()
     )
 }
 
@@ -77,18 +80,38 @@ pub fn unlike(fixture: &Fixture, outcome: &Outcome, notes: &[Note]) -> Vec<Strin
         };
         problems.push(format!("exit status {status}, expected {}", fixture.exit));
     }
-    let other: Vec<&str> =
-        outcome.stderr.lines().filter(|l| !l.contains(": warning: objtool: ")).collect();
-    texts("standard output", &fixture.stdout, &outcome.stdout, &mut problems);
-    texts("standard error", &fixture.stderr, &other.join("\n"), &mut problems);
+    let other: Vec<&str> = outcome
+        .stderr
+        .lines()
+        .filter(|l| !l.contains(": warning: objtool: "))
+        .collect();
+    texts(
+        "standard output",
+        &fixture.stdout,
+        &outcome.stdout,
+        &mut problems,
+    );
+    texts(
+        "standard error",
+        &fixture.stderr,
+        &other.join("\n"),
+        &mut problems,
+    );
     if outcome.created != fixture.creates {
-        problems
-            .push(format!("files left: {:?}, expected {:?}", outcome.created, fixture.creates));
+        problems.push(format!(
+            "files left: {:?}, expected {:?}",
+            outcome.created, fixture.creates
+        ));
     }
     if outcome.mode != OBJECT_MODE {
-        problems.push(format!("the object's mode became {:o}, was {OBJECT_MODE:o}", outcome.mode));
+        problems.push(format!(
+            "the object's mode became {:o}, was {OBJECT_MODE:o}",
+            outcome.mode
+        ));
     }
-    let writes = notes.iter().any(|n| !matches!(n.kind, Kind::Finding | Kind::Backtrace));
+    let writes = notes
+        .iter()
+        .any(|n| !matches!(n.kind, Kind::Finding | Kind::Backtrace));
     if !writes && !outcome.untouched {
         problems.push("the object was written though nothing in it changed".into());
     }
@@ -119,7 +142,9 @@ fn without(notes: &[Note], others: &[Note]) -> Vec<Note> {
 }
 
 fn quoted(fixture: &Fixture, note: &Note) -> String {
-    note.line.map_or(String::new(), |n| format!("\n              {n} | {}", fixture.line(n)))
+    note.line.map_or(String::new(), |n| {
+        format!("\n              {n} | {}", fixture.line(n))
+    })
 }
 
 /// The first difference of two files, or `None` where there is none.

@@ -44,7 +44,11 @@ const C_FLAGS: [&str; 14] = [
 /// # Errors
 /// A compiler that is not there, its complaints, and a fixture outside an architecture folder.
 pub fn build(fixture: &Fixture, dir: &Path) -> Result<Built> {
-    let stem = fixture.path.file_stem().context("a fixture has a name")?.to_string_lossy();
+    let stem = fixture
+        .path
+        .file_stem()
+        .context("a fixture has a name")?
+        .to_string_lossy();
     let object = dir.join("object").join(format!("{stem}.o"));
     let with_lines = dir.join(format!("{stem}.lines.o"));
     std::fs::create_dir_all(dir.join("object"))?;
@@ -61,18 +65,30 @@ fn compile(fixture: &Fixture, more: &[&str], out: &Path) -> Result<()> {
         .find(|(name, _)| source.iter().any(|part| part == *name))
         .map(|(_, flags)| *flags)
         .with_context(|| {
-            format!("{}: no folder on the way names an architecture", source.display())
+            format!(
+                "{}: no folder on the way names an architecture",
+                source.display()
+            )
         })?;
     let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
     let mut command = Command::new(&compiler);
-    command.args(flags).arg("-I").arg(crate::root().join("fixtures/include"));
+    command
+        .args(flags)
+        .arg("-I")
+        .arg(crate::root().join("fixtures/include"));
     if source.extension().is_some_and(|e| e == "c") {
         command.args(C_FLAGS);
     }
-    command.arg("-Wa,--fatal-warnings").args(more).args(&fixture.cc);
+    command
+        .arg("-Wa,--fatal-warnings")
+        .args(more)
+        .args(&fixture.cc);
     command.arg("-c").arg(source).arg("-o").arg(out);
     let output = command.output().with_context(|| {
-        format!("{}: can't run the compiler `{compiler}`; install gcc or set CC", source.display())
+        format!(
+            "{}: can't run the compiler `{compiler}`; install gcc or set CC",
+            source.display()
+        )
     })?;
     if !output.status.success() || !output.stderr.is_empty() {
         bail!(

@@ -197,7 +197,10 @@ impl Fixture {
             }
         }
         fixture.args = args.with_context(|| {
-            format!("{}: no `{marker} args:` directive in the first lines", path.display())
+            format!(
+                "{}: no `{marker} args:` directive in the first lines",
+                path.display()
+            )
         })?;
         let expects_something = !fixture.expected.is_empty()
             || !fixture.stdout.is_empty()
@@ -205,7 +208,10 @@ impl Fixture {
             || !fixture.creates.is_empty()
             || fixture.exit != 0;
         if fixture.nothing && expects_something {
-            bail!("{}: `expect: nothing` beside something expected", path.display());
+            bail!(
+                "{}: `expect: nothing` beside something expected",
+                path.display()
+            );
         }
         fixture.expected.sort();
         Ok(fixture)
@@ -251,7 +257,9 @@ impl Fixture {
             let code = taken.code.trim_end();
             if code.trim().is_empty() && !taken.notes.is_empty() {
                 let held = taken.notes.iter().all(|(kind, text)| {
-                    let at = floating.iter().position(|n| n.kind == *kind && n.text == *text);
+                    let at = floating
+                        .iter()
+                        .position(|n| n.kind == *kind && n.text == *text);
                     at.map(|at| floating.remove(at)).is_some()
                 });
                 if held {
@@ -262,8 +270,9 @@ impl Fixture {
             }
             let mut new = code.to_owned();
             for note in by_line.get(&(index as u32 + 1)).into_iter().flatten() {
-                let column =
-                    new.chars().fold(0, |at, c| if c == '\t' { (at / 8 + 1) * 8 } else { at + 1 });
+                let column = new
+                    .chars()
+                    .fold(0, |at, c| if c == '\t' { (at / 8 + 1) * 8 } else { at + 1 });
                 new.push_str(&" ".repeat(NOTE_COLUMN.saturating_sub(column).max(2)));
                 new.push_str(&format!("{marker} {}: {}", note.kind.word(), note.text));
             }
@@ -272,7 +281,10 @@ impl Fixture {
             header_end = if in_header { out.len() } else { header_end };
         }
         for note in floating.into_iter().rev() {
-            out.insert(header_end, format!("{marker} {}: {}", note.kind.word(), note.text));
+            out.insert(
+                header_end,
+                format!("{marker} {}: {}", note.kind.word(), note.text),
+            );
         }
         out.join("\n") + "\n"
     }
@@ -296,7 +308,10 @@ fn take_apart<'a>(line: &'a str, marker: &str) -> Line<'a> {
     let mut starts: Vec<(usize, usize, Kind)> = Vec::new();
     for (kind, word) in Kind::ALL {
         let lead = format!("{marker} {word}:");
-        starts.extend(line.match_indices(&lead).map(|(at, m)| (at, at + m.len(), kind)));
+        starts.extend(
+            line.match_indices(&lead)
+                .map(|(at, m)| (at, at + m.len(), kind)),
+        );
     }
     starts.sort();
     let code = starts.first().map_or(line, |(at, _, _)| &line[..*at]);
@@ -335,13 +350,20 @@ f:
         let texts: Vec<String> = fixture.expected.iter().map(Note::to_string).collect();
         assert_eq!(
             texts,
-            ["no line: finding: f() falls through", "line 5: finding: one", "line 5: site: .s[0]"]
+            [
+                "no line: finding: f() falls through",
+                "line 5: finding: one",
+                "line 5: site: .s[0]"
+            ]
         );
     }
 
     #[test]
     fn a_misspelt_directive_is_refused() {
-        assert!(parse("# args: -s\n# exti: 1\n").unwrap_err().to_string().contains("a.S:2"));
+        assert!(parse("# args: -s\n# exti: 1\n")
+            .unwrap_err()
+            .to_string()
+            .contains("a.S:2"));
         assert!(parse("f:\n").unwrap_err().to_string().contains("args"));
         assert!(parse("# args: -s\n# expect: nothing\n# exit: 1\n").is_err());
         assert!(parse("# args: -s\n# finding:\n").is_err());
@@ -350,7 +372,9 @@ f:
     #[test]
     fn a_fixture_without_expectations_is_vacuous_unless_it_says_so() {
         assert!(parse("# args: -s\nf:\n").unwrap().is_vacuous());
-        assert!(!parse("# args: -s\n# expect: nothing\nf:\n").unwrap().is_vacuous());
+        assert!(!parse("# args: -s\n# expect: nothing\nf:\n")
+            .unwrap()
+            .is_vacuous());
     }
 
     #[test]
@@ -365,8 +389,16 @@ f:
     fn blessing_replaces_notes() {
         let fixture = parse(GOOD).unwrap();
         let new = [
-            Note { line: None, kind: Kind::Finding, text: "new".into() },
-            Note { line: Some(6), kind: Kind::Bytes, text: "c3".into() },
+            Note {
+                line: None,
+                kind: Kind::Finding,
+                text: "new".into(),
+            },
+            Note {
+                line: Some(6),
+                kind: Kind::Bytes,
+                text: "c3".into(),
+            },
         ];
         let text = fixture.blessed(&new);
         assert_eq!(parse(&text).unwrap().expected, {

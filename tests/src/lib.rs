@@ -15,6 +15,7 @@ pub mod lines;
 pub mod messages;
 pub mod observe;
 pub mod oracle;
+pub mod patch;
 pub mod tool;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ use std::path::{Path, PathBuf};
 /// The root of the checkout.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the tests crate lies one folder below the root").to_path_buf()
+    here.parent()
+        .expect("the tests crate lies one folder below the root")
+        .to_path_buf()
 }
 
 /// Every fixture source below `fixtures/`, sorted: `.S` and `.c` files, without `include/`.

@@ -4,7 +4,7 @@
 //! In an unlinked object every section starts at address 0 and the line table names its section
 //! only in a relocation, so the relocations are what this file reads first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 /// The lines of one fixture's code, by section name.
 #[derive(Debug, Default)]
 pub struct LineMap {
-    sections: HashMap<String, Vec<Row>>,
+    sections: BTreeMap<String, Vec<Row>>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,10 @@ impl Relocate<usize> for Targets {
 
     fn relocate_offset(&self, offset: usize, value: usize) -> gimli::Result<usize> {
         let mask = (1 << SECTION_SHIFT) - 1;
-        Ok(self.0.get(&offset).map_or(value, |target| (target & mask) as usize))
+        Ok(self
+            .0
+            .get(&offset)
+            .map_or(value, |target| (target & mask) as usize))
     }
 }
 
@@ -58,9 +61,14 @@ impl LineMap {
                 bail!(".debug_line+{offset:#x}: a relocation without a symbol");
             };
             let symbol = file.symbol_by_index(index)?;
-            let in_section = symbol.section_index().context("a line table of another file")?;
+            let in_section = symbol
+                .section_index()
+                .context("a line table of another file")?;
             let place = symbol.address().wrapping_add_signed(relocation.addend());
-            targets.insert(offset as usize, (in_section.0 as u64) << SECTION_SHIFT | place);
+            targets.insert(
+                offset as usize,
+                (in_section.0 as u64) << SECTION_SHIFT | place,
+            );
         }
         let strings = match file.section_by_name(".debug_line_str") {
             Some(section) => section.data()?,
@@ -75,7 +83,11 @@ impl LineMap {
         while offset < bytes.len() {
             let program = table.program(DebugLineOffset(offset), 8, None, None)?;
             let header = program.header();
-            let initial = if header.format() == gimli::Format::Dwarf64 { 12 } else { 4 };
+            let initial = if header.format() == gimli::Format::Dwarf64 {
+                12
+            } else {
+                4
+            };
             let next = offset + header.unit_length() + initial;
             map.add(program, &file, strings, source)?;
             offset = next;
@@ -103,7 +115,10 @@ impl LineMap {
                 let mask = (1 << SECTION_SHIFT) - 1;
                 if address > start {
                     let code = start & mask..address & mask;
-                    self.sections.entry(name).or_default().push(Row { code, line });
+                    self.sections
+                        .entry(name)
+                        .or_default()
+                        .push(Row { code, line });
                 }
             }
             if row.end_sequence() {
@@ -129,12 +144,15 @@ impl LineMap {
     fn row(&self, section: &str, offset: u64) -> Option<usize> {
         let rows = self.sections.get(section)?;
         let after = rows.partition_point(|row| row.code.start <= offset);
-        after.checked_sub(1).filter(|&at| rows[at].code.contains(&offset))
+        after
+            .checked_sub(1)
+            .filter(|&at| rows[at].code.contains(&offset))
     }
 
     /// The source line of the code at `section`+`offset`.
     pub fn line(&self, section: &str, offset: u64) -> Option<u32> {
-        self.row(section, offset).map(|at| self.sections[section][at].line)
+        self.row(section, offset)
+            .map(|at| self.sections[section][at].line)
     }
 
     /// The bytes of the line at `section`+`offset`: the code around it that came from that line.

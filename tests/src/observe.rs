@@ -29,8 +29,9 @@ const STT_SECTION: u8 = 3;
 pub fn notes(outcome: &Outcome, lines: &LineMap) -> Result<Vec<Note>> {
     let before = Elf::parse(&*outcome.before).context("the object before the run")?;
     let places = Places::new(&before, lines)?;
-    let mut notes: Vec<Note> =
-        warnings(&outcome.stderr).map(|(_, text)| places.finding(text)).collect();
+    let mut notes: Vec<Note> = warnings(&outcome.stderr)
+        .map(|(_, text)| places.finding(text))
+        .collect();
     if outcome.before != outcome.after {
         let after = Elf::parse(&*outcome.after).context("the object after the run")?;
         places.contents(&before, &after, &mut notes)?;
@@ -59,7 +60,9 @@ impl<'a> Places<'a> {
         // Functions last: where a name stands for both, objtool's place means the function.
         for functions in [false, true] {
             for symbol in file.symbols() {
-                let Some(index) = symbol.section_index() else { continue };
+                let Some(index) = symbol.section_index() else {
+                    continue;
+                };
                 if symbol_type(&symbol) == STT_SECTION
                     || (symbol_type(&symbol) == STT_FUNC) != functions
                 {
@@ -78,8 +81,11 @@ impl<'a> Places<'a> {
             Some(rest) => (Kind::Backtrace, rest),
             None => (Kind::Finding, text),
         };
-        self.located(kind, rest)
-            .unwrap_or_else(|| Note { line: None, kind, text: rest.trim().to_owned() })
+        self.located(kind, rest).unwrap_or_else(|| Note {
+            line: None,
+            kind,
+            text: rest.trim().to_owned(),
+        })
     }
 
     fn located(&self, kind: Kind, text: &str) -> Option<Note> {
@@ -100,7 +106,11 @@ impl<'a> Places<'a> {
             rest = behind;
         }
         shown.push_str(rest.strip_prefix(": ")?.trim_end());
-        Some(Note { line: Some(line), kind, text: shown })
+        Some(Note {
+            line: Some(line),
+            kind,
+            text: shown,
+        })
     }
 
     /// Changed bytes of sections that were there before.
@@ -112,7 +122,11 @@ impl<'a> Places<'a> {
             }
             let Some(new) = new else {
                 let text = format!("gone: {name}");
-                notes.push(Note { line: None, kind: Kind::Changed, text });
+                notes.push(Note {
+                    line: None,
+                    kind: Kind::Changed,
+                    text,
+                });
                 continue;
             };
             let (old_data, new_data) = (old.data()?, new.data()?);
@@ -128,12 +142,19 @@ impl<'a> Places<'a> {
                 }
                 let extent = self.lines.extent(name, at as u64);
                 let Some(extent) = extent.filter(|_| is_code(&old)) else {
-                    notes.push(Note { line: None, kind: Kind::Changed, text: name.to_owned() });
+                    notes.push(Note {
+                        line: None,
+                        kind: Kind::Changed,
+                        text: name.to_owned(),
+                    });
                     break;
                 };
                 let bytes = new_data.get(extent.start as usize..extent.end as usize);
-                let bytes: Vec<String> =
-                    bytes.unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
+                let bytes: Vec<String> = bytes
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|b| format!("{b:02x}"))
+                    .collect();
                 notes.push(Note {
                     line: self.lines.line(name, at as u64),
                     kind: Kind::Bytes,
@@ -154,17 +175,29 @@ impl<'a> Places<'a> {
             let new_list = Relocation::list(after, &new)?;
             if old_list.len() != new_list.len() {
                 let text = format!("relocations of {name}");
-                notes.push(Note { line: None, kind: Kind::Changed, text });
+                notes.push(Note {
+                    line: None,
+                    kind: Kind::Changed,
+                    text,
+                });
                 continue;
             }
-            for (old, new) in old_list.iter().zip(&new_list).filter(|(old, new)| old != new) {
+            for (old, new) in old_list
+                .iter()
+                .zip(&new_list)
+                .filter(|(old, new)| old != new)
+            {
                 let text = match new.kind {
                     0 => format!("none, was {}", old.target),
                     _ => format!("{new:?}, was {old:?}"),
                 };
                 let line = self.lines.line(name, new.offset);
                 notes.push(match line {
-                    Some(_) => Note { line, kind: Kind::Reloc, text },
+                    Some(_) => Note {
+                        line,
+                        kind: Kind::Reloc,
+                        text,
+                    },
                     None => Note {
                         line,
                         kind: Kind::Changed,
@@ -203,7 +236,11 @@ impl<'a> Places<'a> {
                         targets.push_str(&format!(" -> {}", relocation.target));
                     }
                 }
-                notes.push(Note { line, kind: Kind::Site, text: format!("{name}[{entry}]{targets}") });
+                notes.push(Note {
+                    line,
+                    kind: Kind::Site,
+                    text: format!("{name}[{entry}]{targets}"),
+                });
             }
         }
         Ok(())
@@ -221,11 +258,19 @@ impl<'a> Places<'a> {
                 STT_SECTION => None,
                 _ => self.lines.line(&new.section, new.value),
             };
-            notes.push(Note { line, kind: Kind::Symbol, text: new.describe() });
+            notes.push(Note {
+                line,
+                kind: Kind::Symbol,
+                text: new.describe(),
+            });
         }
         for gone in old {
             let text = format!("gone: {}", gone.describe());
-            notes.push(Note { line: None, kind: Kind::Symbol, text });
+            notes.push(Note {
+                line: None,
+                kind: Kind::Symbol,
+                text,
+            });
         }
         Ok(())
     }
@@ -248,8 +293,10 @@ fn pairs<'f, 'd>(one: &'f Elf<'d>, other: &'f Elf<'d>) -> Result<Vec<SectionPair
     Ok(pairs)
 }
 
-type SectionPair<'f, 'd> =
-    (ElfSection64<'d, 'f, Endianness>, Option<ElfSection64<'d, 'f, Endianness>>);
+type SectionPair<'f, 'd> = (
+    ElfSection64<'d, 'f, Endianness>,
+    Option<ElfSection64<'d, 'f, Endianness>>,
+);
 
 /// Whether a section is one of those that describe the others, which notes on symbols, sections and
 /// relocations speak of.
@@ -275,7 +322,9 @@ impl Relocation {
     ) -> Result<Vec<Relocation>> {
         let mut list = Vec::new();
         for (offset, relocation) in section.relocations() {
-            let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+            let RelocationFlags::Elf { r_type } = relocation.flags() else {
+                continue;
+            };
             let symbol = match relocation.target() {
                 RelocationTarget::Symbol(index) => symbol_name(file, index)?,
                 other => format!("{other:?}"),
@@ -286,7 +335,13 @@ impl Relocation {
                 1.. => format!("{symbol}+{addend:#x}"),
                 _ => format!("{symbol}-{:#x}", addend.unsigned_abs()),
             };
-            list.push(Relocation { offset, kind: r_type.0, symbol, addend, target });
+            list.push(Relocation {
+                offset,
+                kind: r_type.0,
+                symbol,
+                addend,
+                target,
+            });
         }
         Ok(list)
     }
@@ -304,7 +359,9 @@ struct Symbol {
 
 impl Symbol {
     fn describe(&self) -> String {
-        let binding = ["local", "global", "weak"].get(self.binding as usize).unwrap_or(&"other");
+        let binding = ["local", "global", "weak"]
+            .get(self.binding as usize)
+            .unwrap_or(&"other");
         if self.kind == STT_SECTION {
             return format!("{binding} section {}", self.section);
         }
@@ -315,7 +372,9 @@ impl Symbol {
 fn symbols(file: &Elf<'_>) -> Result<Vec<Symbol>> {
     let mut list = Vec::new();
     for symbol in file.symbols() {
-        let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
+        let SymbolFlags::Elf { st_info, .. } = symbol.flags() else {
+            continue;
+        };
         let section = match symbol.section_index() {
             Some(index) => file.section_by_index(index)?.name()?.to_owned(),
             None => String::new(),

@@ -20,12 +20,18 @@ pub fn find() -> Result<Option<Tool>> {
     if let Some(path) = std::env::var_os("OBJTOOL_C") {
         return Tool::at(PathBuf::from(path), "OBJTOOL_C").map(Some);
     }
-    Ok(cache().and_then(|cache| newest(&cache.join("build"))).map(|path| Tool { path }))
+    Ok(cache()
+        .and_then(|cache| newest(&cache.join("build")))
+        .map(|path| Tool { path }))
 }
 
 /// The project's cache folder outside the checkout.
 fn cache() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let var = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     var("OBJTOOL_RS_CACHE")
         .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("objtool-rs")))
         .or_else(|| var("HOME").map(|dir| dir.join(".cache/objtool-rs")))
@@ -39,9 +45,15 @@ fn newest(build: &Path) -> Option<PathBuf> {
         paths.sort();
         paths
     };
-    let builds = list(build).into_iter().rev().flat_map(|version| list(&version));
+    let builds = list(build)
+        .into_iter()
+        .rev()
+        .flat_map(|version| list(&version));
     builds
-        .filter(|dir| dir.file_name().is_some_and(|n| n.to_string_lossy().ends_with("-c")))
+        .filter(|dir| {
+            dir.file_name()
+                .is_some_and(|n| n.to_string_lossy().ends_with("-c"))
+        })
         .map(|dir| dir.join("tools/objtool/objtool"))
         .find(|path| path.is_file())
 }
@@ -50,14 +62,19 @@ fn newest(build: &Path) -> Option<PathBuf> {
 pub fn differences(fixture: &Fixture, ours: &Outcome, theirs: &Outcome) -> Vec<String> {
     let mut found = Vec::new();
     if ours.status != theirs.status {
-        found.push(format!("exit status {:?}, C's is {:?}", ours.status, theirs.status));
+        found.push(format!(
+            "exit status {:?}, C's is {:?}",
+            ours.status, theirs.status
+        ));
     }
     // `stderr:` speaks of text that a tool may word in its own way.
     let lines = |o: &Outcome| -> Vec<String> {
         if fixture.stderr.is_empty() {
             o.stderr.lines().map(str::to_owned).collect()
         } else {
-            warnings(&o.stderr).map(|(line, _)| line.to_owned()).collect()
+            warnings(&o.stderr)
+                .map(|(line, _)| line.to_owned())
+                .collect()
         }
     };
     let (our_lines, their_lines) = (lines(ours), lines(theirs));
@@ -72,7 +89,10 @@ pub fn differences(fixture: &Fixture, ours: &Outcome, theirs: &Outcome) -> Vec<S
         found.push(format!("the output file differs from C's: {words}"));
     }
     if ours.created != theirs.created {
-        found.push(format!("files created: {:?}, C's {:?}", ours.created, theirs.created));
+        found.push(format!(
+            "files created: {:?}, C's {:?}",
+            ours.created, theirs.created
+        ));
     }
     found
 }

@@ -168,11 +168,18 @@ pub fn finish(command: &mut Command) -> Result<Finished> {
         if start.elapsed() > TIME_LIMIT {
             child.kill()?;
             child.wait()?;
-            bail!("{command:?} was still running after {} s", TIME_LIMIT.as_secs());
+            bail!(
+                "{command:?} was still running after {} s",
+                TIME_LIMIT.as_secs()
+            );
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    Ok(Finished { status: status.code(), stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
+    Ok(Finished {
+        status: status.code(),
+        stdout: text(&mut stdout)?,
+        stderr: text(&mut stderr)?,
+    })
 }
 
 fn text(file: &mut File) -> Result<String> {

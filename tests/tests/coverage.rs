@@ -53,7 +53,10 @@ fn every_finding_is_a_warning_that_is_listed() {
         .into_iter()
         .filter(|(text, _)| !COVERED.iter().any(|(template, _)| matches(template, text)))
         .collect();
-    assert!(unlisted.is_empty(), "not in tests/src/messages.rs: {unlisted:#?}");
+    assert!(
+        unlisted.is_empty(),
+        "not in tests/src/messages.rs: {unlisted:#?}"
+    );
 }
 
 #[test]

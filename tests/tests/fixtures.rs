@@ -26,7 +26,11 @@ fn trials(only_list: bool) -> anyhow::Result<Vec<Trial>> {
     let files = tests::fixture_files()?;
     anyhow::ensure!(!files.is_empty(), "no fixture found below fixtures/");
     let mut trials = Vec::new();
-    let tools = if only_list { None } else { Some((Tool::under_test()?, oracle::find()?)) };
+    let tools = if only_list {
+        None
+    } else {
+        Some((Tool::under_test()?, oracle::find()?))
+    };
     match &tools {
         Some((tool, Some(oracle))) if tool == oracle => {
             eprintln!("fixtures: C objtool itself is under test, without an oracle");
@@ -37,11 +41,20 @@ fn trials(only_list: bool) -> anyhow::Result<Vec<Trial>> {
         ),
         _ => {}
     }
-    let c_itself = tools.as_ref().is_some_and(|(tool, oracle)| Some(tool) == oracle.as_ref());
+    let c_itself = tools
+        .as_ref()
+        .is_some_and(|(tool, oracle)| Some(tool) == oracle.as_ref());
     for path in files {
-        let name = path.strip_prefix(tests::root().join("fixtures"))?.display().to_string();
+        let name = path
+            .strip_prefix(tests::root().join("fixtures"))?
+            .display()
+            .to_string();
         if c_itself && Fixture::read(&path)?.differs.is_some() {
-            trials.push(Trial::test(name, || Ok(())).with_kind("differs").with_ignored_flag(true));
+            trials.push(
+                Trial::test(name, || Ok(()))
+                    .with_kind("differs")
+                    .with_ignored_flag(true),
+            );
             continue;
         }
         let tools = tools.clone();

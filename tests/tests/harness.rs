@@ -33,7 +33,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench { dir: tempfile::tempdir().unwrap() }
+        Bench {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// A fixture with `directives`, at most 5, and notes behind its three instructions, which
@@ -57,7 +59,11 @@ impl Bench {
         let path = self.dir.path().join(name);
         let warn = "warn() { echo \"$f: warning: objtool: $*\" >&2; }";
         let poke = "poke() { printf \"$2\" | dd of=$f bs=1 seek=$1 conv=notrunc status=none; }";
-        fs::write(&path, format!("#!/bin/sh\nfor f; do :; done\n{warn}\n{poke}\n{script}\n")).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\nfor f; do :; done\n{warn}\n{poke}\n{script}\n"),
+        )
+        .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Tool { path }
     }
@@ -83,7 +89,11 @@ fn what_is_right_passes() {
     let bench = Bench::new();
     let fixture = bench.fixture(
         "# args: --stackval\n# finding: without a place",
-        ["", "# finding: first", "# finding: second  # finding: third  # backtrace: way"],
+        [
+            "",
+            "# finding: first",
+            "# finding: second  # finding: third  # backtrace: way",
+        ],
     );
     let tool = bench.tool(
         "tool",
@@ -98,7 +108,10 @@ fn a_missing_finding_fails() {
     let bench = Bench::new();
     let fixture = bench.fixture(ARGS, ["", "# finding: expected", ""]);
     let tool = bench.tool("tool", ":");
-    fails(check(&fixture, &tool, None), &["missing", "line 12: finding: expected", "push"]);
+    fails(
+        check(&fixture, &tool, None),
+        &["missing", "line 12: finding: expected", "push"],
+    );
 }
 
 #[test]
@@ -106,12 +119,21 @@ fn an_unexpected_finding_fails() {
     let bench = Bench::new();
     let tool = bench.tool("tool", "warn f+0x1: surprise");
     let nothing = bench.fixture("# args: --stackval\n# expect: nothing", ["", "", ""]);
-    fails(check(&nothing, &tool, None), &["unexpected", "line 12: finding: surprise"]);
+    fails(
+        check(&nothing, &tool, None),
+        &["unexpected", "line 12: finding: surprise"],
+    );
     let tool = bench.tool("tool", "warn f+0x1: known; warn f+0x1: known");
     let once = bench.fixture(ARGS, ["", "# finding: known", ""]);
-    fails(check(&once, &tool, None), &["unexpected  line 12: finding: known"]);
+    fails(
+        check(&once, &tool, None),
+        &["unexpected  line 12: finding: known"],
+    );
     let tool = bench.tool("tool", "warn surprise of no place");
-    fails(check(&nothing, &tool, None), &["unexpected  no line: finding: surprise"]);
+    fails(
+        check(&nothing, &tool, None),
+        &["unexpected  no line: finding: surprise"],
+    );
 }
 
 #[test]
@@ -119,20 +141,38 @@ fn the_wrong_line_or_text_fails_both_ways() {
     let bench = Bench::new();
     let tool = bench.tool("tool", "warn f+0x1: text");
     let line = bench.fixture(ARGS, ["", "", "# finding: text"]);
-    fails(check(&line, &tool, None), &["missing     line 13", "unexpected  line 12"]);
+    fails(
+        check(&line, &tool, None),
+        &["missing     line 13", "unexpected  line 12"],
+    );
     let text = bench.fixture(ARGS, ["", "# finding: other text", ""]);
-    fails(check(&text, &tool, None), &["missing     line 12", "unexpected  line 12"]);
+    fails(
+        check(&text, &tool, None),
+        &["missing     line 12", "unexpected  line 12"],
+    );
     let kind = bench.fixture(ARGS, ["", "# backtrace: text", ""]);
-    fails(check(&kind, &tool, None), &["missing     line 12", "unexpected  line 12"]);
+    fails(
+        check(&kind, &tool, None),
+        &["missing     line 12", "unexpected  line 12"],
+    );
 }
 
 #[test]
 fn a_place_that_does_not_exist_is_no_line() {
     let bench = Bench::new();
     let fixture = bench.fixture(ARGS, ["", "# finding: text", ""]);
-    for place in ["f+0x9", "g+0x1", "f+1", "f+0x1 (.text+0x2)", "f+0x1 (.data+0x1)"] {
+    for place in [
+        "f+0x9",
+        "g+0x1",
+        "f+1",
+        "f+0x1 (.text+0x2)",
+        "f+0x1 (.data+0x1)",
+    ] {
         let tool = bench.tool("tool", &format!("warn '{place}: text'"));
-        fails(check(&fixture, &tool, None), &["missing", "unexpected  no line"]);
+        fails(
+            check(&fixture, &tool, None),
+            &["missing", "unexpected  no line"],
+        );
     }
     let tool = bench.tool("tool", "warn '.text+0x1: text'");
     check(&fixture, &tool, None).unwrap();
@@ -146,11 +186,17 @@ fn a_rewritten_instruction_must_be_noted() {
     let bench = Bench::new();
     let tool = bench.tool("tool", &format!("poke {} '\\314'", TEXT_IN_FILE + 1));
     let silent = bench.fixture("# args: --stackval\n# expect: nothing", ["", "", ""]);
-    fails(check(&silent, &tool, None), &["unexpected  line 12: bytes: cc"]);
+    fails(
+        check(&silent, &tool, None),
+        &["unexpected  line 12: bytes: cc"],
+    );
     let noted = bench.fixture(ARGS, ["", "# bytes: cc", ""]);
     check(&noted, &tool, None).unwrap();
     let idle = bench.tool("idle", ":");
-    fails(check(&noted, &idle, None), &["missing     line 12: bytes: cc"]);
+    fails(
+        check(&noted, &idle, None),
+        &["missing     line 12: bytes: cc"],
+    );
     let other = bench.fixture(ARGS, ["", "# bytes: 90", ""]);
     fails(check(&other, &tool, None), &["missing", "unexpected"]);
 }
@@ -163,13 +209,22 @@ fn new_sections_and_symbols_must_be_noted() {
         "section",
         "printf '1234' > data && objcopy --add-section .new=data $f && rm data",
     );
-    fails(check(&silent, &section, None), &["unexpected  no line: site: .new[0]"]);
+    fails(
+        check(&silent, &section, None),
+        &["unexpected  no line: site: .new[0]"],
+    );
     let symbol = bench.tool("symbol", "objcopy --add-symbol extra=.text:1,local $f");
-    fails(check(&silent, &symbol, None), &["unexpected  line 12: symbol: local extra size 0"]);
+    fails(
+        check(&silent, &symbol, None),
+        &["unexpected  line 12: symbol: local extra size 0"],
+    );
     let noted = bench.fixture(ARGS, ["", "# symbol: local extra size 0", ""]);
     check(&noted, &symbol, None).unwrap();
     let gone = bench.tool("gone", "objcopy --redefine-sym f=g $f");
-    fails(check(&silent, &gone, None), &["gone: global f", "symbol: global g"]);
+    fails(
+        check(&silent, &gone, None),
+        &["gone: global f", "symbol: global g"],
+    );
 }
 
 #[test]
@@ -180,11 +235,20 @@ fn status_output_and_files_must_be_as_said() {
     run(":").unwrap();
     fails(run("exit 1"), &["exit status 1, expected 0"]);
     fails(run("kill -9 $$"), &["ended by a signal"]);
-    fails(run("echo noise"), &["standard output is not empty", "noise"]);
-    fails(run("echo noise >&2"), &["standard error is not empty", "noise"]);
+    fails(
+        run("echo noise"),
+        &["standard output is not empty", "noise"],
+    );
+    fails(
+        run("echo noise >&2"),
+        &["standard error is not empty", "noise"],
+    );
     fails(run("touch stray"), &["files left", "stray"]);
     fails(run("chmod 600 $f"), &["mode became 600"]);
-    fails(run("cat $f > copy; mv copy $f; chmod 640 $f"), &["written though nothing"]);
+    fails(
+        run("cat $f > copy; mv copy $f; chmod 640 $f"),
+        &["written though nothing"],
+    );
 
     let said = bench.fixture(
         "# args: -s\n# exit: 3\n# stdout: out\n# stderr: err\n# creates: more",
@@ -192,10 +256,17 @@ fn status_output_and_files_must_be_as_said() {
     );
     let does = "echo some out; echo some err >&2; touch more;";
     check(&said, &bench.tool("tool", &format!("{does} exit 3")), None).unwrap();
-    fails(check(&said, &bench.tool("tool", does), None), &["exit status 0, expected 3"]);
+    fails(
+        check(&said, &bench.tool("tool", does), None),
+        &["exit status 0, expected 3"],
+    );
     fails(
         check(&said, &bench.tool("tool", "exit 3"), None),
-        &["standard output lacks `out`", "standard error lacks `err`", "files left"],
+        &[
+            "standard output lacks `out`",
+            "standard error lacks `err`",
+            "files left",
+        ],
     );
 }
 
@@ -203,14 +274,19 @@ fn status_output_and_files_must_be_as_said() {
 fn a_fixture_that_expects_nothing_by_accident_fails() {
     let bench = Bench::new();
     let fixture = bench.fixture(ARGS, ["", "", ""]);
-    fails(check(&fixture, &bench.tool("tool", ":"), None), &["expects nothing"]);
+    fails(
+        check(&fixture, &bench.tool("tool", ":"), None),
+        &["expects nothing"],
+    );
 }
 
 #[test]
 fn the_environment_is_the_fixture_s_alone() {
     let bench = Bench::new();
-    let fixture =
-        bench.fixture("# args: -s\n# env: OBJTOOL_ARGS=--stats\n# stdout: [--stats][]", ["", "", ""]);
+    let fixture = bench.fixture(
+        "# args: -s\n# env: OBJTOOL_ARGS=--stats\n# stdout: [--stats][]",
+        ["", "", ""],
+    );
     let tool = bench.tool("tool", "echo \"[$OBJTOOL_ARGS][$OBJTOOL_VERBOSE]\"");
     check(&fixture, &tool, None).unwrap();
 }
@@ -223,16 +299,25 @@ fn the_oracle_is_stricter_than_the_notes() {
     let same = bench.tool("same", "warn f+0x1: one; warn f+0x2: two");
     check(&fixture, &ours, Some(&same)).unwrap();
     let order = bench.tool("order", "warn f+0x2: two; warn f+0x1: one");
-    fails(check(&fixture, &ours, Some(&order)), &["standard error differs"]);
+    fails(
+        check(&fixture, &ours, Some(&order)),
+        &["standard error differs"],
+    );
     let fewer = bench.tool("fewer", "warn f+0x1: one");
-    fails(check(&fixture, &ours, Some(&fewer)), &["standard error differs"]);
+    fails(
+        check(&fixture, &ours, Some(&fewer)),
+        &["standard error differs"],
+    );
     let status = bench.tool("status", "warn f+0x1: one; warn f+0x2: two; exit 1");
     fails(check(&fixture, &ours, Some(&status)), &["exit status"]);
     let bytes = bench.tool(
         "bytes",
         &format!("warn f+0x1: one; warn f+0x2: two; poke {TEXT_IN_FILE} '\\314'"),
     );
-    fails(check(&fixture, &ours, Some(&bytes)), &["output file differs", "0x40"]);
+    fails(
+        check(&fixture, &ours, Some(&bytes)),
+        &["output file differs", "0x40"],
+    );
     let files = bench.tool("files", "warn f+0x1: one; warn f+0x2: two; touch stray");
     fails(check(&fixture, &ours, Some(&files)), &["files created"]);
 
@@ -245,7 +330,10 @@ fn the_oracle_is_stricter_than_the_notes() {
 fn the_real_tool_earns_exactly_what_it_earns() {
     let tool = Tool::under_test().unwrap();
     let bench = Bench::new();
-    let right = bench.fixture(ARGS, ["", "", "# finding: return with modified stack frame"]);
+    let right = bench.fixture(
+        ARGS,
+        ["", "", "# finding: return with modified stack frame"],
+    );
     check(&right, &tool, None).unwrap();
     let wrong = bench.fixture(ARGS, ["# finding: redundant CLD", "", ""]);
     fails(
