@@ -96,16 +96,24 @@ pub fn packages(wanted: &[&str]) -> Result<()> {
     }
     let list = missing.join(" ");
     println!("installing Debian's packages {list}");
-    apt(&["update", "-qq"])
-        .with_context(|| format!("cannot refresh the package lists to install {list}"))?;
-    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    args.extend(&missing);
-    apt(&args).with_context(|| {
-        format!(
-            "cannot install {list}; the names are those of Debian 12 with its security archive, \
-             see the message of apt-get above"
-        )
-    })
+    let start = Instant::now();
+    become_root(&list)?;
+    let spinner = progress::spinner("installing");
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(&missing);
+    let result = apt(&["update"])
+        .and_then(|()| apt(&install))
+        .with_context(|| {
+            format!("cannot install {list}; the names are Debian 12's, with its security archive")
+        });
+    spinner.finish_and_clear();
+    result?;
+    println!(
+        "installed {} ({})",
+        progress::counted(missing.len(), "package"),
+        progress::since(start)
+    );
+    Ok(())
 }
 
 fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
@@ -137,33 +145,39 @@ fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
         .collect())
 }
 
+/// Makes sure that [`apt`] can become root, while a password can still be asked for.
+fn become_root(list: &str) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if !on_path("sudo") {
+        bail!(
+            "this takes root, and there is no sudo; run as root: apt-get update && apt-get install \
+             --no-install-recommends {list}"
+        );
+    }
+    let mut sudo = Command::new("sudo");
+    if !std::io::stdin().is_terminal() {
+        // Nobody is there to type a password: fail at once instead of waiting for it.
+        sudo.arg("--non-interactive");
+    }
+    cmd::run(sudo.arg("true")).with_context(|| format!("cannot become root to install {list}"))
+}
+
 /// Runs apt-get as root, without questions.
 fn apt(args: &[&str]) -> Result<()> {
     let mut command = if rustix::process::geteuid().is_root() {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
+        Command::new("env")
     } else {
-        if !on_path("sudo") {
-            bail!(
-                "this takes root, and there is no sudo; run as root: apt-get {}",
-                args.join(" ")
-            );
-        }
-        let mut command = Command::new("sudo");
-        if !std::io::stdin().is_terminal() {
-            // Nobody is there to type a password: fail at once instead of waiting for it.
-            command.arg("--non-interactive");
-        }
-        command.args(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        command
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", "env"]);
+        sudo
     };
-    // What apt-get says is for the user's eyes; our own output stays for ours.
     command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(std::io::stderr()));
-    cmd::run(&mut command)
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"])
+        .args(args);
+    cmd::output(&mut command)?;
+    Ok(())
 }
 
 fn on_path(program: &str) -> bool {
