@@ -48,6 +48,9 @@ pub enum InsnKind {
     Trap,
     /// A mark that indirect branches may land here.
     LandingPad,
+    /// No instruction at all: data between code. Only images have it, where decoding goes on at
+    /// the next symbol.
+    Invalid,
     /// Anything else.
     Other,
 }
@@ -160,6 +163,11 @@ pub trait Decode {
     ///
     /// Stops at the first place that holds no instruction, or one that runs over the end.
     fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable>;
+
+    /// The fixed address that the first instruction of `code`, which stands at `address`, names:
+    /// as a constant, or as the fixed part of where it reads. It may be no address at all; the
+    /// caller knows what lies there.
+    fn named_address(&self, code: &[u8], address: u64) -> Option<u64>;
 }
 
 /// Words for instructions. Implemented by each architecture, behind its `decode` feature.

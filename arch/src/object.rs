@@ -107,6 +107,21 @@ pub struct ExceptionLayout {
     pub target: u64,
 }
 
+/// Layout of an entry of the table of `BUG()` and `WARN()` places (`__bug_table`), offsets in
+/// bytes; it depends on the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct BugLayout {
+    /// Size of an entry.
+    pub size: u64,
+    /// Relocated field: the instruction.
+    pub insn: u64,
+    /// 16-bit field: flags.
+    pub flags: u64,
+}
+
+/// Flag of a `__bug_table` entry: execution goes on after the instruction.
+pub const BUG_FLAG_WARNING: u16 = 1;
+
 /// Layout of an entry of `.discard.unwind_hints`, offsets in bytes
 /// (`include/linux/objtool_types.h`).
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +180,8 @@ pub trait Architecture: Sync {
     const JUMP_LABEL: JumpLabelLayout;
     /// Layout of the exception table.
     const EXCEPTION: ExceptionLayout;
+    /// Possible layouts of the table of `BUG()` and `WARN()` places, the likeliest first.
+    const BUG: &'static [BugLayout];
     /// Layout of the unwind hints.
     const UNWIND_HINT: UnwindHintLayout;
 

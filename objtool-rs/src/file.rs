@@ -124,22 +124,50 @@ impl Input {
 
     /// Writes a file as a whole or not at all.
     fn write(&self, to: &Path, what: &'static str, bytes: Option<&[u8]>) -> Result<(), Error> {
-        let write = || -> io::Result<()> {
-            let folder = to.parent().unwrap_or(Path::new("/"));
-            let mut temporary = tempfile::Builder::new()
-                .prefix(".objtool-")
-                .tempfile_in(folder)?;
-            temporary.write_all(bytes.unwrap_or(self.bytes()))?;
-            temporary
-                .as_file()
-                .set_permissions(self.permissions.clone())?;
-            temporary.persist(to)?;
-            Ok(())
-        };
-        write().map_err(|error| Error::Write {
+        write(
+            to,
             what,
-            path: to.to_owned(),
-            error,
-        })
+            bytes.unwrap_or(self.bytes()),
+            Some(&self.permissions),
+        )
     }
+}
+
+/// Writes a file as a whole or not at all.
+pub fn write_whole(to: &Path, what: &'static str, bytes: &[u8]) -> Result<(), Error> {
+    write(to, what, bytes, None)
+}
+
+fn write(
+    to: &Path,
+    what: &'static str,
+    bytes: &[u8],
+    permissions: Option<&fs::Permissions>,
+) -> Result<(), Error> {
+    let folder = match to.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        let mut temporary = tempfile::Builder::new();
+        temporary.prefix(".objtool-");
+        // A new file gets the mode that the umask leaves, as any program's output does.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            temporary.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let mut temporary = temporary.tempfile_in(folder)?;
+        temporary.write_all(bytes)?;
+        if let Some(permissions) = permissions {
+            temporary.as_file().set_permissions(permissions.clone())?;
+        }
+        temporary.persist(to)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::Write {
+        what,
+        path: to.to_owned(),
+        error,
+    })
 }

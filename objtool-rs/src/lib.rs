@@ -25,6 +25,7 @@ pub mod read;
 pub mod report;
 mod run;
 pub mod stats;
+pub mod verify;
 
 pub use options::Options;
 pub use run::{run, Outcome, RunError};

@@ -7,6 +7,7 @@ mod cli;
 mod file;
 mod print;
 mod usage;
+mod verify_command;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,10 @@ use cli::{Invocation, Request};
 use objtool_rs::run;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|command| command == "verify") {
+        return verify_command::run(std::env::args_os().skip(1));
+    }
     let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::Print(text)) => {

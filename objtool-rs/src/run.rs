@@ -15,7 +15,7 @@ use crate::report::{Findings, Message, Names};
 use crate::stats::Stats;
 
 /// The architecture whose objects are validated.
-type Target = X86_64;
+pub(crate) type Target = X86_64;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,7 @@ fn validate(
         let walked = check::stack::walk::walk(model, findings);
         stats.visited = walked.visits;
         stats.states = walked.states;
-        violations += walked.failures;
+        violations += walked.failures.len();
         if violations == 0 {
             check::reachable::check(model, &walked, findings);
         }

@@ -24,6 +24,32 @@ impl Decode for X86_64 {
         }
         Ok(())
     }
+
+    fn named_address(&self, code: &[u8], address: u64) -> Option<u64> {
+        let i = Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode();
+        if i.is_invalid() {
+            return None;
+        }
+        for operand in 0..i.op_count() {
+            match i.op_kind(operand) {
+                OpKind::Memory if i.is_ip_rel_memory_operand() => {
+                    return Some(i.ip_rel_memory_address());
+                }
+                // A table is indexed by one register, whose address part is fixed.
+                OpKind::Memory if i.memory_base() == Register::None => {
+                    return Some(i.memory_displacement64());
+                }
+                OpKind::Memory if i.memory_index() == Register::None => {
+                    return Some(i.memory_displacement64());
+                }
+                OpKind::Immediate32to64 | OpKind::Immediate64 | OpKind::Immediate32 => {
+                    return Some(i.immediate(operand));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
 }
 
 /// The record of one instruction.

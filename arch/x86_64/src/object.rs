@@ -6,8 +6,8 @@
 
 use arch::insn::{Note, Reg};
 use arch::object::{
-    AlternativeLayout, AlternativePolicy, Architecture, Base, ExceptionLayout, JumpLabelLayout,
-    RelocationTypes, UnwindHintLayout,
+    AlternativeLayout, AlternativePolicy, Architecture, Base, BugLayout, ExceptionLayout,
+    JumpLabelLayout, RelocationTypes, UnwindHintLayout,
 };
 
 use crate::{reg, X86_64};
@@ -87,6 +87,19 @@ impl Architecture for X86_64 {
         original: 0,
         target: 4,
     };
+    // Without CONFIG_DEBUG_BUGVERBOSE there is no file and line (asm-generic/bug.h).
+    const BUG: &'static [BugLayout] = &[
+        BugLayout {
+            size: 12,
+            insn: 0,
+            flags: 10,
+        },
+        BugLayout {
+            size: 8,
+            insn: 0,
+            flags: 4,
+        },
+    ];
     const UNWIND_HINT: UnwindHintLayout = UnwindHintLayout {
         size: 12,
         ip: 0,

@@ -7,7 +7,7 @@
 use arch::insn::{Decode, Insn, InsnKind, Note, StackOp, MAX_STACK_OPS};
 use rustc_hash::FxHashMap;
 
-use crate::read::{ElfFile, ReadError, SectionId};
+use crate::read::{ElfFile, FileKind, ReadError, SectionId};
 
 /// An instruction, by its position among all instructions of the file.
 ///
@@ -142,7 +142,8 @@ impl Insns {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Undecodable`] at the first bytes that are no instruction.
+    /// [`ReadError::Undecodable`] at the first bytes of an object that are no instruction. In an
+    /// image they become [`InsnKind::Invalid`].
     pub fn decode<A: Decode>(arch: &A, file: &ElfFile<'_>) -> Result<Self, ReadError> {
         let code: usize = file
             .sections
@@ -168,21 +169,37 @@ impl Insns {
             }
             let first = insns.records.len() as u32;
             let mut strides = Vec::with_capacity(s.data.len() / STRIDE as usize + 1);
-            arch.decode(s.data, &mut |offset, insn| {
-                let id = insns.records.len() as u32;
-                while strides.len() * STRIDE as usize <= offset {
-                    strides.push(id);
+            for piece in pieces(file, section) {
+                let mut at = piece.start;
+                while at < piece.end {
+                    let decoded = arch.decode(&s.data[at..piece.end], &mut |offset, insn| {
+                        let offset = at + offset;
+                        let id = insns.records.len() as u32;
+                        while strides.len() * STRIDE as usize <= offset {
+                            strides.push(id);
+                        }
+                        let ops = intern(&mut insns.ops, &mut interned, insn.ops);
+                        if let Some(note) = insn.note {
+                            insns.notes.push((InsnId(id), note));
+                        }
+                        insns.records.push(record(offset as u32, &insn, ops));
+                    });
+                    let Err(error) = decoded else { break };
+                    at += error.offset;
+                    if file.kind == FileKind::Object {
+                        return Err(ReadError::Undecodable {
+                            section: s.display_name().into_owned(),
+                            offset: at as u64,
+                        });
+                    }
+                    // Data between code; what runs into it is found by the walk.
+                    while strides.len() * STRIDE as usize <= at {
+                        strides.push(insns.records.len() as u32);
+                    }
+                    insns.records.push(invalid(at as u32));
+                    at += 1;
                 }
-                let ops = intern(&mut insns.ops, &mut interned, insn.ops);
-                if let Some(note) = insn.note {
-                    insns.notes.push((InsnId(id), note));
-                }
-                insns.records.push(record(offset as u32, &insn, ops));
-            })
-            .map_err(|e| ReadError::Undecodable {
-                section: s.display_name().into_owned(),
-                offset: e.offset as u64,
-            })?;
+            }
             insns.range_of[section.index()] = Some(insns.ranges.len() as u32);
             insns.ranges.push(Range {
                 section,
@@ -311,6 +328,39 @@ impl Insns {
             marks: Marks::default(),
         });
         id
+    }
+}
+
+/// Runs of code to be decoded on their own. An object's sections are code from end to end; in an
+/// image there may be anything between functions, so that decoding starts anew at each.
+fn pieces(file: &ElfFile<'_>, section: SectionId) -> Vec<std::ops::Range<usize>> {
+    let len = file.section(section).data.len();
+    let mut starts = vec![0];
+    if file.kind == FileKind::Image {
+        let functions = file.symbols.iter().filter(|symbol| symbol.is_function());
+        let own = functions.filter(|symbol| symbol.section == section);
+        starts.extend(own.filter_map(|symbol| usize::try_from(symbol.value).ok()));
+        starts.retain(|&start| start < len);
+        starts.sort_unstable();
+        starts.dedup();
+    }
+    let ends = starts.iter().skip(1).copied().chain([len]);
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| start..end)
+        .collect()
+}
+
+/// A byte that is no instruction.
+fn invalid(offset: u32) -> Record {
+    Record {
+        offset,
+        displacement: 0,
+        ops: OpsId::NONE,
+        len: 1,
+        kind: InsnKind::Invalid,
+        marks: Marks::default(),
     }
 }
 

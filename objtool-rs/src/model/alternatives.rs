@@ -9,7 +9,7 @@ use arch::object::{AlternativePolicy, Architecture};
 
 use super::{Model, Target};
 use crate::decode::{InsnId, Marks};
-use crate::read::{Reloc, SectionId};
+use crate::read::{FileKind, SectionId};
 use crate::report::{Abort, Findings, Message, Place};
 
 /// Another place where execution may go on.
@@ -112,38 +112,62 @@ fn table<A>(
     Ok(Some((id, size / entry)))
 }
 
+/// The place that a field of a table means: by its relocation in an object, by its distance from
+/// there in an image.
 fn field<A>(
     model: &Model<'_, A>,
     section: SectionId,
     offset: u64,
     which: &'static str,
     findings: &mut Findings,
-) -> Result<Reloc, Abort> {
-    model
-        .file
-        .reloc_at(section, offset)
-        .map(|(_, reloc)| reloc)
-        .ok_or_else(|| {
-            findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
-            Abort
-        })
+) -> Result<Place, Abort> {
+    let place = match model.file.kind {
+        FileKind::Object => model.file.reloc_at(section, offset).map(|(_, reloc)| {
+            let symbol = model.file.symbol(reloc.symbol);
+            Place {
+                section: symbol.section,
+                offset: symbol.value.wrapping_add_signed(reloc.addend),
+            }
+        }),
+        FileKind::Image => model.relative_place(section, offset),
+    };
+    place.ok_or_else(|| {
+        findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
+        Abort
+    })
 }
 
-/// The place that a relocated field means.
-fn place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
-    let symbol = model.file.symbol(reloc.symbol);
-    Place {
-        section: symbol.section,
-        offset: symbol.value.wrapping_add_signed(reloc.addend),
-    }
-}
-
-fn new_place<A>(model: &Model<'_, A>, reloc: Reloc) -> Place {
-    let mut place = place(model, reloc);
+fn new_place<A>(
+    model: &Model<'_, A>,
+    section: SectionId,
+    offset: u64,
+    findings: &mut Findings,
+) -> Result<Place, Abort> {
+    let mut place = field(model, section, offset, "new", findings)?;
     if place.offset >= EXCEPTION_FLAG {
         place.offset -= EXCEPTION_FLAG;
     }
-    place
+    Ok(place)
+}
+
+/// Flags in the low bits of a jump label's key. In an image, what they ask for has been done.
+fn key_flags<A>(
+    model: &Model<'_, A>,
+    section: SectionId,
+    offset: u64,
+    findings: &mut Findings,
+) -> Result<u8, Abort> {
+    if model.file.kind == FileKind::Image {
+        return Ok(0);
+    }
+    match model.file.reloc_at(section, offset) {
+        Some((_, reloc)) => Ok(reloc.addend as u8),
+        None => {
+            let message = Message::NoTableReloc { which: "key" };
+            findings.add_at(Place { section, offset }, message);
+            Err(Abort)
+        }
+    }
 }
 
 fn read_replacements<A: Architecture>(
@@ -164,10 +188,7 @@ fn read_replacements<A: Architecture>(
         let feature = u16::from_le_bytes([byte(layout.feature), byte(layout.feature + 1)]);
         let new_len = u32::from(byte(layout.replacement_len));
         let mut original_len = u32::from(byte(layout.original_len));
-        let original = place(
-            model,
-            field(model, section, start + layout.original, "orig", findings)?,
-        );
+        let original = field(model, section, start + layout.original, "orig", findings)?;
 
         if entries
             .get(same_original)
@@ -188,8 +209,12 @@ fn read_replacements<A: Architecture>(
         let new = if new_len == 0 {
             None
         } else {
-            let reloc = field(model, section, start + layout.replacement, "new", findings)?;
-            Some(new_place(model, reloc))
+            Some(new_place(
+                model,
+                section,
+                start + layout.replacement,
+                findings,
+            )?)
         };
         let policy = model
             .arch
@@ -219,14 +244,12 @@ fn read_jump_labels<A: Architecture>(
     };
     for start in (0..count).map(|index| index * layout.size) {
         let original = field(model, section, start + layout.original, "orig", findings)?;
-        let target = field(model, section, start + layout.target, "new", findings)?;
-        let key = field(model, section, start + layout.key, "key", findings)?;
+        let new = new_place(model, section, start + layout.target, findings)?;
+        let key_flags = key_flags(model, section, start + layout.key, findings)?;
         entries.push(Entry {
-            kind: EntryKind::JumpLabel {
-                key_flags: key.addend as u8,
-            },
-            original: place(model, original),
-            new: Some(new_place(model, target)),
+            kind: EntryKind::JumpLabel { key_flags },
+            original,
+            new: Some(new),
         });
     }
     Ok(())
@@ -243,11 +266,11 @@ fn read_exceptions<A: Architecture>(
     };
     for start in (0..count).map(|index| index * layout.size) {
         let original = field(model, section, start + layout.original, "orig", findings)?;
-        let target = field(model, section, start + layout.target, "new", findings)?;
+        let new = new_place(model, section, start + layout.target, findings)?;
         entries.push(Entry {
             kind: EntryKind::Exception,
-            original: place(model, original),
-            new: Some(new_place(model, target)),
+            original,
+            new: Some(new),
         });
     }
     Ok(())

@@ -8,7 +8,7 @@ use arch::insn::InsnKind;
 use arch::object::Architecture;
 
 use super::noreturn::Noreturn;
-use super::{find_bytes, Model, Roles, Target};
+use super::{find_bytes, Model, Purpose, Roles, Target};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::read::{SectionId, SymbolId};
 use crate::report::{Abort, Findings, Message, Place};
@@ -21,21 +21,21 @@ pub(super) fn resolve_jumps<A: Architecture>(
     for insn in model.insns.ids() {
         // Jumps to the end of a replacement are resolved with it.
         if model.insn(insn).kind.is_static_jump() && model.target(insn) == Target::None {
-            resolve_jump(model, insn, findings)?;
+            let resolved = resolve_jump(model, insn);
+            model.note_unresolved(insn, resolved, findings)?;
         }
     }
     Ok(())
 }
 
-fn resolve_jump<A: Architecture>(
-    model: &mut Model<'_, A>,
-    insn: InsnId,
-    findings: &mut Findings,
-) -> Result<(), Abort> {
+fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Result<(), Message> {
     let function = model.function_of(insn);
     let own_section = model.insns.section(insn);
     let (section, offset) = match model.insn_reloc(insn) {
-        None => (own_section, model.insn(insn).branch_target()),
+        None => {
+            let place = model.branch_place(insn);
+            (place.section, place.offset)
+        }
         Some((_, reloc)) => {
             let symbol = model.file.symbol(reloc.symbol);
             let distance = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN);
@@ -79,16 +79,14 @@ fn resolve_jump<A: Architecture>(
         if model.ignore_unreachable && at_end {
             return Ok(());
         }
-        model.warn(
-            findings,
-            insn,
-            Message::NoJumpTarget(Place { section, offset }),
-        );
-        return Err(Abort);
+        return Err(Message::NoJumpTarget(Place { section, offset }));
     };
 
-    let dest_symbol = model.symbol_of(dest);
-    if let Some(symbol) = dest_symbol.filter(|&s| model.file.symbol(s).value == offset) {
+    let dest_symbol = model
+        .symbol_of(dest)
+        .filter(|&symbol| model.file.symbol(symbol).value == offset);
+    let label = model.label(Place { section, offset });
+    for symbol in [label, dest_symbol].into_iter().flatten() {
         // The thunks' own file reaches them without a relocation.
         if model.has_role(symbol, Roles::RETPOLINE_THUNK) {
             make_indirect(model, insn, symbol);
@@ -144,7 +142,8 @@ pub(super) fn resolve_calls<A: Architecture>(
 ) -> Result<(), Abort> {
     for insn in model.insns.ids() {
         if model.insn(insn).kind == InsnKind::Call {
-            resolve_call(model, insn, noreturn, findings)?;
+            let resolved = resolve_call(model, insn, noreturn);
+            model.note_unresolved(insn, resolved, findings)?;
         }
     }
     Ok(())
@@ -154,8 +153,7 @@ fn resolve_call<A: Architecture>(
     model: &mut Model<'_, A>,
     insn: InsnId,
     noreturn: &Noreturn,
-    findings: &mut Findings,
-) -> Result<(), Abort> {
+) -> Result<(), Message> {
     let named = |model: &Model<'_, A>, section, offset| {
         model
             .symbols
@@ -163,24 +161,25 @@ fn resolve_call<A: Architecture>(
             .or_else(|| model.symbols.at(section, offset))
     };
     let Some((_, reloc)) = model.insn_reloc(insn) else {
-        let section = model.insns.section(insn);
-        let callee = named(model, section, model.insn(insn).branch_target());
+        let place = model.branch_place(insn);
+        let callee = named(model, place.section, place.offset).or_else(|| model.label(place));
+        if model.purpose == Purpose::Verify {
+            return resolve_linked_call(model, insn, place, callee, noreturn);
+        }
         set_callee(model, insn, callee, false, Some(noreturn));
         if model.insn(insn).marks.has(Marks::IGNORE) {
             return Ok(());
         }
-        let message = match callee {
-            None => Message::IntraFunctionCall,
+        return match callee {
+            None => Err(Message::IntraFunctionCall),
             Some(callee)
                 if model.function_of(insn).is_some()
                     && !model.file.symbol(callee).is_function() =>
             {
-                Message::CallToNonFunction
+                Err(Message::CallToNonFunction)
             }
-            Some(_) => return Ok(()),
+            Some(_) => Ok(()),
         };
-        model.warn(findings, insn, message);
-        return Err(Abort);
     };
 
     let symbol = model.file.symbol(reloc.symbol);
@@ -188,12 +187,7 @@ fn resolve_call<A: Architecture>(
         let section = symbol.section;
         let offset = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN) as u64;
         let Some(callee) = named(model, section, offset) else {
-            model.warn(
-                findings,
-                insn,
-                Message::NoCallTarget(Place { section, offset }),
-            );
-            return Err(Abort);
+            return Err(Message::NoCallTarget(Place { section, offset }));
         };
         set_callee(model, insn, Some(callee), false, Some(noreturn));
     } else if model.has_role(reloc.symbol, Roles::RETPOLINE_THUNK) {
@@ -201,6 +195,34 @@ fn resolve_call<A: Architecture>(
     } else {
         set_callee(model, insn, Some(reloc.symbol), false, Some(noreturn));
     }
+    Ok(())
+}
+
+/// A call in linked code, where no annotation says what it is.
+fn resolve_linked_call<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    place: Place,
+    callee: Option<SymbolId>,
+    noreturn: &Noreturn,
+) -> Result<(), Message> {
+    if let Some(thunk) = callee.filter(|&callee| model.has_role(callee, Roles::RETPOLINE_THUNK)) {
+        make_indirect(model, insn, thunk);
+        return Ok(());
+    }
+    let dest = model.insns.at(place.section, place.offset);
+    if callee.is_none() {
+        // A call that stays inside its function is a jump that pushes.
+        let own = model.function_of(insn);
+        let stays = own.is_some() && dest.is_some_and(|dest| model.function_of(dest) == own);
+        let Some(dest) = dest.filter(|_| stays) else {
+            return Err(Message::NoCallTarget(place));
+        };
+        model.insns.get_mut(insn).kind = InsnKind::JumpUnconditional;
+        model.targets[insn.index()] = Target::Insn(dest);
+        return Ok(());
+    }
+    set_callee(model, insn, callee, false, Some(noreturn));
     Ok(())
 }
 
@@ -291,5 +313,26 @@ fn list_site<A: Architecture>(
     }
     if !is_sibling && noreturn.is_some_and(|noreturn| noreturn.has(callee)) {
         model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
+    }
+}
+
+impl<A> Model<'_, A> {
+    /// Reports a branch that can't be made out and gives up, or, when an image is judged, keeps it
+    /// for those who come by it.
+    pub(super) fn note_unresolved(
+        &mut self,
+        insn: InsnId,
+        resolved: Result<(), Message>,
+        findings: &mut Findings,
+    ) -> Result<(), Abort> {
+        let Err(message) = resolved else {
+            return Ok(());
+        };
+        if self.purpose == Purpose::Verify {
+            self.unresolved.insert(insn, message);
+            return Ok(());
+        }
+        self.warn(findings, insn, message);
+        Err(Abort)
     }
 }

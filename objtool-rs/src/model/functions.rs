@@ -79,6 +79,7 @@ impl Symbols {
     }
 
     fn join_cold_parts(&mut self, file: &ElfFile<'_>) -> Result<(), Orphan> {
+        let mut joined = Ok(());
         for section in file.section_ids() {
             for i in self.order.ranges[section.index()].clone() {
                 let id = self.order.ids[i as usize];
@@ -90,7 +91,8 @@ impl Symbols {
                     continue;
                 };
                 let Some(parent) = file.symbol_by_name(&symbol.name[..cold]) else {
-                    return Err(Orphan(id));
+                    joined = joined.and(Err(Orphan(id)));
+                    continue;
                 };
                 self.parent[id.index()] = parent;
                 self.child[parent.index()] = id;
@@ -108,7 +110,7 @@ impl Symbols {
                 }
             }
         }
-        Ok(())
+        joined
     }
 
     fn spans(&self, file: &ElfFile<'_>, wanted: impl Fn(SymbolKind) -> bool) -> Spans {

@@ -5,14 +5,14 @@
 //! function. Tables follow each other without a gap, so each one's end is found by what it holds
 //! and by where the next one starts.
 
-use arch::insn::InsnKind;
+use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
-use super::{Alternative, Model};
+use super::{Alternative, Model, Purpose};
 use crate::decode::InsnId;
-use crate::read::{RelocId, SymbolId};
-use crate::report::{Abort, Findings, Message};
+use crate::read::{FileKind, RelocId, SymbolId};
+use crate::report::{Abort, Findings, Message, Place};
 
 /// Section of tables that C code makes itself; unlike a compiler's they have symbols.
 const C_JUMP_TABLE_SECTION: &[u8] = b".data.rel.ro.c_jump_table";
@@ -20,8 +20,17 @@ const C_JUMP_TABLE_SECTION: &[u8] = b".data.rel.ro.c_jump_table";
 /// Size of a table's entry in bytes.
 const ENTRY: u64 = 8;
 
+/// Where a table starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// At this relocation, in an object.
+    Relocs(RelocId),
+    /// At these addresses, in an image.
+    Addresses(Place),
+}
+
 /// Finds the tables of all functions.
-pub(super) fn add<A: Architecture>(
+pub(super) fn add<A: Architecture + Decode>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
@@ -39,7 +48,7 @@ pub(super) fn add<A: Architecture>(
     Ok(())
 }
 
-fn add_function<A: Architecture>(
+fn add_function<A: Architecture + Decode>(
     model: &mut Model<'_, A>,
     function: SymbolId,
     findings: &mut Findings,
@@ -55,7 +64,7 @@ fn add_function<A: Architecture>(
 
     // Sources of forward jumps, to go back along them past code in between.
     let mut first_source: FxHashMap<InsnId, InsnId> = FxHashMap::default();
-    let mut tables: Vec<(InsnId, RelocId)> = Vec::new();
+    let mut tables: Vec<(InsnId, Table)> = Vec::new();
     for &insn in &insns {
         if let Some(dest) = model.jump_target(insn) {
             if model.insn(dest).offset > model.insn(insn).offset {
@@ -78,12 +87,12 @@ fn add_function<A: Architecture>(
 }
 
 /// Goes back from an indirect jump to the instruction that names its table.
-fn find<A: Architecture>(
+fn find<A: Architecture + Decode>(
     model: &mut Model<'_, A>,
     function: SymbolId,
     jump: InsnId,
     first_source: &FxHashMap<InsnId, InsnId>,
-) -> Option<RelocId> {
+) -> Option<Table> {
     let own = |model: &Model<'_, A>, insn| {
         model
             .function_of(insn)
@@ -106,9 +115,11 @@ fn find<A: Architecture>(
             }
         }
         if let Some(table) = named_table(model, insn) {
-            let entry = model.file.reloc(table);
-            let section = model.file.symbol(entry.symbol).section;
-            let dest = model.insns.at(section, entry.addend as u64);
+            let dest = match table {
+                Table::Relocs(id) => entry_of_object(model, id),
+                Table::Addresses(place) => entry_of_image(model, place),
+            };
+            let dest = dest.and_then(|dest| model.insns.at(dest.section, dest.offset));
             if dest.is_some_and(|dest| own(model, dest)) {
                 return Some(table);
             }
@@ -122,7 +133,10 @@ fn find<A: Architecture>(
 }
 
 /// The first entry of the table that an instruction refers to, if it may be one.
-fn named_table<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Option<RelocId> {
+fn named_table<A: Architecture + Decode>(model: &mut Model<'_, A>, insn: InsnId) -> Option<Table> {
+    if model.file.kind == FileKind::Image {
+        return named_address(model, insn);
+    }
     let (_, reloc) = model.insn_reloc(insn)?;
     let symbol = model.file.symbol(reloc.symbol);
     let section = symbol.section;
@@ -141,68 +155,139 @@ fn named_table<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Optio
     let (table, _) = model.file.reloc_at(section, offset)?;
     // A jump relative to the instruction goes to one fixed entry: the compiler copied a table and
     // left the code of the other entries behind.
-    model.ignore_unreachable |= is_relative;
-    Some(table)
+    model.ignore_unreachable |= is_relative && model.purpose == Purpose::Build;
+    Some(Table::Relocs(table))
+}
+
+/// The table in an image that an instruction names by its address.
+fn named_address<A: Architecture + Decode>(model: &Model<'_, A>, insn: InsnId) -> Option<Table> {
+    let place = model.place(insn);
+    let record = model.insn(insn);
+    let code = model.file.section(place.section).data;
+    let code = code.get(place.offset as usize..record.end() as usize)?;
+    let address = model.file.address(place.section, place.offset);
+    let (section, offset) = model
+        .file
+        .at_address(model.arch.named_address(code, address)?)?;
+    let is_table = model.sections[section.index()].rodata
+        && (model.symbols.containing(section, offset).is_none()
+            || model.file.section(section).name == C_JUMP_TABLE_SECTION);
+    is_table.then_some(Table::Addresses(Place { section, offset }))
+}
+
+/// Where the entry of an object's table goes.
+fn entry_of_object<A>(model: &Model<'_, A>, id: RelocId) -> Option<Place> {
+    let entry = model.file.reloc(id);
+    let section = model.file.symbol(entry.symbol).section;
+    Some(Place {
+        section,
+        offset: entry.addend as u64,
+    })
+}
+
+/// Where the entry of an image's table goes.
+fn entry_of_image<A>(model: &Model<'_, A>, place: Place) -> Option<Place> {
+    let start = usize::try_from(place.offset).ok()?;
+    let bytes = model.file.section(place.section).data.get(start..)?;
+    let address = u64::from_le_bytes(*bytes.first_chunk()?);
+    let (section, offset) = model.file.at_address(address)?;
+    Some(Place { section, offset })
 }
 
 /// Adds the targets of a table to its jump.
 fn follow<A: Architecture>(
     model: &mut Model<'_, A>,
     jump: InsnId,
-    table: RelocId,
-    next: Option<RelocId>,
+    table: Table,
+    next: Option<Table>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let Some(function) = model.function_of(jump).map(|f| model.symbols.parent(f)) else {
-        return Ok(());
+    let found = match (table, next) {
+        (Table::Relocs(table), Some(Table::Relocs(next))) => {
+            follow_relocs(model, jump, table, Some(next))
+        }
+        (Table::Relocs(table), _) => follow_relocs(model, jump, table, None),
+        (Table::Addresses(table), next) => follow_addresses(model, jump, table, next),
     };
-    let start = model.file.symbol(function).value;
-    let section = model.file.symbol(function).section;
-    let end = start.wrapping_add(model.symbols.len(function));
-    let count = model
-        .file
-        .section(table.section)
-        .relocs
-        .as_ref()
-        .map_or(0, |t| t.len());
+    let resolved = if found {
+        Ok(())
+    } else {
+        Err(Message::NoJumpTable)
+    };
+    model.note_unresolved(jump, resolved, findings)
+}
+
+fn follow_relocs<A: Architecture>(
+    model: &mut Model<'_, A>,
+    jump: InsnId,
+    table: RelocId,
+    next: Option<RelocId>,
+) -> bool {
+    let relocs = model.file.section(table.section).relocs.as_ref();
+    let count = relocs.map_or(0, |relocs| relocs.len());
     let mut last_offset = None;
     for index in table.index..count {
         let id = RelocId { index, ..table };
         if index != table.index && Some(id) == next {
             break;
         }
-        let entry = model.file.reloc(id);
-        if last_offset.is_some_and(|last| entry.offset != last + ENTRY) {
+        let offset = model.file.reloc(id).offset;
+        if last_offset.is_some_and(|last| offset != last + ENTRY) {
             break;
         }
-        let dest_section = model.file.symbol(entry.symbol).section;
-        let dest = entry.addend as u64;
-        // The function's own address is a function pointer of neighbouring data.
-        if dest_section == section && dest == start {
+        if !entry_of_object(model, id).is_some_and(|dest| add_target(model, jump, dest)) {
             break;
+        }
+        last_offset = Some(offset);
+    }
+    last_offset.is_some()
+}
+
+fn follow_addresses<A: Architecture>(
+    model: &mut Model<'_, A>,
+    jump: InsnId,
+    table: Place,
+    next: Option<Table>,
+) -> bool {
+    let mut place = table;
+    while place == table || Some(Table::Addresses(place)) != next {
+        if !entry_of_image(model, place).is_some_and(|dest| add_target(model, jump, dest)) {
+            break;
+        }
+        place.offset += ENTRY;
+    }
+    place != table
+}
+
+/// Adds the target of an entry, unless it shows that the table has ended.
+fn add_target<A: Architecture>(model: &mut Model<'_, A>, jump: InsnId, dest: Place) -> bool {
+    let Some(function) = model.function_of(jump).map(|f| model.symbols.parent(f)) else {
+        return false;
+    };
+    let symbol = model.file.symbol(function);
+    if dest.section == symbol.section {
+        // The function's own address is a function pointer of neighbouring data.
+        if dest.offset == symbol.value {
+            return false;
         }
         // Unused entries may point right behind the function.
-        if !(dest_section == section && dest == end) {
-            let Some(dest) = model.insns.at(dest_section, dest) else {
-                break;
-            };
-            let parent = model.function_of(dest).map(|f| model.symbols.parent(f));
-            if parent != Some(function) {
-                break;
-            }
-            model.add_alternative(
-                jump,
-                Alternative {
-                    insn: dest,
-                    skip_original: false,
-                },
-            );
+        if dest.offset == symbol.value.wrapping_add(model.symbols.len(function)) {
+            return true;
         }
-        last_offset = Some(entry.offset);
     }
-    if last_offset.is_none() {
-        model.warn(findings, jump, Message::NoJumpTable);
-        return Err(Abort);
+    let Some(insn) = model.insns.at(dest.section, dest.offset) else {
+        return false;
+    };
+    let parent = model.function_of(insn).map(|f| model.symbols.parent(f));
+    if parent != Some(function) {
+        return false;
     }
-    Ok(())
+    model.add_alternative(
+        jump,
+        Alternative {
+            insn,
+            skip_original: false,
+        },
+    );
+    true
 }

@@ -7,11 +7,13 @@
 mod alternatives;
 mod annotations;
 mod branches;
+mod bug_table;
 mod functions;
 mod hints;
 mod jump_tables;
 mod noreturn;
 mod noreturn_list;
+mod noreturn_paths;
 mod roles;
 mod uaccess_safe;
 
@@ -21,7 +23,7 @@ use rustc_hash::FxHashMap;
 
 use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
-use crate::read::{ElfFile, ReadError, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
+use crate::read::{ElfFile, FileKind, ReadError, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
@@ -77,9 +79,20 @@ pub struct Rewrites {
     pub code: Vec<(InsnId, &'static [u8])>,
 }
 
+/// What a model is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To check an object, with its annotations, and to annotate it.
+    Build,
+    /// To judge a linked image, whose annotations are gone.
+    Verify,
+}
+
 /// A file, its instructions, and what they mean.
 #[derive(Debug)]
 pub struct Model<'f, A> {
+    /// What it is built for.
+    pub purpose: Purpose,
     /// The architecture.
     pub arch: A,
     /// What was asked for.
@@ -100,8 +113,12 @@ pub struct Model<'f, A> {
     alternatives: FxHashMap<InsnId, Vec<Alternative>>,
     groups: Vec<Group>,
     group_of: FxHashMap<InsnId, GroupId>,
-    jump_tables: FxHashMap<InsnId, RelocId>,
+    jump_tables: FxHashMap<InsnId, jump_tables::Table>,
     hints: FxHashMap<InsnId, HintState>,
+    /// Symbols without a size, by place; only in linked code.
+    labels: FxHashMap<Place, SymbolId>,
+    /// Branches whose target is not known; only in images, where that is no reason to give up.
+    unresolved: FxHashMap<InsnId, Message>,
     /// Whether the file has unwind hints.
     pub has_hints: bool,
     /// Whether unreachable instructions are to be expected.
@@ -128,6 +145,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
     ) -> Result<Self, ReadError> {
         let insns = Insns::decode(&arch, file)?;
         Ok(Self {
+            purpose: Purpose::Build,
             arch,
             options,
             file,
@@ -142,12 +160,39 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             group_of: FxHashMap::default(),
             jump_tables: FxHashMap::default(),
             hints: FxHashMap::default(),
+            labels: FxHashMap::default(),
+            unresolved: FxHashMap::default(),
             has_hints: false,
             ignore_unreachable: options.no_unreachable,
             sites: Sites::default(),
             rewrites: Rewrites::default(),
             jump_labels: JumpLabelCounts::default(),
         })
+    }
+
+    /// Works out control flow where the annotations are gone: in a linked image, or a module.
+    ///
+    /// What they said is recovered from what is still there. A branch that can't be made out is
+    /// no reason to give up; it breaks the rules for whoever comes by it.
+    ///
+    /// # Errors
+    ///
+    /// [`Abort`] after a finding that leaves the meaning of the whole open.
+    pub fn recover(&mut self, findings: &mut Findings) -> Result<(), Abort> {
+        self.purpose = Purpose::Verify;
+        self.insns.notes.clear();
+        self.find_labels();
+        self.assign_symbols(findings)?;
+        self.resolve_interrupt_returns();
+        alternatives::add(self, findings)?;
+        branches::resolve_jumps(self, findings)?;
+        let warnings = bug_table::warnings(self);
+        let noreturn = noreturn_paths::infer(self, &warnings);
+        branches::resolve_calls(self, &noreturn, findings)?;
+        for insn in warnings {
+            self.insns.get_mut(insn).marks.set(Marks::DEAD_END, false);
+        }
+        jump_tables::add(self, findings)
     }
 
     /// Works out control flow and reads the annotations.
@@ -207,6 +252,9 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                     if symbol.kind == SymbolKind::NoType {
                         continue;
                     }
+                    if self.purpose == Purpose::Verify {
+                        continue;
+                    }
                     findings.add(Message::FunctionAtSectionEnd(id));
                     return Err(Abort);
                 }
@@ -214,6 +262,9 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                     continue;
                 }
                 let Some(first) = self.insns.at(section, symbol.value) else {
+                    if self.purpose == Purpose::Verify {
+                        continue;
+                    }
                     findings.add(Message::NoStartingInstruction(id));
                     return Err(Abort);
                 };
@@ -312,6 +363,62 @@ impl<'f, A> Model<'f, A> {
         self.roles[symbol.index()].has(role)
     }
 
+    /// Where a direct branch without relocation goes.
+    pub fn branch_place(&self, id: InsnId) -> Place {
+        let section = self.insns.section(id);
+        let offset = self.insn(id).branch_target();
+        if self.file.kind == FileKind::Image {
+            let address = self.file.address(section, offset);
+            if let Some((section, offset)) = self.file.at_address(address) {
+                return Place { section, offset };
+            }
+        }
+        Place { section, offset }
+    }
+
+    /// The place that a 32-bit field of an image's table means by its distance from there.
+    pub(crate) fn relative_place(&self, section: SectionId, offset: u64) -> Option<Place> {
+        let start = usize::try_from(offset).ok()?;
+        let bytes = self.file.section(section).data.get(start..)?;
+        let distance = i32::from_le_bytes(*bytes.first_chunk()?);
+        let address = self.file.address(section, offset);
+        let (section, offset) = self
+            .file
+            .at_address(address.wrapping_add_signed(distance.into()))?;
+        Some(Place { section, offset })
+    }
+
+    /// A symbol without a size at a place, in linked code: a label that assembly branches to.
+    pub(crate) fn label(&self, place: Place) -> Option<SymbolId> {
+        self.labels.get(&place).copied()
+    }
+
+    fn find_labels(&mut self) {
+        for id in self.file.symbol_ids() {
+            let symbol = self.file.symbol(id);
+            let is_code = self.file.section(symbol.section).is_executable();
+            if is_code && symbol.size == 0 && !symbol.is_section() {
+                let place = Place {
+                    section: symbol.section,
+                    offset: symbol.value,
+                };
+                let is_thunk = self.has_role(id, Roles::RETPOLINE_THUNK)
+                    || self.has_role(id, Roles::RETURN_THUNK);
+                if is_thunk || !self.labels.contains_key(&place) {
+                    self.labels.insert(place, id);
+                }
+            }
+        }
+    }
+
+    /// Why the target of a branch is not known, in an image.
+    pub fn unresolved(&self, id: InsnId) -> Option<&Message> {
+        if self.unresolved.is_empty() {
+            return None;
+        }
+        self.unresolved.get(&id)
+    }
+
     /// The first relocation inside an instruction.
     pub fn insn_reloc(&self, id: InsnId) -> Option<(RelocId, Reloc)> {
         let record = self.insn(id);
@@ -360,6 +467,23 @@ impl<'f, A> Model<'f, A> {
     /// The unwind hint at an instruction.
     pub fn hint(&self, id: InsnId) -> Option<HintState> {
         self.hints.get(&id).copied()
+    }
+
+    /// The instruction that runs after another one, given that replacements are copied over their
+    /// originals.
+    pub fn next_executed(&self, insn: InsnId) -> Option<InsnId> {
+        if let Some(group) = self.group_of(insn).map(|id| *self.group(id)) {
+            if let Some(original) = group.original {
+                if group.padding.is_some() && Some(insn) == group.last {
+                    return group.padding;
+                }
+                if Some(insn) == group.padding || Some(insn) == group.last {
+                    let last = self.group(original).last;
+                    return last.and_then(|last| self.insns.next(last));
+                }
+            }
+        }
+        self.insns.next(insn)
     }
 
     /// Whether an indirect jump goes through a jump table that was found.

@@ -17,7 +17,7 @@ use crate::read::{Binding, SectionId, SymbolId};
 
 /// The functions that do not return, by symbol index.
 #[derive(Clone, Debug)]
-pub struct Noreturn(Vec<bool>);
+pub struct Noreturn(pub(super) Vec<bool>);
 
 impl Noreturn {
     /// Whether a function does not return.

@@ -3,24 +3,26 @@
 //! Source of the rules: the ELF gABI, chapters "ELF Header" and "Sections".
 
 use object::elf::{
-    FileHeader64, SectionHeader64, ELFCLASS64, ELFDATA2LSB, ELFMAG, ET_REL, EV_CURRENT,
+    FileHeader64, SectionHeader64, ELFCLASS64, ELFDATA2LSB, ELFMAG, ET_DYN, ET_EXEC, ET_REL,
+    EV_CURRENT,
 };
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::LittleEndian as LE;
 
-use super::{elf, ReadError, Section, SectionHeader, SectionId};
+use super::{elf, FileKind, ReadError, Section, SectionHeader, SectionId};
 
 /// What the headers say.
 pub(super) struct Headers<'d> {
     pub sections: Vec<Section<'d>>,
     pub section_names: SectionId,
+    pub kind: FileKind,
 }
 
 /// Larger sections would not fit the 32-bit offsets of instruction records.
 const MAX_SECTION: u64 = u32::MAX as u64 / 2;
 
 pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> {
-    let header = file_header(data, machine)?;
+    let (header, kind) = file_header(data, machine)?;
     let table = section_table(data, header)?;
 
     let names_index = header
@@ -69,6 +71,7 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
     }
     check_overlaps(&sections)?;
     Ok(Headers {
+        kind,
         sections,
         section_names: SectionId(names_index),
     })
@@ -85,13 +88,13 @@ pub(super) fn string(table: &[u8], offset: u32) -> Option<&[u8]> {
     tail.iter().position(|&b| b == 0).map(|end| &tail[..end])
 }
 
-fn file_header(data: &[u8], machine: u16) -> Result<&FileHeader64<LE>, ReadError> {
+fn file_header(data: &[u8], machine: u16) -> Result<(&FileHeader64<LE>, FileKind), ReadError> {
     if data.is_empty() {
         return Err(ReadError::Empty);
     }
     let magic = &data[..data.len().min(ELFMAG.len())];
     if magic != &ELFMAG[..magic.len()] {
-        return Err(ReadError::NotElf);
+        return Err(compressed(data).unwrap_or(ReadError::NotElf));
     }
     let short = || ReadError::Truncated {
         what: "the ELF header".into(),
@@ -122,14 +125,48 @@ fn file_header(data: &[u8], machine: u16) -> Result<&FileHeader64<LE>, ReadError
             header.e_machine.get(LE).0
         )));
     }
-    if header.e_type.get(LE) != ET_REL {
-        return Err(ReadError::Unsupported(format!(
-            "not a relocatable object: its type (e_type) is {}, not {}",
-            header.e_type.get(LE).0,
-            ET_REL.0
-        )));
-    }
-    Ok(header)
+    let kind = match header.e_type.get(LE) {
+        ET_REL => FileKind::Object,
+        ET_EXEC => FileKind::Image,
+        ET_DYN => {
+            return Err(ReadError::Unsupported(
+                "a position-independent executable or shared library (e_type is ET_DYN), \
+                 neither a kernel image nor an object"
+                    .into(),
+            ));
+        }
+        other => {
+            return Err(ReadError::Unsupported(format!(
+                "neither an object nor an image: its type (e_type) is {}",
+                other.0
+            )));
+        }
+    };
+    Ok((header, kind))
+}
+
+/// What people give by mistake: kernels and modules that are packed.
+fn compressed(data: &[u8]) -> Option<ReadError> {
+    // Documentation/arch/x86/boot.rst: the header of a bootable image.
+    let is_boot_image = data.get(0x202..0x206) == Some(b"HdrS");
+    let packed = [
+        (&b"\x1f\x8b"[..], "gunzip"),
+        (b"\xfd7zXZ\0", "unxz"),
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+    ];
+    let with = packed
+        .iter()
+        .find(|(magic, _)| data.starts_with(magic))
+        .map(|(_, with)| with);
+    let what = match with {
+        _ if is_boot_image => "a compressed boot image (bzImage), which has no symbols; take the \
+                               vmlinux from the top of its build tree, or from the \
+                               distribution's debug package"
+            .to_owned(),
+        Some(with) => format!("a compressed file; unpack it first ({with})"),
+        None => return None,
+    };
+    Some(ReadError::Unsupported(what))
 }
 
 fn section_table<'d>(

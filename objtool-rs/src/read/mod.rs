@@ -52,6 +52,15 @@ pub mod elf {
     pub const SHT_SYMTAB_SHNDX: u32 = elf::SHT_SYMTAB_SHNDX.0;
 }
 
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// An object or a module: places are relocated.
+    Object,
+    /// A linked kernel: places are addresses.
+    Image,
+}
+
 /// A section header, in host types; fields as in the gABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SectionHeader {
@@ -106,9 +115,13 @@ impl Section<'_> {
     }
 }
 
-/// A relocatable object file.
+/// An ELF file: a relocatable object, or a linked image.
+///
+/// In an image, too, symbols have offsets in their sections, not addresses.
 #[derive(Clone, Debug)]
 pub struct ElfFile<'d> {
+    /// What kind of file it is.
+    pub kind: FileKind,
     /// The whole input.
     pub data: &'d [u8],
     /// `e_machine`.
@@ -123,6 +136,8 @@ pub struct ElfFile<'d> {
     pub symtab: Option<SectionId>,
     /// The section that extends the symbols' section indices.
     pub symtab_shndx: Option<SectionId>,
+    /// Sections of an image by address.
+    by_address: Vec<SectionId>,
     sections_by_name: FxHashMap<&'d [u8], SectionId>,
     symbols_by_name: FxHashMap<&'d [u8], SymbolId>,
 }
@@ -134,12 +149,33 @@ impl<'d> ElfFile<'d> {
     ///
     /// The first thing found that makes the file unreadable, with its place.
     pub fn parse(data: &'d [u8], machine: u16) -> Result<Self, ReadError> {
+        let file = Self::parse_any(data, machine)?;
+        match file.kind {
+            FileKind::Object => Ok(file),
+            FileKind::Image => Err(ReadError::Unsupported(
+                "not a relocatable object but a linked image (e_type is ET_EXEC); \
+                 `objtool-rs verify` takes those"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Reads a 64-bit little-endian relocatable object or linked image for `machine`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing found that makes the file unreadable, with its place.
+    pub fn parse_any(data: &'d [u8], machine: u16) -> Result<Self, ReadError> {
         let header::Headers {
+            kind,
             mut sections,
             section_names,
         } = header::read(data, machine)?;
-        let table = symbol::read(data, &mut sections)?;
-        reloc::read(&mut sections, table.section, table.symbols.len())?;
+        let table = symbol::read(kind, &mut sections)?;
+        // What relocations an image has kept are about addresses, and their work is done.
+        if kind == FileKind::Object {
+            reloc::read(&mut sections, table.section, table.symbols.len())?;
+        }
 
         // Where a name occurs twice, the last one counts: a later definition shadows a former.
         let sections_by_name = sections
@@ -153,7 +189,18 @@ impl<'d> ElfFile<'d> {
             .enumerate()
             .map(|(i, s)| (s.name, SymbolId(i as u32)))
             .collect();
+        let mut by_address: Vec<SectionId> = (0..sections.len() as u32)
+            .map(SectionId)
+            .filter(|id| {
+                let header = &sections[id.index()].header;
+                // Per-CPU data is addressed from zero and is no place that code names.
+                header.flags & elf::SHF_ALLOC != 0 && header.addr != 0 && header.size != 0
+            })
+            .collect();
+        by_address.sort_unstable_by_key(|id| sections[id.index()].header.addr);
         Ok(Self {
+            kind,
+            by_address,
             data,
             machine,
             section_names,
@@ -192,6 +239,22 @@ impl<'d> ElfFile<'d> {
     /// All symbol indices in order, the null symbol first.
     pub fn symbol_ids(&self) -> impl Iterator<Item = SymbolId> + use<> {
         (0..self.symbols.len() as u32).map(SymbolId)
+    }
+
+    /// The section and offset of an address, in an image.
+    pub fn at_address(&self, address: u64) -> Option<(SectionId, u64)> {
+        let i = self
+            .by_address
+            .partition_point(|&id| self.section(id).header.addr <= address)
+            .checked_sub(1)?;
+        let id = self.by_address[i];
+        let offset = address - self.section(id).header.addr;
+        (offset < self.section(id).header.size).then_some((id, offset))
+    }
+
+    /// The address of an offset in a section of an image.
+    pub fn address(&self, section: SectionId, offset: u64) -> u64 {
+        self.section(section).header.addr.wrapping_add(offset)
     }
 
     /// The last section of this name.

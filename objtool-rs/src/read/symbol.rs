@@ -11,7 +11,7 @@ use object::read::elf::Sym as _;
 use object::LittleEndian as LE;
 
 use super::header::{place, string};
-use super::{elf, ReadError, Section, SectionId, SymbolId};
+use super::{elf, FileKind, ReadError, Section, SectionId, SymbolId};
 
 /// What a symbol is (`STT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +129,7 @@ pub(super) struct SymbolTable<'d> {
 
 /// Reads the symbol table, and sets each section's own symbol.
 pub(super) fn read<'d>(
-    data: &'d [u8],
+    kind: FileKind,
     sections: &mut [Section<'d>],
 ) -> Result<SymbolTable<'d>, ReadError> {
     let of_kind = |kind| {
@@ -190,8 +190,6 @@ pub(super) fn read<'d>(
             ));
         }
     }
-    debug_assert!(!data.is_empty());
-
     let mut symbols = Vec::with_capacity(count);
     for (index, raw) in raw.iter().enumerate() {
         let at = |what: String| ReadError::malformed(format!("{here}, symbol {index}"), what);
@@ -217,17 +215,22 @@ pub(super) fn read<'d>(
                 sections.len()
             )));
         }
-        let kind = SymbolKind::new(raw.st_type());
-        if kind == SymbolKind::Section && section != 0 {
+        let symbol_kind = SymbolKind::new(raw.st_type());
+        if symbol_kind == SymbolKind::Section && section != 0 {
             name = sections[section as usize].name;
             sections[section as usize].symbol = Some(SymbolId(index as u32));
         }
         symbols.push(Symbol {
             name,
-            kind,
+            kind: symbol_kind,
             binding: Binding::new(raw.st_bind()),
             section: SectionId(section),
-            value: raw.st_value(LE),
+            value: match kind {
+                FileKind::Object => raw.st_value(LE),
+                FileKind::Image => raw
+                    .st_value(LE)
+                    .wrapping_sub(sections[section as usize].header.addr),
+            },
             size: raw.st_size(LE),
             raw,
         });

@@ -102,6 +102,9 @@ pub enum Message {
     NoSave,
     UnsupportedRestore,
     EndOfSection(SectionId),
+    NotCode,
+    CoveredBySymbol,
+    NotAFunction,
     UndefinedState,
     UnsupportedStackRegisterChange,
     UnsupportedRealignment,
@@ -250,6 +253,9 @@ impl Message {
                 "objtool isn't smart enough to handle this CFI save/restore combo".into()
             }
             M::EndOfSection(id) => format!("{}: unexpected end of section", names.section(*id)),
+            M::NotCode => "execution runs into bytes that are no instruction".into(),
+            M::CoveredBySymbol => "another symbol lies over it".into(),
+            M::NotAFunction => "code that is no function lies over it".into(),
             M::UndefinedState => "undefined stack state".into(),
             M::UnsupportedStackRegisterChange => "unsupported stack register modification".into(),
             M::UnsupportedRealignment => "unsupported stack pointer realignment".into(),

@@ -12,9 +12,9 @@ use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
 use crate::decode::{InsnId, Marks, OpsId};
-use crate::model::{HintState, Model, Roles};
+use crate::model::{HintState, Model, Purpose, Roles};
 use crate::read::{SectionId, SymbolId};
-use crate::report::{DrapState, Findings, Message};
+use crate::report::{DrapState, Findings, Message, Place};
 
 /// Reached with user access closed, and with it open.
 const VISITED: [u8; 2] = [1, 2];
@@ -24,8 +24,8 @@ const VISITED: [u8; 2] = [1, 2];
 pub struct Walked {
     /// Whether and how each instruction was reached.
     visited: Vec<u8>,
-    /// Number of findings that count as a failed function.
-    pub failures: usize,
+    /// What broke a rule, in the order in which it was walked.
+    pub failures: Vec<Failure>,
     /// Instructions reached.
     pub visits: usize,
     /// Different states met.
@@ -71,7 +71,18 @@ enum Step {
 }
 
 /// A rule is broken; the finding stands already.
-struct Broken;
+struct Broken(Option<Place>, Message);
+
+/// A function, or a stretch of code under a hint, that breaks a rule.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The function; none for code outside of functions.
+    pub function: Option<SymbolId>,
+    /// Where the rule is broken, if it is at one place.
+    pub place: Option<Place>,
+    /// Which rule.
+    pub message: Message,
+}
 
 struct Walker<'m, 'f, A> {
     model: &'m Model<'f, A>,
@@ -87,6 +98,9 @@ struct Walker<'m, 'f, A> {
     entry: StackState,
     unknown: StateId,
     pending: Vec<Pending>,
+    failures: Vec<Failure>,
+    /// Paths that ended at a call which does not return, when an image is judged.
+    ended: Vec<Path>,
 }
 
 /// Walks every function, then every hint that none has reached.
@@ -105,19 +119,20 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
         entry,
         unknown,
         pending: Vec::new(),
+        failures: Vec::new(),
+        ended: Vec::new(),
         states,
     };
-    let mut failures = 0;
     for section in model.file.section_ids() {
         if model.file.section(section).is_executable() {
-            failures += walker.section(section);
+            walker.section(section);
         }
     }
     if model.has_hints {
-        failures += walker.hints();
+        walker.hints();
     }
     Walked {
-        failures,
+        failures: walker.failures,
         visits: walker.visits,
         states: walker.states.len(),
         visited: walker.visited,
@@ -125,18 +140,22 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
 }
 
 impl<A: Architecture> Walker<'_, '_, A> {
-    fn section(&mut self, section: SectionId) -> usize {
+    fn section(&mut self, section: SectionId) {
         let model = self.model;
         let entry = self.states.intern(&self.entry);
-        let mut failures = 0;
         for &id in model.symbols.of_section(section) {
             let symbol = model.file.symbol(id);
             if !symbol.is_function() {
                 continue;
             }
             if model.symbols.len(id) == 0 {
-                self.findings.add(Message::MissingSize(id));
-                failures += 1;
+                let message = Message::MissingSize(id);
+                self.findings.add(message.clone());
+                self.failures.push(Failure {
+                    function: Some(id),
+                    place: None,
+                    message,
+                });
                 continue;
             }
             if model.symbols.parent(id) != id || model.symbols.alias(id) != id {
@@ -145,7 +164,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
             let Some(insn) = model.insns.at(section, symbol.value) else {
                 continue;
             };
-            if model.insn(insn).marks.has(Marks::IGNORE) || self.visited[insn.index()] != 0 {
+            // In a build, code that another function leads to has had its findings there; to judge
+            // a function, it must be entered.
+            let is_done = model.purpose == Purpose::Build && self.visited[insn.index()] != 0;
+            if model.insn(insn).marks.has(Marks::IGNORE) || is_done {
                 continue;
             }
             let flags = Flags {
@@ -158,13 +180,38 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 state: entry,
                 flags,
             };
-            failures += self.start(path, Message::TraceSymbol);
+            self.start(path, Message::TraceSymbol);
+            self.walk_behind_calls(id);
         }
-        failures
     }
 
-    fn hints(&mut self) -> usize {
-        let mut failures = 0;
+    /// In an image it is worked out which calls do not return, and more is found than the compiler
+    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
+    fn walk_behind_calls(&mut self, function: SymbolId) {
+        let model = self.model;
+        while let Some(path) = self.ended.pop() {
+            let next = model.insns.next(path.insn).filter(|&next| {
+                let own = model.function_of(next).map(|own| model.symbols.parent(own));
+                let is_filling = matches!(
+                    model.insn(next).kind,
+                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
+                );
+                own == Some(function) && !is_filling && self.visited[next.index()] == 0
+            });
+            if let Some(insn) = next {
+                self.start(
+                    Path {
+                        insn,
+                        prev: Some(path.insn),
+                        ..path
+                    },
+                    Message::TraceSymbol,
+                );
+            }
+        }
+    }
+
+    fn hints(&mut self) {
         for insn in self.model.insns.ids() {
             let marks = self.model.insn(insn).marks;
             let reached = self.visited[insn.index()] != 0;
@@ -175,18 +222,22 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     state: self.unknown,
                     flags: Flags::default(),
                 };
-                failures += self.start(path, Message::TraceHint);
+                self.start(path, Message::TraceHint);
             }
         }
-        failures
     }
 
-    /// Walks all paths from an instruction; the result is 1 if a rule is broken.
-    fn start(&mut self, path: Path, trace: Message) -> usize {
+    /// Walks all paths from an instruction.
+    fn start(&mut self, path: Path, trace: Message) {
         let function = self.model.function_of(path.insn);
-        let Err(Broken) = self.run(function, path) else {
-            return 0;
+        let Err(Broken(place, message)) = self.run(function, path) else {
+            return;
         };
+        self.failures.push(Failure {
+            function,
+            place,
+            message,
+        });
         while let Some(pending) = self.pending.pop() {
             let (insn, message) = match pending {
                 Pending::Alternatives { path, .. } => (path.insn, Message::TraceAlternative),
@@ -195,7 +246,6 @@ impl<A: Architecture> Walker<'_, '_, A> {
             self.trace(insn, message);
         }
         self.trace(path.insn, trace);
-        1
     }
 
     fn trace(&mut self, insn: InsnId, message: Message) {
@@ -205,8 +255,14 @@ impl<A: Architecture> Walker<'_, '_, A> {
     }
 
     fn broken<T>(&mut self, insn: InsnId, message: Message) -> Result<T, Broken> {
-        self.model.warn(self.findings, insn, message);
-        Err(Broken)
+        self.model.warn(self.findings, insn, message.clone());
+        Err(Broken(Some(self.model.place(insn)), message))
+    }
+
+    /// For messages that say themselves what they are about.
+    fn broken_at_large<T>(&mut self, insn: InsnId, message: Message) -> Result<T, Broken> {
+        self.findings.add(message.clone());
+        Err(Broken(Some(self.model.place(insn)), message))
     }
 
     fn run(&mut self, function: Option<SymbolId>, path: Path) -> Result<(), Broken> {
@@ -243,11 +299,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 {
                     return Ok(Step::End);
                 }
-                self.findings.add(Message::FallsThrough {
+                let message = Message::FallsThrough {
                     from: function,
                     to: own,
-                });
-                return Err(Broken);
+                };
+                return self.broken_at_large(insn, message);
             }
         }
         if function.is_some() && marks.has(Marks::IGNORE) {
@@ -324,8 +380,14 @@ impl<A: Architecture> Walker<'_, '_, A> {
         let model = self.model;
         let insn = path.insn;
         let record = *model.insn(insn);
-        let next = self.next(insn);
+        let next = self.model.next_executed(insn);
 
+        if let Some(message) = model.unresolved(insn) {
+            return self.broken(insn, message.clone());
+        }
+        if record.kind == InsnKind::Invalid {
+            return self.broken(insn, Message::NotCode);
+        }
         self.stack_effects(&mut path, record.ops, next)?;
         let result = match record.kind {
             InsnKind::Return => {
@@ -359,7 +421,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
         match result {
             Err(message) => self.broken(insn, message),
             Ok(Some(step)) => Ok(step),
-            Ok(None) if record.marks.has(Marks::DEAD_END) => Ok(Step::End),
+            Ok(None) if record.marks.has(Marks::DEAD_END) => {
+                if model.purpose == Purpose::Verify && record.kind == InsnKind::Call {
+                    self.ended.push(path);
+                }
+                Ok(Step::End)
+            }
             Ok(None) => self.advance(path, next),
         }
     }
@@ -427,27 +494,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             return Ok(Step::End);
         }
         let section = model.insns.section(path.insn);
-        self.findings.add(Message::EndOfSection(section));
-        Err(Broken)
-    }
-
-    /// The instruction that runs next, given that replacements are copied over their originals.
-    fn next(&self, insn: InsnId) -> Option<InsnId> {
-        let model = self.model;
-        if let Some(group) = model.group_of(insn).map(|id| *model.group(id)) {
-            if let Some(original) = group.original {
-                if group.padding.is_some() && Some(insn) == group.last {
-                    return group.padding;
-                }
-                if Some(insn) == group.padding || Some(insn) == group.last {
-                    return model
-                        .group(original)
-                        .last
-                        .and_then(|last| model.insns.next(last));
-                }
-            }
-        }
-        model.insns.next(insn)
+        self.broken_at_large(path.insn, Message::EndOfSection(section))
     }
 
     fn hint_state(&mut self, insn: InsnId) -> StateId {
@@ -570,8 +617,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
     /// However an instruction is reached, the stack must be in the same state.
     fn compare(&mut self, insn: InsnId, found: StateId) -> Result<(), Broken> {
         let Some(known) = self.state_of[insn.index()] else {
-            self.findings.add(Message::MissingState);
-            return Err(Broken);
+            return self.broken_at_large(insn, Message::MissingState);
         };
         if known == found {
             return Ok(());
