@@ -7,11 +7,13 @@
     reason = "a task runner speaks to the person or the CI job that started it"
 )]
 
+mod bench;
 mod cmd;
 mod configs;
 mod demo;
 mod kernel;
 mod lock;
+mod mutants;
 mod objtool;
 mod parity;
 mod paths;
@@ -46,6 +48,10 @@ enum Task {
     Test(test::Args),
     /// Compare objtool-rs with C objtool: every object of a kernel build, then the kernel itself
     Parity(parity::Args),
+    /// Break objects of a kernel build: objtool-rs must warn wherever C objtool does, and survive
+    Mutants(mutants::Args),
+    /// Measure objtool-rs against C objtool
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Test(args) => test::run(args),
         Task::Parity(args) => parity::run(args),
+        Task::Mutants(args) => mutants::run(args),
+        Task::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
