@@ -54,22 +54,48 @@ enum Task {
     Bench(bench::Args),
 }
 
+impl Task {
+    /// # Errors
+    /// The task fails: it could not be done, or what it checks does not hold.
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Task::Setup => setup::run(),
+            Task::Kernel(args) => kernel::run(args),
+            Task::Demo => demo::run(),
+            Task::Test(args) => test::run(args),
+            Task::Parity(args) => parity::run(args),
+            Task::Mutants(args) => mutants::run(args),
+            Task::Bench(args) => bench::run(args),
+        }
+    }
+}
+
+/// Runs a task given as one would type it after `./x`.
+///
+/// # Errors
+/// There is no such task, or it fails.
+fn run_task(words: &[&str]) -> anyhow::Result<()> {
+    Cli::try_parse_from(std::iter::once(&"./x").chain(words))?
+        .command
+        .run()
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Task::Setup => setup::run(),
-        Task::Kernel(args) => kernel::run(args),
-        Task::Demo => demo::run(),
-        Task::Test(args) => test::run(args),
-        Task::Parity(args) => parity::run(args),
-        Task::Mutants(args) => mutants::run(args),
-        Task::Bench(args) => bench::run(args),
-    };
-    match result {
+    match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }
