@@ -61,6 +61,44 @@ pub fn check(path: &Path, tool: &Tool, oracle: Option<&Tool>) -> Result<()> {
     )
 }
 
+/// Every option of the frame-pointer configuration at once.
+const ALL_OPTIONS: [&str; 9] = [
+    "--hacks=jump_label,noinstr,skylake",
+    "--retpoline",
+    "--rethunk",
+    "--stackval",
+    "--static-call",
+    "--uaccess",
+    "--prefix=16",
+    "--backtrace",
+    // Without it a static call whose key is not there stops C objtool half way.
+    "--module",
+];
+
+/// Runs `tool` and `oracle` on the fixture at `path` with every option at once, as a build of
+/// modules gives them, and compares the two runs; the fixture's notes hold for its own options only.
+///
+/// # Errors
+/// Everything in which the runs differ, in words; a fixture that can't be read or built.
+pub fn check_all_options(path: &Path, tool: &Tool, oracle: &Tool) -> Result<()> {
+    let fixture = Fixture::read(path)?;
+    let dir = tempfile::tempdir()?;
+    let built = compile::build(&fixture, dir.path())?;
+    let args = ALL_OPTIONS.map(String::from);
+    let ours = tool.run(&built.object, &args, &[])?;
+    let theirs = oracle.run(&built.object, &args, &[])?;
+    let problems = oracle::differences(&fixture, &ours, &theirs);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let shown = path.strip_prefix(crate::root()).unwrap_or(path).display();
+    let text = problems
+        .iter()
+        .map(|p| format!("  {p}\n"))
+        .collect::<String>();
+    anyhow::bail!("{shown} with {}\n{text}", args.join(" "))
+}
+
 /// Where a run and its notes are unlike what the fixture says.
 pub fn unlike(fixture: &Fixture, outcome: &Outcome, notes: &[Note]) -> Vec<String> {
     let mut problems = Vec::new();

@@ -49,13 +49,20 @@ fn trials(only_list: bool) -> anyhow::Result<Vec<Trial>> {
             .strip_prefix(tests::root().join("fixtures"))?
             .display()
             .to_string();
-        if c_itself && Fixture::read(&path)?.differs.is_some() {
+        let differs = Fixture::read(&path)?.differs.is_some();
+        if c_itself && differs {
             trials.push(
                 Trial::test(name, || Ok(()))
                     .with_kind("differs")
                     .with_ignored_flag(true),
             );
             continue;
+        }
+        if let Some((tool, Some(oracle))) = tools.clone().filter(|_| !c_itself && !differs) {
+            let path = path.clone();
+            let run = move || compare::check_all_options(&path, &tool, &oracle);
+            let run = move || run().map_err(|e| format!("{e:#}").into());
+            trials.push(Trial::test(name.clone(), run).with_kind("all options"));
         }
         let tools = tools.clone();
         trials.push(Trial::test(name, move || {

@@ -7,11 +7,13 @@
     reason = "a task runner speaks to the person or the CI job that started it"
 )]
 
+mod bench;
 mod cmd;
 mod configs;
 mod demo;
 mod kernel;
 mod lock;
+mod mutants;
 mod objtool;
 mod parity;
 mod paths;
@@ -46,22 +48,54 @@ enum Task {
     Test(test::Args),
     /// Compare objtool-rs with C objtool: every object of a kernel build, then the kernel itself
     Parity(parity::Args),
+    /// Break objects of a kernel build: objtool-rs must warn wherever C objtool does, and survive
+    Mutants(mutants::Args),
+    /// Measure objtool-rs against C objtool
+    Bench(bench::Args),
+}
+
+impl Task {
+    /// # Errors
+    /// The task fails: it could not be done, or what it checks does not hold.
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Task::Setup => setup::run(),
+            Task::Kernel(args) => kernel::run(args),
+            Task::Demo => demo::run(),
+            Task::Test(args) => test::run(args),
+            Task::Parity(args) => parity::run(args),
+            Task::Mutants(args) => mutants::run(args),
+            Task::Bench(args) => bench::run(args),
+        }
+    }
+}
+
+/// Runs a task given as one would type it after `./x`.
+///
+/// # Errors
+/// There is no such task, or it fails.
+fn run_task(words: &[&str]) -> anyhow::Result<()> {
+    Cli::try_parse_from(std::iter::once(&"./x").chain(words))?
+        .command
+        .run()
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Task::Setup => setup::run(),
-        Task::Kernel(args) => kernel::run(args),
-        Task::Demo => demo::run(),
-        Task::Test(args) => test::run(args),
-        Task::Parity(args) => parity::run(args),
-    };
-    match result {
+    match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction, Register,
+};
 
 use super::image::Image;
 
@@ -57,8 +59,6 @@ impl Insn {
 
 /// An object to be broken: its bytes, its code, and what an annotation takes out of validation.
 pub struct Subject {
-    /// The path in the build folder.
-    pub name: String,
     /// The bytes and the tables.
     pub image: Image,
     /// All code, section by section, by offset.
@@ -76,16 +76,17 @@ impl Subject {
     ///
     /// # Errors
     /// The file cannot be read or is not an object.
-    pub fn read(name: &str, path: &Path) -> Result<Self> {
-        let data = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::new(name, data).with_context(|| format!("cannot read the object {}", path.display()))
+    pub fn read(path: &Path) -> Result<Self> {
+        let data =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::new(data).with_context(|| format!("cannot read the object {}", path.display()))
     }
 
     /// Decodes an object.
     ///
     /// # Errors
     /// As [`Image::parse`].
-    pub fn new(name: &str, data: Vec<u8>) -> Result<Self> {
+    pub fn new(data: Vec<u8>) -> Result<Self> {
         let image = Image::parse(data)?;
         let functions = functions(&image);
         let mut insns = Vec::new();
@@ -106,7 +107,6 @@ impl Subject {
             .map(|reloc| reloc.symbol)
             .collect();
         Ok(Self {
-            name: name.to_owned(),
             image,
             insns,
             by_section,
@@ -166,8 +166,7 @@ impl Subject {
 
     /// Whether code in this section is validated where it stands.
     pub fn is_text(&self, section: usize) -> bool {
-        self.image.sections[section].is_code()
-            && self.image.sections[section].name != REPLACEMENTS
+        self.image.sections[section].is_code() && self.image.sections[section].name != REPLACEMENTS
     }
 
     /// A place as objtool writes it: `function+0x1a`, or `section+0x1a` outside functions.
@@ -184,10 +183,26 @@ impl Subject {
     }
 }
 
+/// Whether a function must give this register back as it found it (System V ABI, AMD64
+/// supplement, 3.2.1); `%rsp` aside, which every return checks.
+pub fn callee_saved(register: Register) -> bool {
+    matches!(
+        register,
+        Register::RBX
+            | Register::RBP
+            | Register::R12
+            | Register::R13
+            | Register::R14
+            | Register::R15
+    )
+}
+
 /// An instruction as text, in the syntax that the kernel uses.
 pub fn show(decoded: &Instruction) -> String {
     let mut formatter = GasFormatter::new();
-    formatter.options_mut().set_space_after_operand_separator(false);
+    formatter
+        .options_mut()
+        .set_space_after_operand_separator(false);
     let mut text = String::new();
     formatter.format(decoded, &mut text);
     text
@@ -278,7 +293,10 @@ fn decode(image: &Image, section: usize, functions: &[usize], insns: &mut Vec<In
             decoded.ip() < symbol.value + symbol.size
         });
         let first = reloc;
-        while relocs.get(reloc).is_some_and(|r| r.offset < decoded.next_ip()) {
+        while relocs
+            .get(reloc)
+            .is_some_and(|r| r.offset < decoded.next_ip())
+        {
             reloc += 1;
         }
         insns.push(Insn {

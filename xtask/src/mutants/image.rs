@@ -5,7 +5,7 @@
 
 use anyhow::{bail, Context, Result};
 use object::elf;
-use object::read::elf::{FileHeader as _, SectionHeader as _, Sym as _};
+use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::LittleEndian as LE;
 
 /// The size of an `Elf64_Rela`, in bytes.
@@ -52,8 +52,6 @@ pub struct Symbol {
     pub name: String,
     /// `STT_*`.
     pub kind: u8,
-    /// Whether other objects see it.
-    pub global: bool,
     /// The section it is defined in.
     pub section: Option<usize>,
     /// The offset in that section.
@@ -139,7 +137,6 @@ impl Image {
             symbols.push(Symbol {
                 name: String::from_utf8_lossy(symtab.symbol_name(LE, symbol)?).into_owned(),
                 kind: symbol.st_type().0,
-                global: !symbol.is_local(),
                 section: symtab
                     .symbol_section(LE, symbol, index)?
                     .map(|section| section.0),

@@ -1,19 +1,171 @@
-//! tmp
-mod causes; mod code; mod image; mod lines; mod operators; mod plan; mod rng; mod run; mod table; mod trial;
-use std::path::*; 
-pub fn dev(corpus:&Path, c:&Path, ours:&Path, seed:u64, count:usize, filter:Option<&str>, log:&Path) {
- let mut objs=vec![];
- let mut stack=vec![corpus.join("in")];
- while let Some(d)=stack.pop() { for e in std::fs::read_dir(d).unwrap() { let p=e.unwrap().path(); if p.is_dir(){stack.push(p)} else if p.extension().is_some_and(|e|e=="args") { let t=std::fs::read_to_string(&p).unwrap(); let mut w:Vec<String>=t.split_whitespace().map(str::to_owned).collect(); let name=w.pop().unwrap(); objs.push(plan::Object{name, input:p.with_extension(""), args:w}); } } }
- objs.sort_by(|a,b|a.name.cmp(&b.name));
- let t=std::time::Instant::now();
- let plan=plan::Plan::new(&objs,seed,count,filter,||()).unwrap();
- eprintln!("scan {:?}", t.elapsed());
- for (o,(p,n)) in plan.operators.iter().zip(plan.places.iter().zip(&plan.objects)) { eprintln!("{:32} {:8} {:5}", o.name,p,n); }
- let t=std::time::Instant::now();
- let setting=run::Setting{corpus:&objs,c,ours,jobs:2};
- let out=run::run(&setting,&plan).unwrap();
- eprintln!("run {:?}", t.elapsed());
- run::log(&out,&log.to_owned()).unwrap();
- println!("{}", run::report(&plan,&out));
+//! Mutation testing: objects of a real kernel build, each broken in one place, shown to C objtool
+//! and to objtool-rs. The bar: objtool-rs warns on every mutant on which C objtool warns.
+//!
+//! - `operators` are the ways to break an object, `plan` chooses the places, `trial` runs the
+//!   tools, `run` drives and tells;
+//! - `causes` sorts what neither tool warns about, `KINDS.md` explains it;
+//! - `havoc` is another matter: random damage to whole objects, which nothing may crash on.
+
+mod causes;
+mod code;
+mod havoc;
+mod image;
+mod lines;
+mod operators;
+mod plan;
+mod rng;
+mod run;
+mod table;
+mod trial;
+
+pub use table::align;
+pub use trial::memory;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use crate::paths::Kernel;
+use crate::{objtool, progress};
+use plan::{Id, Object, Plan};
+use run::Setting;
+
+/// The configuration whose objects are broken.
+const CONFIG: &str = "x86_64-fp";
+
+/// Arguments of `./x mutants`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Chooses the places that are broken; the same seed gives the same mutants
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many mutants [default: 5000, with --havoc 1000000]
+    #[arg(long)]
+    count: Option<usize>,
+    /// How many are tried at a time [default: the number of processors]
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
+    /// Only operators whose name contains this
+    #[arg(long, value_name = "OPERATOR")]
+    filter: Option<String>,
+    /// List the operators
+    #[arg(long)]
+    list: bool,
+    /// Write a line per mutant to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Write the mutant of this name to a file and show what both tools say
+    #[arg(long, value_name = "NAME", requires = "output")]
+    reproduce: Option<String>,
+    /// The file that --reproduce writes
+    #[arg(short, long, value_name = "FILE", requires = "reproduce")]
+    output: Option<PathBuf>,
+    /// Use this program in place of C objtool
+    #[arg(long, value_name = "FILE")]
+    c: Option<PathBuf>,
+    /// Use this program in place of objtool-rs
+    #[arg(long, value_name = "FILE")]
+    ours: Option<PathBuf>,
+    #[command(flatten)]
+    havoc: havoc::Args,
 }
+
+/// Runs `./x mutants`.
+///
+/// # Errors
+/// There are no recorded objects, a tool cannot be run, or objtool-rs does not stand the test.
+pub fn run(args: Args) -> Result<()> {
+    if args.list {
+        for operator in operators::all() {
+            println!("{:<32} {}", operator.name, operator.about);
+        }
+        return Ok(());
+    }
+    let jobs = match args.jobs {
+        Some(jobs) => jobs.get(),
+        None => std::thread::available_parallelism()?.get(),
+    };
+    if args.havoc.is_wanted() {
+        return havoc::run(&args.havoc, args.seed, args.count, jobs);
+    }
+
+    let kernel = Kernel::installed()?;
+    let corpus = corpus(&kernel)?;
+    let c = match &args.c {
+        Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
+        None => objtool::c(&kernel, CONFIG)?,
+    };
+    let ours = match &args.ours {
+        Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
+        None => objtool::ours()?,
+    };
+    let setting = Setting {
+        corpus: &corpus,
+        c: &c,
+        ours: &ours,
+        jobs,
+    };
+    if let (Some(name), Some(output)) = (&args.reproduce, &args.output) {
+        return reproduce(&setting, name, output);
+    }
+
+    let count = args.count.unwrap_or(5000);
+    let bar = progress::bar(corpus.len() as u64, "places");
+    let scanned = || bar.inc(1);
+    let plan = Plan::new(&corpus, args.seed, count, args.filter.as_deref(), scanned)?;
+    bar.finish_and_clear();
+    if plan.mutants.len() < count {
+        println!(
+            "These objects yield {} mutants, not {count}.",
+            plan.mutants.len()
+        );
+    }
+    let outcomes = run::run(&setting, &plan)?;
+    if let Some(log) = &args.log {
+        run::log(&outcomes, log)?;
+    }
+    if !run::report(&plan, &outcomes) {
+        bail!("objtool-rs misses what C objtool sees, or crashes; the mutants stand above");
+    }
+    Ok(())
+}
+
+fn missing(path: &Path) -> String {
+    format!("there is no program {}", path.display())
+}
+
+/// The objects of the build, as they were before objtool.
+fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
+    let recorded = kernel.corpus(CONFIG)?.into_iter();
+    Ok(recorded
+        .map(|object| Object {
+            name: object.name,
+            input: object.input,
+            args: object.args,
+        })
+        .collect())
+}
+
+/// Writes one mutant to a file and shows what both tools say of it.
+fn reproduce(setting: &Setting<'_>, name: &str, output: &Path) -> Result<()> {
+    let id: Id = name.parse()?;
+    let outcome = run::again(setting, &id)?;
+    fs::write(output, &outcome.data)
+        .with_context(|| format!("cannot write {}", output.display()))?;
+    print!("{}", run::describe(&outcome.outcome));
+    if let Some(cause) = outcome.outcome.cause {
+        println!("    neither warns: {}", cause.name());
+    }
+    println!(
+        "\nThe mutant is in {}. Arguments of the build:\n  {} {}",
+        output.display(),
+        outcome.args.join(" "),
+        id.object
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

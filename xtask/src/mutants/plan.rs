@@ -90,8 +90,6 @@ pub struct Plan {
     pub operators: Vec<&'static Operator>,
     /// By operator: how many places the corpus has for it.
     pub places: Vec<usize>,
-    /// By operator: in how many objects.
-    pub objects: Vec<usize>,
     /// The mutants.
     pub mutants: Vec<Planned>,
 }
@@ -112,7 +110,7 @@ impl Plan {
         let places: Vec<Vec<usize>> = corpus
             .par_iter()
             .map(|object| {
-                let subject = Subject::read(&object.name, &object.input)?;
+                let subject = Subject::read(&object.input)?;
                 let count = |operator: &&Operator| operators::applicable(operator, &subject).len();
                 let counts = operators.iter().map(count).collect();
                 scanned();
@@ -128,8 +126,10 @@ impl Plan {
                 Queue::new(operator, places, seed)
             })
             .collect();
-        let totals = queues.iter().map(|queue| queue.places.iter().sum()).collect();
-        let objects = queues.iter().map(|queue| queue.order.len()).collect();
+        let totals = queues
+            .iter()
+            .map(|queue| queue.places.iter().sum())
+            .collect();
 
         let mut mutants = Vec::with_capacity(count);
         'all: loop {
@@ -154,7 +154,6 @@ impl Plan {
         Ok(Self {
             operators,
             places: totals,
-            objects,
             mutants,
         })
     }
@@ -192,9 +191,15 @@ pub fn make(operator: &Operator, subject: &Subject, id: &Id) -> Option<Change> {
         &[&id.operator, &id.object, &id.place.to_string()],
         id.salt.into(),
     );
-    // A few ways may change nothing where others do.
+    // Some of the ways to break a place may not apply to it, or leave it as it is.
     let mut tries = (0..64).map(|_| (operator.apply)(subject, site, &mut rng));
-    tries.find_map(|change: Option<Change>| change)
+    tries.find_map(|change| change.filter(|change| breaks(subject, change)))
+}
+
+/// Whether a change makes a difference.
+fn breaks(subject: &Subject, change: &Change) -> bool {
+    let mut edits = change.edits.iter();
+    edits.any(|edit| subject.image.data[edit.at..edit.at + edit.bytes.len()] != edit.bytes)
 }
 
 /// The places of one operator, in the order in which a run takes them: one from each object in
@@ -247,7 +252,11 @@ impl Queue {
             let count = self.places[object];
             if self.round < count * self.ways {
                 let place = self.shuffles[object][self.round % count];
-                let salt = if self.ways == 1 { 0 } else { self.seed.next() as u16 };
+                let salt = if self.ways == 1 {
+                    0
+                } else {
+                    self.seed.next() as u16
+                };
                 return Some((object, place as usize, salt));
             }
         }

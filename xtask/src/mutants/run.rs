@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::causes::{self, Cause};
 use super::code::Subject;
-use super::operators::Change;
-use super::plan::{self, Id, Object, Plan, Planned};
+use super::operators::{self, Change, Operator};
+use super::plan::{self, Id, Object, Plan};
 use super::table::{self, Counts};
 use super::trial::{Bench, Run, Verdict};
+use crate::progress;
+use anyhow::{Context, Result};
 
 /// What a run works with.
 pub struct Setting<'a> {
@@ -52,9 +51,8 @@ pub struct Outcome {
 /// # Errors
 /// An object cannot be read, a tool cannot be started, or a mutant of the plan cannot be made.
 pub fn run(setting: &Setting<'_>, plan: &Plan) -> Result<Vec<Outcome>> {
-    let whole: Vec<OnceLock<(Run, Run)>> =
-        setting.corpus.iter().map(|_| OnceLock::new()).collect();
-    let bar = progress(plan.mutants.len(), "mutants");
+    let whole: Vec<OnceLock<(Run, Run)>> = setting.corpus.iter().map(|_| OnceLock::new()).collect();
+    let bar = progress::bar(plan.mutants.len() as u64, "mutants");
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || -> Result<()> {
@@ -65,15 +63,24 @@ pub fn run(setting: &Setting<'_>, plan: &Plan) -> Result<Vec<Outcome>> {
                 return Ok(());
             };
             let id = plan.id(setting.corpus, planned);
-            let outcome = try_one(setting, plan, planned, &whole[planned.object], &bench)
-                .with_context(|| format!("mutant {id}"))?;
+            let (outcome, _) = try_one(
+                setting,
+                (planned.operator, plan.operators[planned.operator]),
+                &setting.corpus[planned.object],
+                &id,
+                &whole[planned.object],
+                &bench,
+            )
+            .with_context(|| format!("mutant {id}"))?;
             let mut outcomes = outcomes.lock().unwrap_or_else(|broken| broken.into_inner());
             outcomes.insert(index, outcome);
             bar.inc(1);
         }
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..setting.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..setting.jobs.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
         workers
             .into_iter()
             .try_for_each(|worker| match worker.join() {
@@ -82,32 +89,57 @@ pub fn run(setting: &Setting<'_>, plan: &Plan) -> Result<Vec<Outcome>> {
             })
     })?;
     bar.finish_and_clear();
-    let outcomes = outcomes.into_inner().unwrap_or_else(|broken| broken.into_inner());
+    let outcomes = outcomes
+        .into_inner()
+        .unwrap_or_else(|broken| broken.into_inner());
     Ok(outcomes.into_values().collect())
 }
 
-/// A progress bar on a terminal, nothing elsewhere.
-pub fn progress(len: usize, unit: &str) -> ProgressBar {
-    let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left");
-    let bar = ProgressBar::new(len as u64);
-    match ProgressStyle::with_template(&template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+/// A mutant that was made again.
+pub struct Again {
+    /// What the tools make of it.
+    pub outcome: Outcome,
+    /// The file.
+    pub data: Vec<u8>,
+    /// The options that the tools were given.
+    pub args: Vec<String>,
+}
+
+/// Makes and tries the mutant of a name.
+///
+/// # Errors
+/// There is no such operator, object or place, or a tool cannot be started.
+pub fn again(setting: &Setting<'_>, id: &Id) -> Result<Again> {
+    let operators = operators::all();
+    let operator = operators
+        .iter()
+        .find(|operator| operator.name == id.operator)
+        .with_context(|| format!("there is no operator {}; --list shows them", id.operator))?;
+    let object = setting
+        .corpus
+        .iter()
+        .find(|object| object.name == id.object)
+        .with_context(|| format!("the build has no object {}", id.object))?;
+    let whole = OnceLock::new();
+    let (outcome, data) = try_one(setting, (0, operator), object, id, &whole, &Bench::new()?)?;
+    Ok(Again {
+        outcome,
+        data,
+        args: object.args.clone(),
+    })
 }
 
 fn try_one(
     setting: &Setting<'_>,
-    plan: &Plan,
-    planned: &Planned,
+    (number, operator): (usize, &Operator),
+    object: &Object,
+    id: &Id,
     whole: &OnceLock<(Run, Run)>,
     bench: &Bench,
-) -> Result<Outcome> {
-    let object = &setting.corpus[planned.object];
-    let operator = plan.operators[planned.operator];
-    let id = plan.id(setting.corpus, planned);
-    let subject = Subject::read(&object.name, &object.input)?;
-    let change = plan::make(operator, &subject, &id).context("it does not apply any more")?;
+) -> Result<(Outcome, Vec<u8>)> {
+    let subject = Subject::read(&object.input)?;
+    let change = plan::make(operator, &subject, id)
+        .with_context(|| format!("the operator has no place {} in {}", id.place, object.name))?;
 
     let both = |data: &[u8]| -> Result<(Run, Run)> {
         Ok((
@@ -122,35 +154,25 @@ fn try_one(
             whole.get_or_init(|| runs)
         }
     };
-    let (c, ours) = both(&subject.image.edited(&change.edits))?;
+    let data = subject.image.edited(&change.edits);
+    let (c, ours) = both(&data)?;
     let verdict = Verdict::new(&c, &ours, &whole.0, &whole.1);
-    let quiet = !verdict.c_warned() && !verdict.ours_warned();
-    let cause = if quiet {
+    let cause = if verdict.neither() {
         let probe = |data: &[u8]| bench.run(setting.c, object, data);
-        Some(causes::of(operator, &subject, &change, &verdict, probe)?)
+        Some(causes::of(operator, &subject, &change, probe)?)
     } else {
         None
     };
-    Ok(outcome(planned.operator, id, &subject, change, verdict, cause))
-}
-
-fn outcome(
-    operator: usize,
-    id: Id,
-    subject: &Subject,
-    change: Change,
-    verdict: Verdict,
-    cause: Option<Cause>,
-) -> Outcome {
-    Outcome {
-        id,
-        operator,
+    let outcome = Outcome {
+        id: id.clone(),
+        operator: number,
         place: subject.place(change.section, change.offset),
-        bytes: bytes(subject, &change),
+        bytes: bytes(&subject, &change),
         what: change.what,
         verdict,
         cause,
-    }
+    };
+    Ok((outcome, data))
 }
 
 /// The bytes that a change replaces, and by what. Long runs, as where a table moves up, are cut.
@@ -276,7 +298,7 @@ fn neither(plan: &Plan, outcomes: &[Outcome]) {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn log(outcomes: &[Outcome], path: &PathBuf) -> Result<()> {
+pub fn log(outcomes: &[Outcome], path: &Path) -> Result<()> {
     let mut text = String::from(
         "mutant\tplace\tchange\tC ended\tours ended\tsame stderr\tcause\tC said\tours said\n",
     );

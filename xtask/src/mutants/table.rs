@@ -19,7 +19,7 @@ pub struct Counts {
     pub only_c: usize,
     /// objtool-rs warned, C objtool did not.
     pub only_ours: usize,
-    /// Neither warned.
+    /// Neither warned, and neither crashed.
     pub neither: usize,
     /// The exit statuses differ.
     pub status_differs: usize,
@@ -43,7 +43,7 @@ impl Counts {
         self.both += usize::from(c && ours);
         self.only_c += usize::from(c && !ours);
         self.only_ours += usize::from(ours && !c);
-        self.neither += usize::from(!c && !ours);
+        self.neither += usize::from(verdict.neither());
         self.status_differs += usize::from(verdict.c_end != verdict.ours_end);
         self.same_lines += usize::from(verdict.same_lines);
         self.same_stderr += usize::from(verdict.same_stderr);
@@ -142,7 +142,11 @@ mod tests {
                 place: "f+0x1".into(),
                 message: "wrong".into(),
             };
-            if warned { vec![line] } else { Vec::new() }
+            if warned {
+                vec![line]
+            } else {
+                Vec::new()
+            }
         };
         Verdict {
             c_new: lines(c),
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mutant_is_in_one_of_four_columns() {
+    fn each_mutant_that_no_tool_crashes_on_is_in_one_of_four_columns() {
         let mut counts = Counts::default();
         for (c, ours) in [(true, true), (true, false), (false, true), (false, false)] {
             counts.add(&verdict(c, ours, End::Status(0)));
@@ -172,9 +176,11 @@ mod tests {
         let mut counts = Counts::default();
         counts.add(&verdict(true, true, End::Panic));
         assert_eq!((counts.only_c, counts.ours_crashed), (1, 1));
+        assert_eq!((counts.both, counts.ours), (0, 0));
 
         let mut counts = Counts::default();
         counts.add(&verdict(false, false, End::Hang));
+        assert_eq!(counts.neither, 0);
         assert!(!counts.pass());
     }
 }

@@ -193,6 +193,12 @@ impl Verdict {
         !self.ours_end.is_crash() && !self.ours_new.is_empty()
     }
 
+    /// Whether both tools ran through and neither said something new.
+    pub fn neither(&self) -> bool {
+        let crashed = self.c_end.is_crash() || self.ours_end.is_crash();
+        !crashed && !self.c_warned() && !self.ours_warned()
+    }
+
     /// Whether C objtool warned and objtool-rs did not: the failure this is all about.
     pub fn only_c(&self) -> bool {
         self.c_warned() && !self.ours_warned()

@@ -29,51 +29,49 @@ struct Step {
     name: &'static str,
     /// Whether only `--all` runs it.
     long: bool,
-    /// Returns what was shown, in a line.
-    run: fn() -> Result<String>,
+    what: What,
 }
 
+enum What {
+    /// Returns what was shown, in a line.
+    Check(fn() -> Result<String>),
+    /// A task of `./x`, as one would type it.
+    Task(&'static [&'static str]),
+}
+
+const fn check(name: &'static str, run: fn() -> Result<String>) -> Step {
+    Step {
+        name,
+        long: false,
+        what: What::Check(run),
+    }
+}
+
+const fn long(name: &'static str, words: &'static [&'static str]) -> Step {
+    Step {
+        name,
+        long: true,
+        what: What::Task(words),
+    }
+}
+
+const SETUP: Step = check("setup", set_up);
+
 const STEPS: &[Step] = &[
-    Step {
-        name: "formatting",
-        long: false,
-        run: formatting,
-    },
-    Step {
-        name: "lints",
-        long: false,
-        run: lints,
-    },
-    Step {
-        name: "tests and fixtures",
-        long: false,
-        run: tests,
-    },
-    Step {
-        name: "kernel crates: manifests",
-        long: false,
-        run: kernel_crates::manifests,
-    },
-    Step {
-        name: "kernel crates: Rust version",
-        long: false,
-        run: kernel_crates::rust_version,
-    },
-    Step {
-        name: "kernel crates: no panic",
-        long: false,
-        run: kernel_crates::no_panic,
-    },
-    Step {
-        name: "parity with C objtool",
-        long: false,
-        run: parity_fp,
-    },
-    Step {
-        name: "boot and livepatch",
-        long: false,
-        run: boot_fp,
-    },
+    check("formatting", formatting),
+    check("lints", lints),
+    check("tests and fixtures", tests),
+    check("kernel crates: manifests", kernel_crates::manifests),
+    check("kernel crates: Rust version", kernel_crates::rust_version),
+    check("kernel crates: no panic", kernel_crates::no_panic),
+    check("parity with C objtool", parity_fp),
+    check("boot and livepatch", boot_fp),
+    long("mutants", &["mutants", "--count", "5000"]),
+    long(
+        "random damage",
+        &["mutants", "--havoc", "--count", "1000000"],
+    ),
+    long("speed and memory", &["bench", "objects"]),
 ];
 
 /// Runs the command.
@@ -82,12 +80,7 @@ const STEPS: &[Step] = &[
 /// A step failed; what and why is printed by then.
 pub fn run(args: Args) -> Result<()> {
     let mut results = Vec::new();
-    let needed = Step {
-        name: "setup",
-        long: false,
-        run: set_up,
-    };
-    let ready = take(&needed, &mut results);
+    let ready = take(&SETUP, &mut results);
     let wanted = |step: &&Step| match &args.only {
         Some(text) => step.name.contains(text),
         None => args.all || !step.long,
@@ -129,7 +122,10 @@ struct Outcome {
 fn take(step: &Step, results: &mut Vec<Outcome>) -> bool {
     progress::heading(step.name);
     let start = Instant::now();
-    let result = (step.run)();
+    let result = match step.what {
+        What::Check(run) => run(),
+        What::Task(words) => crate::run_task(words).map(|()| format!("./x {}", words.join(" "))),
+    };
     let time = progress::since(start);
     match &result {
         Ok(shown) => println!("ok: {shown} ({time})"),
@@ -188,4 +184,20 @@ fn boot_fp() -> Result<String> {
     let report = boot::run(&build::run(Config::named("x86_64-fp")?, Tool::Rs)?)?;
     println!("{report}");
     Ok("the kernel that objtool-rs processed boots, and the live patch takes".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn every_step_that_is_a_task_is_one() {
+        for step in STEPS {
+            if let What::Task(words) = step.what {
+                let line = std::iter::once(&"./x").chain(words);
+                assert!(crate::Cli::try_parse_from(line).is_ok(), "{words:?}");
+            }
+        }
+    }
 }

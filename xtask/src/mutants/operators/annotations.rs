@@ -4,7 +4,7 @@
 //! Layouts: `struct unwind_hint` in the kernel's `include/linux/objtool_types.h`, and `struct
 //! alt_instr`, `struct exception_table_entry` and `struct jump_entry` of `arch/x86/include/asm`.
 
-use super::{pick, Change, Operator, Site};
+use super::{pick, Change, Effect, Operator, Site};
 use crate::mutants::code::{show, Subject};
 use crate::mutants::image::Edit;
 use crate::mutants::rng::Rng;
@@ -14,18 +14,27 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "hint-offset",
         about: "another stack offset in an unwind hint",
+        effect: Effect::Hint,
         varied: true,
         partial: true,
         sites: |subject| entries(subject, &HINTS),
         apply: |subject, site, rng| {
             let delta = *rng.choose(&[8_i16, -8, 16, 1, 0x100])?;
             let old = i16::from_le_bytes(field(subject, site, &HINTS, 4, 2)?.try_into().ok()?);
-            set(subject, site, &HINTS, 4, &old.wrapping_add(delta).to_le_bytes(), "offset")
+            set(
+                subject,
+                site,
+                &HINTS,
+                4,
+                &old.wrapping_add(delta).to_le_bytes(),
+                "offset",
+            )
         },
     },
     Operator {
         name: "hint-register",
         about: "another base register in an unwind hint",
+        effect: Effect::Hint,
         varied: true,
         partial: true,
         sites: |subject| entries(subject, &HINTS),
@@ -38,6 +47,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "hint-type",
         about: "another type in an unwind hint",
+        effect: Effect::Hint,
         varied: true,
         partial: true,
         sites: |subject| entries(subject, &HINTS),
@@ -50,6 +60,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "hint-signal",
         about: "the other signal flag in an unwind hint",
+        effect: Effect::Hint,
         varied: false,
         partial: true,
         sites: |subject| entries(subject, &HINTS),
@@ -61,6 +72,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "hint-without-relocation",
         about: "the relocation of an unwind hint is taken out of its table",
+        effect: Effect::Hint,
         varied: false,
         partial: true,
         sites: |subject| relocs(subject, |name| name == HINTS.section, 0, 1),
@@ -69,6 +81,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "hint-moved",
         about: "an unwind hint for another place",
+        effect: Effect::Hint,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == HINTS.section, 0, 1),
@@ -77,6 +90,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "alternative-length",
         about: "another length of the code that an alternative replaces",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| entries(subject, &ALTERNATIVES),
@@ -85,6 +99,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "replacement-length",
         about: "another length of an alternative's replacement",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| entries(subject, &ALTERNATIVES),
@@ -93,6 +108,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "alternative-moved",
         about: "an alternative for another place",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == ALTERNATIVES.section, 0, 14),
@@ -101,6 +117,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "replacement-moved",
         about: "another replacement for an alternative",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == ALTERNATIVES.section, 4, 14),
@@ -109,6 +126,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "alternative-without-relocation",
         about: "a relocation of an alternative is taken out of its table",
+        effect: Effect::Patching,
         varied: false,
         partial: true,
         sites: |subject| relocs(subject, |name| name == ALTERNATIVES.section, 0, 1),
@@ -117,6 +135,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "extable-place",
         about: "an exception table entry for another place",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == EXTABLE, 0, 12),
@@ -125,6 +144,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "extable-fixup",
         about: "an exception table entry that continues elsewhere",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == EXTABLE, 4, 12),
@@ -133,6 +153,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "extable-without-relocation",
         about: "a relocation of an exception table entry is taken out of its table",
+        effect: Effect::Patching,
         varied: false,
         partial: true,
         sites: |subject| relocs(subject, |name| name == EXTABLE, 0, 1),
@@ -141,6 +162,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-label-place",
         about: "a jump label for another place",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == JUMP_LABELS, 0, 16),
@@ -149,6 +171,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-label-target",
         about: "a jump label that jumps elsewhere",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, |name| name == JUMP_LABELS, 4, 16),
@@ -157,6 +180,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-table-target",
         about: "a jump table entry that goes elsewhere",
+        effect: Effect::Patching,
         varied: true,
         partial: true,
         sites: |subject| {
@@ -169,6 +193,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-annotation",
         about: "the relocation of a .discard annotation is taken out of its table",
+        effect: Effect::Annotation,
         varied: false,
         partial: true,
         sites: |subject| relocs(subject, is_annotation, 0, 1),
@@ -177,6 +202,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "annotation-moved",
         about: "a .discard annotation for another place",
+        effect: Effect::Annotation,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, is_annotation, 0, 1),
@@ -185,6 +211,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "annotation-symbol",
         about: "a .discard annotation that refers to a symbol of another kind",
+        effect: Effect::Annotation,
         varied: true,
         partial: true,
         sites: |subject| relocs(subject, is_annotation, 0, 1),
@@ -197,7 +224,14 @@ pub const OPERATORS: &[Operator] = &[
             })?;
             let edit = subject.image.with_symbol(section, reloc, other);
             let what = format!("symbol -> {} {:?}", other, symbols[other].name);
-            Some(change(subject, section, old.offset, edit, &what, annotated(subject, site)))
+            Some(change(
+                subject,
+                section,
+                old.offset,
+                edit,
+                &what,
+                annotated(subject, site),
+            ))
         },
     },
 ];
@@ -243,12 +277,7 @@ fn entries(subject: &Subject, table: &Table) -> Vec<Site> {
 
 /// Sites of relocations: section and relocation number. Only those at `offset` modulo `period`
 /// bytes, in sections whose name is wanted.
-fn relocs(
-    subject: &Subject,
-    wanted: impl Fn(&str) -> bool,
-    offset: u64,
-    period: u64,
-) -> Vec<Site> {
+fn relocs(subject: &Subject, wanted: impl Fn(&str) -> bool, offset: u64, period: u64) -> Vec<Site> {
     let mut sites = Vec::new();
     for (index, section) in subject.image.sections.iter().enumerate() {
         if !wanted(&section.name) {
@@ -354,7 +383,11 @@ fn other_length(subject: &Subject, site: Site, rng: &mut Rng, at: usize) -> Opti
     let start = rng.below(lengths.len());
     let mut lengths = lengths[start..].iter().chain(&lengths[..start]);
     let new = *lengths.find(|&&length| length != old)?;
-    let name = if at == 12 { "length" } else { "replacement length" };
+    let name = if at == 12 {
+        "length"
+    } else {
+        "replacement length"
+    };
     set(subject, site, &ALTERNATIVES, at, &[new], name)
 }
 

@@ -3,7 +3,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::{drop, insns, overwrite, Operator, Site};
+use super::{drop, insns, overwrite, Effect, Operator, Site};
 use crate::mutants::code::Subject;
 
 /// Operators of this file.
@@ -11,6 +11,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-stac",
         about: "nops in place of stac",
+        effect: Effect::Access,
         varied: false,
         partial: false,
         sites: |subject| with(subject, &[Mnemonic::Stac]),
@@ -19,6 +20,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-clac",
         about: "nops in place of clac",
+        effect: Effect::Access,
         varied: false,
         partial: false,
         sites: |subject| with(subject, &[Mnemonic::Clac]),
@@ -27,6 +29,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-pushf",
         about: "nops in place of pushf",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| with(subject, &[Mnemonic::Pushfq, Mnemonic::Pushf]),
@@ -35,6 +38,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-popf",
         about: "nops in place of popf",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| with(subject, &[Mnemonic::Popfq, Mnemonic::Popf]),
@@ -43,6 +47,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-cld",
         about: "nops in place of cld",
+        effect: Effect::Direction,
         varied: false,
         partial: false,
         sites: |subject| with(subject, &[Mnemonic::Cld]),
@@ -51,6 +56,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-std",
         about: "std in place of plain code or a nop in a function",
+        effect: Effect::Direction,
         varied: false,
         partial: false,
         sites: |subject| room(subject, 1),
@@ -59,6 +65,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-cld",
         about: "cld in place of plain code or a nop in a function",
+        effect: Effect::Direction,
         varied: false,
         partial: false,
         sites: |subject| room(subject, 1),
@@ -67,6 +74,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-stac",
         about: "stac in place of plain code or a nop in a function",
+        effect: Effect::Access,
         varied: false,
         partial: false,
         sites: |subject| room(subject, 3),
@@ -75,6 +83,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-clac",
         about: "clac in place of plain code or a nop in a function",
+        effect: Effect::Access,
         varied: false,
         partial: false,
         sites: |subject| room(subject, 3),
@@ -88,11 +97,13 @@ fn with(subject: &Subject, mnemonics: &[Mnemonic]) -> Vec<Site> {
     })
 }
 
-/// Instructions of at least `len` bytes inside functions that may be overwritten.
+/// Instructions of at least `len` bytes inside functions that may be overwritten, but not those
+/// that change a flag themselves.
 fn room(subject: &Subject, len: usize) -> Vec<Site> {
+    const FLAGS: [Mnemonic; 4] = [Mnemonic::Stac, Mnemonic::Clac, Mnemonic::Std, Mnemonic::Cld];
     insns(subject, |s, i| {
         let insn = &s.insns[i];
         let nop = insn.is_nop() && insn.relocs.is_empty() && insn.function.is_some();
-        insn.len() >= len && (nop || s.is_plain(insn))
+        insn.len() >= len && (nop || s.is_plain(insn)) && !FLAGS.contains(&insn.decoded.mnemonic())
     })
 }

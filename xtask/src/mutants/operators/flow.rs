@@ -2,7 +2,7 @@
 
 use iced_x86::{FlowControl, Mnemonic};
 
-use super::{drop, insns, overwrite, pick, Change, Operator, Site};
+use super::{drop, insns, overwrite, pick, Change, Effect, Operator, Site};
 use crate::mutants::code::{show, Insn, Subject, RETURN_THUNK};
 use crate::mutants::rng::Rng;
 
@@ -11,6 +11,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "ret-to-nop",
         about: "nops in place of a return",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| s.is_return(&s.insns[i])),
@@ -19,6 +20,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "naked-ret",
         about: "ret in place of a jump to the return thunk",
+        effect: Effect::Speculation,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -33,6 +35,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "early-ret",
         about: "ret in place of plain code",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| s.is_plain(&s.insns[i])),
@@ -41,6 +44,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "early-return-thunk",
         about: "a call becomes a jump to the return thunk",
+        effect: Effect::Path,
         varied: false,
         partial: true,
         sites: |subject| insns(subject, is_call),
@@ -48,9 +52,11 @@ pub const OPERATORS: &[Operator] = &[
             let thunk = symbol(subject, RETURN_THUNK)?;
             let mut change = opcode(subject, site.0 as usize, 0xe9)?;
             let insn = &subject.insns[site.0 as usize];
-            change
-                .edits
-                .push(subject.image.with_symbol(insn.section, insn.relocs.start, thunk));
+            change.edits.push(
+                subject
+                    .image
+                    .with_symbol(insn.section, insn.relocs.start, thunk),
+            );
             change.what = format!("{} -> jmp {RETURN_THUNK}", called(subject, insn));
             Some(change)
         },
@@ -58,6 +64,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "indirect-call",
         about: "call *%rax in place of a call",
+        effect: Effect::Speculation,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, is_call),
@@ -66,6 +73,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "indirect-jump",
         about: "jmp *%rax in place of a jump",
+        effect: Effect::Speculation,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -80,6 +88,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "call-to-jump",
         about: "a call becomes a jump to the same function",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, is_call),
@@ -88,6 +97,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-to-call",
         about: "a tail call becomes a call",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -104,6 +114,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "call-before-frame",
         about: "the call to __fentry__ goes to another function",
+        effect: Effect::Callee,
         varied: true,
         partial: true,
         sites: |subject| {
@@ -111,13 +122,12 @@ pub const OPERATORS: &[Operator] = &[
                 is_call(s, i) && s.reloc_name(&s.insns[i]) == Some("__fentry__")
             })
         },
-        apply: |subject, site, rng| {
-            call_other(subject, site, rng, |name| name != "__fentry__")
-        },
+        apply: |subject, site, rng| call_other(subject, site, rng, |name| name != "__fentry__"),
     },
     Operator {
         name: "call-other",
         about: "a call to another symbol",
+        effect: Effect::Callee,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, is_call),
@@ -126,6 +136,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "call-noreturn",
         about: "a call to a function that does not return",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, |s, i| is_call(s, i) && !never_returns(s, i)),
@@ -134,6 +145,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "call-without-relocation",
         about: "the relocation of a call is taken out of its table",
+        effect: Effect::Callee,
         varied: false,
         partial: true,
         sites: |subject| insns(subject, is_call),
@@ -153,6 +165,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-noreturn-call",
         about: "nops in place of a call that does not return",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, never_returns),
@@ -161,6 +174,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-jump",
         about: "nops in place of an unconditional jump",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -175,6 +189,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-ud2",
         about: "nops in place of ud2",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -187,6 +202,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-ud2",
         about: "ud2 in place of plain code",
+        effect: Effect::Path,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -198,23 +214,37 @@ pub const OPERATORS: &[Operator] = &[
     },
     Operator {
         name: "undecodable",
+        about: "a VEX prefix on an instruction that takes none, in place of plain code",
+        effect: Effect::Decoding,
+        varied: true,
+        partial: false,
+        sites: |subject| {
+            insns(subject, |s, i| {
+                s.is_plain(&s.insns[i]) && s.insns[i].len() >= 3
+            })
+        },
+        apply: |subject, site, rng| {
+            // syscall, ud2, cpuid and rdtsc behind a VEX prefix
+            let opcode = *rng.choose(&[0x05_u8, 0x0b, 0xa2, 0x31])?;
+            invalid(subject, site, &[0xc5, 0xf8, opcode])
+        },
+    },
+    Operator {
+        name: "invalid-opcode",
         about: "an opcode that 64-bit mode does not have in place of plain code",
+        effect: Effect::Decoding,
         varied: true,
         partial: false,
         sites: |subject| insns(subject, |s, i| s.is_plain(&s.insns[i])),
-        apply: |subject, site, rng| {
-            // push %es, pop %es, daa, into, pusha: all invalid in 64-bit mode.
-            let opcode = *rng.choose(&[0x06_u8, 0x07, 0x27, 0xce, 0x60])?;
-            let change = overwrite(subject, site.0 as usize, &[opcode])?;
-            Some(Change {
-                what: format!(
-                    "{} -> .byte {opcode:#04x}",
-                    show(&subject.insns[site.0 as usize].decoded)
-                ),
-                ..change
-            })
-        },
+        apply: |subject, site, rng| invalid(subject, site, &[*rng.choose(INVALID)?]),
     },
+];
+
+/// One-byte opcodes of 32-bit mode that are invalid in 64-bit mode, or prefixes there, from the
+/// opcode map in the *Intel 64 and IA-32 Software Developer's Manual*, volume 2D, appendix A.
+const INVALID: &[u8] = &[
+    0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0x82, 0x9a,
+    0xce, 0xd4, 0xd5, 0xd6, 0xea,
 ];
 
 /// Functions outside the object that the kernel's list of functions without return holds; some of
@@ -270,6 +300,16 @@ fn opcode(subject: &Subject, index: usize, opcode: u8) -> Option<Change> {
     let code = change.edits.last()?.clone();
     Some(Change {
         edits: vec![code],
+        ..change
+    })
+}
+
+/// Puts bytes over an instruction that are none.
+fn invalid(subject: &Subject, site: Site, bytes: &[u8]) -> Option<Change> {
+    let change = overwrite(subject, site.0 as usize, bytes)?;
+    let old = show(&subject.insns[site.0 as usize].decoded);
+    Some(Change {
+        what: format!("{old} -> bytes {bytes:02x?}"),
         ..change
     })
 }

@@ -2,7 +2,7 @@
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use super::{drop, insns, overwrite, Change, Operator, Site};
+use super::{drop, insns, overwrite, Change, Effect, Operator, Site};
 use crate::mutants::code::{show_bytes, Insn, Subject};
 use crate::mutants::image::Edit;
 use crate::mutants::rng::Rng;
@@ -12,6 +12,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-push",
         about: "nops in place of a push",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| pushed(&s.insns[i]).is_some()),
@@ -24,6 +25,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-pop",
         about: "nops in place of a pop",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| popped(&s.insns[i]).is_some()),
@@ -36,6 +38,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-mov-rsp-rbp",
         about: "nops in place of mov %rsp,%rbp",
+        effect: Effect::Frame,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| sets_frame(&s.insns[i])),
@@ -44,6 +47,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-frame-setup",
         about: "nops in place of push %rbp; mov %rsp,%rbp",
+        effect: Effect::Frame,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| setup(s, i).is_some()),
@@ -60,6 +64,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-leave",
         about: "nops in place of leave",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| {
@@ -72,6 +77,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "drop-stack-adjust",
         about: "nops in place of add, sub, and or lea to %rsp",
+        effect: Effect::Depth,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| adjusts(&s.insns[i])),
@@ -80,6 +86,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "change-stack-adjust",
         about: "another constant in an add, sub, and or lea to %rsp",
+        effect: Effect::Depth,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, |s, i| adjusts(&s.insns[i])),
@@ -88,6 +95,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-push",
         about: "a push in place of plain code",
+        effect: Effect::Depth,
         varied: true,
         partial: false,
         sites: |subject| insns(subject, |s, i| s.is_plain(&s.insns[i])),
@@ -107,6 +115,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "insert-stack-adjust",
         about: "add $8 or sub $8 to %rsp in place of plain code",
+        effect: Effect::Depth,
         varied: true,
         partial: false,
         sites: |subject| {

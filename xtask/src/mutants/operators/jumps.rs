@@ -6,7 +6,7 @@
 
 use iced_x86::FlowControl;
 
-use super::{insns, pick, Change, Operator, Site};
+use super::{insns, pick, Change, Effect, Operator, Site};
 use crate::mutants::code::{constant, show, show_bytes, Insn, Subject, REPLACEMENTS};
 use crate::mutants::image::Edit;
 use crate::mutants::rng::Rng;
@@ -16,6 +16,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jcc-into-insn",
         about: "a conditional jump into the middle of an instruction",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, conditional),
@@ -24,6 +25,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jcc-other-function",
         about: "a conditional jump into another function",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, conditional),
@@ -32,6 +34,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jcc-function-start",
         about: "a conditional jump to the start of another function",
+        effect: Effect::TailCall,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, conditional),
@@ -40,6 +43,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jcc-elsewhere",
         about: "a conditional jump to another place in its function",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, conditional),
@@ -48,6 +52,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jmp-into-insn",
         about: "a jump into the middle of an instruction",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, unconditional),
@@ -56,6 +61,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jmp-other-function",
         about: "a jump into another function",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, unconditional),
@@ -64,6 +70,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jmp-function-start",
         about: "a jump to the start of another function",
+        effect: Effect::TailCall,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, unconditional),
@@ -72,6 +79,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jmp-elsewhere",
         about: "a jump to another place in its function",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, unconditional),
@@ -80,6 +88,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-out-of-section",
         about: "a jump past the end of its section",
+        effect: Effect::Path,
         varied: true,
         partial: true,
         sites: |subject| insns(subject, |s, i| conditional(s, i) || unconditional(s, i)),
@@ -93,6 +102,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "jump-relocation",
         about: "another addend in the relocation of a jump to another section",
+        effect: Effect::Addend,
         varied: true,
         partial: true,
         sites: |subject| {
@@ -114,7 +124,11 @@ pub const OPERATORS: &[Operator] = &[
                     insn.relocs.start,
                     addend + delta,
                 )],
-                what: format!("{}: addend {addend:+} -> {:+}", show(&insn.decoded), addend + delta),
+                what: format!(
+                    "{}: addend {addend:+} -> {:+}",
+                    show(&insn.decoded),
+                    addend + delta
+                ),
                 insn: Some(index),
                 register: None,
             })
@@ -179,7 +193,6 @@ fn function_start(subject: &Subject, jump: &Insn, candidate: &Insn, _: &mut Rng)
 fn elsewhere(_: &Subject, jump: &Insn, candidate: &Insn, _: &mut Rng) -> Option<u64> {
     (jump.function.is_some()
         && candidate.function == jump.function
-        && candidate.offset() != jump.decoded.near_branch_target()
         && candidate.offset() != jump.end())
     .then(|| candidate.offset())
 }
@@ -208,9 +221,12 @@ fn retarget(subject: &Subject, site: Site, rng: &mut Rng, target: Target) -> Opt
     reaches(candidate, &mut inner)
 }
 
-/// Makes a jump go to an offset of its section, where the distance fits.
+/// Makes a jump go to another offset of its section, where the distance fits.
 fn aim(subject: &Subject, index: usize, target: i64) -> Option<Change> {
     let jump = &subject.insns[index];
+    if target == jump.decoded.near_branch_target() as i64 {
+        return None;
+    }
     let distance = target - jump.end() as i64;
     let field = constant(jump, subject.bytes(jump))?;
     let mut bytes = subject.bytes(jump).to_vec();

@@ -21,12 +21,57 @@ use super::rng::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site(pub u32, pub u32);
 
+/// What an operator does harm to. Where no tool warns, `causes` asks this for the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// How far `%rsp` is below the frame.
+    Depth,
+    /// Whether `%rbp` points to the frame.
+    Frame,
+    /// Which register is saved or restored.
+    Saved,
+    /// What is loaded from the stack.
+    Spill,
+    /// The contents of `%rbp`.
+    Rbp,
+    /// The contents of `%rsp`.
+    Rsp,
+    /// The way through the code.
+    Path,
+    /// The addend of a jump's relocation.
+    Addend,
+    /// A jump that leaves the function.
+    TailCall,
+    /// What is called.
+    Callee,
+    /// Returns and indirect branches that the CPU may speculate through.
+    Speculation,
+    /// Whether the code decodes.
+    Decoding,
+    /// Whether user memory may be accessed: the flag AC.
+    Access,
+    /// The direction of string instructions: the flag DF.
+    Direction,
+    /// The stack's state that an unwind hint declares.
+    Hint,
+    /// Code that is patched, or jumped to, through a table.
+    Patching,
+    /// What a `.discard` section says.
+    Annotation,
+    /// Where a function starts and ends.
+    Extent,
+    /// A name that has a meaning.
+    Name,
+}
+
 /// A way of breaking an object in one place.
 pub struct Operator {
     /// As in a mutant's name.
     pub name: &'static str,
     /// What it does, in a few words.
     pub about: &'static str,
+    /// What it does harm to.
+    pub effect: Effect,
     /// Whether a place can be broken in more than one way, by the generator's choice.
     pub varied: bool,
     /// Whether `sites` may list places where it turns out not to apply.

@@ -3,8 +3,8 @@
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use super::{insns, overwrite, Change, Operator, Site};
-use crate::mutants::code::{show, Insn, Subject};
+use super::{insns, overwrite, Change, Effect, Operator, Site};
+use crate::mutants::code::{callee_saved, show, Insn, Subject};
 use crate::mutants::image::Edit;
 use crate::mutants::rng::Rng;
 
@@ -13,6 +13,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "push-wrong-register",
         about: "a push of another register",
+        effect: Effect::Saved,
         varied: true,
         partial: false,
         sites: |subject| insns(subject, |s, i| is(&s.insns[i], Mnemonic::Push)),
@@ -21,6 +22,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "pop-wrong-register",
         about: "a pop to another register",
+        effect: Effect::Saved,
         varied: true,
         partial: false,
         sites: |subject| insns(subject, |s, i| is(&s.insns[i], Mnemonic::Pop)),
@@ -29,6 +31,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "swap-pops",
         about: "two neighbouring pops change places",
+        effect: Effect::Saved,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| swapped(s, i, Mnemonic::Pop).is_some()),
@@ -37,6 +40,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "swap-pushes",
         about: "two neighbouring pushes change places",
+        effect: Effect::Saved,
         varied: false,
         partial: false,
         sites: |subject| insns(subject, |s, i| swapped(s, i, Mnemonic::Push).is_some()),
@@ -45,22 +49,25 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "clobber-rbp",
         about: "plain code overwritten by an instruction that changes %rbp",
+        effect: Effect::Rbp,
         varied: true,
         partial: false,
-        sites: |subject| insns(subject, |s, i| s.is_plain(&s.insns[i])),
+        sites: |subject| insns(subject, |s, i| has_room(s, &s.insns[i])),
         apply: |subject, site, rng| clobber(subject, site, rng, RBP_CLOBBERS, Register::RBP),
     },
     Operator {
         name: "clobber-rsp",
         about: "plain code overwritten by an instruction that changes %rsp",
+        effect: Effect::Rsp,
         varied: true,
         partial: false,
-        sites: |subject| insns(subject, |s, i| s.is_plain(&s.insns[i])),
+        sites: |subject| insns(subject, |s, i| has_room(s, &s.insns[i])),
         apply: |subject, site, rng| clobber(subject, site, rng, RSP_CLOBBERS, Register::RSP),
     },
     Operator {
         name: "move-spill",
         about: "a load from the stack reads another slot",
+        effect: Effect::Spill,
         varied: true,
         partial: false,
         sites: |subject| insns(subject, |s, i| reloads(&s.insns[i])),
@@ -145,12 +152,13 @@ fn swapped(subject: &Subject, index: usize, mnemonic: Mnemonic) -> Option<Change
     {
         return None;
     }
-    // Either may be the one that matters; `%rbp` is.
+    // With `%rbp`, the frame is at stake; with a register that calls may change, nothing is.
     let registers = [first.decoded.op0_register(), second.decoded.op0_register()];
+    let free = registers.iter().find(|&&register| !callee_saved(register));
     let register = if registers.contains(&Register::RBP) {
         Register::RBP
     } else {
-        registers[0]
+        *free.unwrap_or(&registers[0])
     };
     let bytes = [subject.bytes(second), subject.bytes(first)].concat();
     Some(Change {
@@ -165,6 +173,11 @@ fn swapped(subject: &Subject, index: usize, mnemonic: Mnemonic) -> Option<Change
         insn: Some(index),
         register: Some(register),
     })
+}
+
+/// Whether a clobber fits that is not the instruction itself: the one-byte ones are pops.
+fn has_room(subject: &Subject, insn: &Insn) -> bool {
+    subject.is_plain(insn) && (insn.len() > 1 || insn.decoded.mnemonic() != Mnemonic::Pop)
 }
 
 fn clobber(
@@ -191,10 +204,7 @@ fn reloads(insn: &Insn) -> bool {
         && insn.decoded.op0_kind() == OpKind::Register
         && insn.decoded.op0_register().is_gpr64()
         && insn.decoded.op1_kind() == OpKind::Memory
-        && matches!(
-            insn.decoded.memory_base(),
-            Register::RSP | Register::RBP
-        )
+        && matches!(insn.decoded.memory_base(), Register::RSP | Register::RBP)
         && insn.decoded.memory_index() == Register::None
         && insn.decoded.memory_displ_size() == 1
         && insn.relocs.is_empty()

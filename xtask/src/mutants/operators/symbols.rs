@@ -3,7 +3,7 @@
 
 use object::elf;
 
-use super::{Change, Operator, Site};
+use super::{Change, Effect, Operator, Site};
 use crate::mutants::code::Subject;
 use crate::mutants::image::Edit;
 use crate::mutants::rng::Rng;
@@ -13,6 +13,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "function-size-zero",
         about: "a function's size becomes 0",
+        effect: Effect::Extent,
         varied: false,
         partial: true,
         sites: functions,
@@ -24,6 +25,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "function-too-short",
         about: "a function's size ends before the function does",
+        effect: Effect::Extent,
         varied: true,
         partial: true,
         sites: functions,
@@ -36,6 +38,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "function-too-long",
         about: "a function's size reaches into what follows it",
+        effect: Effect::Extent,
         varied: true,
         partial: true,
         sites: functions,
@@ -48,18 +51,25 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "function-untyped",
         about: "a function's type becomes STT_NOTYPE",
+        effect: Effect::Extent,
         varied: false,
         partial: true,
         sites: functions,
         apply: |subject, site, _| {
             let at = subject.image.symbols[site.0 as usize].at + 4;
             let info = (subject.image.data[at] & 0xf0) | elf::STT_NOTYPE.0;
-            change(subject, site, Edit::new(at, &[info]), "STT_FUNC -> STT_NOTYPE")
+            change(
+                subject,
+                site,
+                Edit::new(at, &[info]),
+                "STT_FUNC -> STT_NOTYPE",
+            )
         },
     },
     Operator {
         name: "function-start",
         about: "a function's start moves by a few bytes",
+        effect: Effect::Extent,
         varied: true,
         partial: true,
         sites: functions,
@@ -75,6 +85,7 @@ pub const OPERATORS: &[Operator] = &[
     Operator {
         name: "rename-key",
         about: "a static call's key or trampoline loses the first letter of its name",
+        effect: Effect::Name,
         varied: false,
         partial: true,
         sites: |subject| {

@@ -1,0 +1,186 @@
+//! Tests of the whole chain, on an object that is assembled here and tools that are shell scripts:
+//! the table must be able to tell a tool that sees everything from one that sees nothing.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::code::Subject;
+use super::operators;
+use super::plan::{self, Id, Object, Plan};
+use super::run::{self, Outcome, Setting};
+use super::table::Counts;
+
+/// An object with a place for every operator.
+pub fn rich_object() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, object) = (dir.path().join("rich.S"), dir.path().join("rich.o"));
+    fs::write(&source, include_str!("rich.S")).unwrap();
+    let done = Command::new("cc")
+        .arg("-c")
+        .arg("-o")
+        .arg(&object)
+        .arg(&source)
+        .status()
+        .expect("these tests need a C compiler, cc");
+    assert!(done.success(), "rich.S does not assemble");
+    fs::read(object).unwrap()
+}
+
+/// A program that is a shell script.
+pub fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// The object as a corpus of one, and a tool that warns whenever it sees another one.
+struct Fixture {
+    dir: tempfile::TempDir,
+    corpus: Vec<Object>,
+    strict: PathBuf,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("whole.o");
+        fs::write(&input, rich_object()).unwrap();
+        let strict = format!(
+            r#"cmp -s "$2" {} || echo "$2: warning: objtool: f+0x1: it is broken" >&2"#,
+            input.display()
+        );
+        let strict = script(dir.path(), "strict", &strict);
+        let corpus = vec![Object {
+            name: "sub/rich.o".into(),
+            input,
+            args: vec!["--stackval".into()],
+        }];
+        Self {
+            dir,
+            corpus,
+            strict,
+        }
+    }
+
+    fn plan(&self, seed: u64, count: usize) -> Plan {
+        Plan::new(&self.corpus, seed, count, None, || ()).unwrap()
+    }
+
+    fn run(&self, c: &Path, ours: &Path, plan: &Plan) -> (Vec<Outcome>, Counts) {
+        let setting = Setting {
+            corpus: &self.corpus,
+            c,
+            ours,
+            jobs: 2,
+        };
+        let outcomes = run::run(&setting, plan).unwrap();
+        let mut counts = Counts::default();
+        for outcome in &outcomes {
+            counts.add(&outcome.verdict);
+        }
+        (outcomes, counts)
+    }
+}
+
+#[test]
+fn every_operator_finds_a_place_and_breaks_it() {
+    let subject = Subject::new(rich_object()).unwrap();
+    for operator in operators::all() {
+        let places = operators::applicable(operator, &subject).len();
+        assert!(places > 0, "{} finds no place in rich.S", operator.name);
+        for place in 0..places {
+            let id = Id {
+                operator: operator.name.into(),
+                object: "rich.o".into(),
+                place,
+                salt: 0,
+            };
+            let change = plan::make(operator, &subject, &id);
+            // A single way to break a place may happen to be the identity.
+            if let Some(change) = change {
+                assert_ne!(subject.image.edited(&change.edits), subject.image.data);
+            } else {
+                assert!(operator.varied, "{id} is none");
+            }
+        }
+    }
+}
+
+#[test]
+fn operators_have_names_of_their_own() {
+    let names: Vec<_> = operators::all().iter().map(|o| o.name).collect();
+    let distinct: HashSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len());
+    assert!(names.len() >= 18);
+}
+
+#[test]
+fn a_seed_names_the_same_mutants_each_time() {
+    let fixture = Fixture::new();
+    let names = |seed| -> Vec<String> {
+        let plan = fixture.plan(seed, 200);
+        let mutants = plan.mutants.iter();
+        mutants
+            .map(|planned| plan.id(&fixture.corpus, planned).to_string())
+            .collect()
+    };
+    assert_eq!(names(1), names(1));
+    assert_ne!(names(1), names(2));
+}
+
+#[test]
+fn a_tool_that_never_warns_does_not_pass() {
+    let fixture = Fixture::new();
+    let silent = script(fixture.dir.path(), "silent", "exit 0");
+    let plan = fixture.plan(1, 150);
+    let (outcomes, counts) = fixture.run(&fixture.strict, &silent, &plan);
+    assert_eq!(counts.only_c, counts.mutants);
+    assert!(!run::report(&plan, &outcomes));
+    let told = run::describe(&outcomes[0]);
+    assert!(told.contains(&outcomes[0].id.to_string()), "{told}");
+    assert!(told.contains("f+0x1: it is broken"), "{told}");
+}
+
+#[test]
+fn a_tool_that_warns_as_c_objtool_does_passes() {
+    let fixture = Fixture::new();
+    let plan = fixture.plan(1, 150);
+    let (outcomes, counts) = fixture.run(&fixture.strict, &fixture.strict, &plan);
+    assert_eq!((counts.both, counts.only_c), (counts.mutants, 0));
+    assert_eq!(counts.same_stderr, counts.mutants);
+    assert!(run::report(&plan, &outcomes));
+}
+
+#[test]
+fn a_line_that_the_whole_object_has_too_is_no_warning() {
+    let fixture = Fixture::new();
+    let grumbling = r#"echo "$2: warning: objtool: f+0x1: always" >&2"#;
+    let grumbling = script(fixture.dir.path(), "grumbling", grumbling);
+    let plan = fixture.plan(1, 80);
+    let (_, counts) = fixture.run(&fixture.strict, &grumbling, &plan);
+    assert_eq!(counts.only_c, counts.mutants);
+}
+
+#[test]
+fn a_mutant_is_made_again_from_its_name() {
+    let fixture = Fixture::new();
+    let plan = fixture.plan(3, 60);
+    let id = plan.id(&fixture.corpus, &plan.mutants[17]);
+    let setting = Setting {
+        corpus: &fixture.corpus,
+        c: &fixture.strict,
+        ours: &fixture.strict,
+        jobs: 1,
+    };
+    let (one, two) = (
+        run::again(&setting, &id).unwrap(),
+        run::again(&setting, &id.to_string().parse().unwrap()).unwrap(),
+    );
+    assert_eq!(one.data, two.data);
+    assert_ne!(one.data, fs::read(&fixture.corpus[0].input).unwrap());
+    assert_eq!(one.outcome.what, two.outcome.what);
+}
