@@ -14,7 +14,7 @@ use super::transition::{self, Context};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{HintState, Model, Roles};
 use crate::read::{SectionId, SymbolId};
-use crate::report::{DrapState, Findings, Message};
+use crate::report::{DrapState, Findings, Message, Trace};
 
 /// Reached with user access closed, and with it open.
 const VISITED: [u8; 2] = [1, 2];
@@ -158,7 +158,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 state: entry,
                 flags,
             };
-            failures += self.start(path, Message::TraceSymbol);
+            failures += self.start(path, Trace::Symbol);
         }
         failures
     }
@@ -175,32 +175,32 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     state: self.unknown,
                     flags: Flags::default(),
                 };
-                failures += self.start(path, Message::TraceHint);
+                failures += self.start(path, Trace::Hint);
             }
         }
         failures
     }
 
     /// Walks all paths from an instruction; the result is 1 if a rule is broken.
-    fn start(&mut self, path: Path, trace: Message) -> usize {
+    fn start(&mut self, path: Path, trace: Trace) -> usize {
         let function = self.model.function_of(path.insn);
         let Err(Broken) = self.run(function, path) else {
             return 0;
         };
         while let Some(pending) = self.pending.pop() {
-            let (insn, message) = match pending {
-                Pending::Alternatives { path, .. } => (path.insn, Message::TraceAlternative),
-                Pending::Branch { path, .. } => (path.insn, Message::TraceBranch),
+            let (insn, trace) = match pending {
+                Pending::Alternatives { path, .. } => (path.insn, Trace::Alternative),
+                Pending::Branch { path, .. } => (path.insn, Trace::Branch),
             };
-            self.trace(insn, message);
+            self.trace(insn, trace);
         }
         self.trace(path.insn, trace);
         1
     }
 
-    fn trace(&mut self, insn: InsnId, message: Message) {
+    fn trace(&mut self, insn: InsnId, trace: Trace) {
         if self.model.options.backtrace || self.model.options.verbose {
-            self.findings.add_trace(self.model.place(insn), message);
+            self.findings.add_trace(self.model.place(insn), trace);
         }
     }
 
