@@ -112,9 +112,9 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         sec_address: options.sec_address,
     };
     outcome.lines = findings
-        .list()
+        .lines()
         .iter()
-        .map(|finding| names.line(finding))
+        .map(|line| names.line(line))
         .collect();
     if options.verbose && findings.any_warned() {
         outcome.listing = listing::functions(&model, &findings);

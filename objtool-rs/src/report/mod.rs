@@ -1,27 +1,49 @@
 //! Findings as values, and how they are worded.
 //!
-//! A finding is a place and a message, collected in order and printed at the end. Not here: what
-//! leads to a finding (`model`, `check`), or where its text goes (the binary).
+//! A finding is a place and a message, collected in order and printed at the end.
+//!
+//! - [`findings`]: every kind of finding, with its words and its explanation.
+//! - [`trace`]: the lines of the path that led to one.
+//!
+//! Not here: what leads to a finding (`model`, `check`), or where its text goes (the binary).
 
-mod message;
+pub mod findings;
 mod text;
+pub mod trace;
 
 use rustc_hash::FxHashSet;
 
-pub use message::{DrapState, Message, Place};
+pub use findings::{DrapState, Message};
 pub use text::Names;
+pub use trace::Trace;
 
-use crate::read::SymbolId;
+use crate::read::{SectionId, SymbolId};
 
-/// One finding, or one line of the path that led to it.
+/// A place in the code or data: a section and an offset in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The section.
+    pub section: SectionId,
+    /// Offset in it.
+    pub offset: u64,
+}
+
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Where it is; absent when the message says so itself.
     pub place: Option<Place>,
     /// What it is.
     pub message: Message,
-    /// Not a finding, but a step on the way to the one before it.
-    pub is_trace: bool,
+}
+
+/// A line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A finding.
+    Finding(Finding),
+    /// A step on the way to the last finding, and where it is.
+    Trace(Place, Trace),
 }
 
 /// The analysis can't go on, because of the finding reported last.
@@ -33,7 +55,7 @@ pub struct Abort;
 /// The findings of a run, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    list: Vec<Finding>,
+    lines: Vec<Line>,
     /// Symbols that have had their finding: what follows in the same one is mostly fallout.
     warned: FxHashSet<SymbolId>,
 }
@@ -41,20 +63,14 @@ pub struct Findings {
 impl Findings {
     /// Adds a finding about the file as a whole, or one whose message names its place.
     pub fn add(&mut self, message: Message) {
-        self.list.push(Finding {
-            place: None,
-            message,
-            is_trace: false,
-        });
+        let place = None;
+        self.lines.push(Line::Finding(Finding { place, message }));
     }
 
     /// Adds a finding about a place outside any instruction.
     pub fn add_at(&mut self, place: Place, message: Message) {
-        self.list.push(Finding {
-            place: Some(place),
-            message,
-            is_trace: false,
-        });
+        let place = Some(place);
+        self.lines.push(Line::Finding(Finding { place, message }));
     }
 
     /// Adds a finding about an instruction of a symbol, unless the symbol has had one.
@@ -65,17 +81,13 @@ impl Findings {
     }
 
     /// Adds a step on the way to the last finding.
-    pub fn add_trace(&mut self, place: Place, message: Message) {
-        self.list.push(Finding {
-            place: Some(place),
-            message,
-            is_trace: true,
-        });
+    pub fn add_trace(&mut self, place: Place, trace: Trace) {
+        self.lines.push(Line::Trace(place, trace));
     }
 
-    /// All findings, in order.
-    pub fn list(&self) -> &[Finding] {
-        &self.list
+    /// All lines, in order.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     /// Whether a symbol has had a finding.

@@ -1,6 +1,6 @@
 //! Places and names in the words of C objtool's lines.
 
-use super::{Finding, Place};
+use super::{Line, Place};
 use crate::model::Symbols;
 use crate::read::{ElfFile, SectionId, SymbolId};
 
@@ -51,13 +51,27 @@ impl Names<'_> {
         text
     }
 
-    /// A finding's line, without the file's name in front.
-    pub fn line(&self, finding: &Finding) -> String {
-        let indent = if finding.is_trace { "  " } else { "" };
-        let message = finding.message.text(self);
-        match finding.place {
-            Some(place) => format!("{indent}{}: {message}", self.place(place)),
-            None => format!("{indent}{message}"),
+    /// A place, as its section and the distance from the section's start.
+    pub fn offset(&self, place: Place) -> String {
+        format!("{}+{:#x}", self.section(place.section), place.offset)
+    }
+
+    /// Who is called.
+    pub fn callee(&self, callee: Option<SymbolId>) -> String {
+        callee.map_or_else(|| "{dynamic}".into(), |id| self.symbol(id))
+    }
+
+    /// A line of the report, without the file's name in front.
+    pub fn line(&self, line: &Line) -> String {
+        match line {
+            Line::Finding(finding) => {
+                let message = finding.message.text(self);
+                match finding.place {
+                    Some(place) => format!("{}: {message}", self.place(place)),
+                    None => message,
+                }
+            }
+            Line::Trace(place, trace) => format!("  {}: {}", self.place(*place), trace.text()),
         }
     }
 }

@@ -111,6 +111,20 @@ fn every_operator_finds_a_place_and_breaks_it() {
 }
 
 #[test]
+fn the_arguments_hold_together() {
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: super::Args,
+    }
+    let command = <Alone as clap::CommandFactory>::command();
+    command.debug_assert();
+    let parse = |args: &str| <Alone as clap::Parser>::try_parse_from(args.split(' '));
+    assert!(parse("x --havoc --count 5").is_ok_and(|alone| alone.args.havoc.is_wanted()));
+    assert!(parse("x --reproduce a:b:1:0000").is_err(), "where to?");
+}
+
+#[test]
 fn operators_have_names_of_their_own() {
     let names: Vec<_> = operators::all().iter().map(|o| o.name).collect();
     let distinct: HashSet<_> = names.iter().collect();

@@ -14,7 +14,7 @@ use super::transition::{self, Context};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{HintState, Model, Purpose, Roles};
 use crate::read::{SectionId, SymbolId};
-use crate::report::{DrapState, Findings, Message, Place};
+use crate::report::{DrapState, Findings, Message, Place, Trace};
 
 /// Reached with user access closed, and with it open.
 const VISITED: [u8; 2] = [1, 2];
@@ -180,7 +180,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 state: entry,
                 flags,
             };
-            self.start(path, Message::TraceSymbol);
+            self.start(path, Trace::Symbol);
             self.walk_behind_calls(id);
         }
     }
@@ -205,7 +205,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
                         prev: Some(path.insn),
                         ..path
                     },
-                    Message::TraceSymbol,
+                    Trace::Symbol,
                 );
             }
         }
@@ -222,13 +222,13 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     state: self.unknown,
                     flags: Flags::default(),
                 };
-                self.start(path, Message::TraceHint);
+                self.start(path, Trace::Hint);
             }
         }
     }
 
     /// Walks all paths from an instruction.
-    fn start(&mut self, path: Path, trace: Message) {
+    fn start(&mut self, path: Path, trace: Trace) {
         let function = self.model.function_of(path.insn);
         let Err(Broken(place, message)) = self.run(function, path) else {
             return;
@@ -239,18 +239,18 @@ impl<A: Architecture> Walker<'_, '_, A> {
             message,
         });
         while let Some(pending) = self.pending.pop() {
-            let (insn, message) = match pending {
-                Pending::Alternatives { path, .. } => (path.insn, Message::TraceAlternative),
-                Pending::Branch { path, .. } => (path.insn, Message::TraceBranch),
+            let (insn, trace) = match pending {
+                Pending::Alternatives { path, .. } => (path.insn, Trace::Alternative),
+                Pending::Branch { path, .. } => (path.insn, Trace::Branch),
             };
-            self.trace(insn, message);
+            self.trace(insn, trace);
         }
         self.trace(path.insn, trace);
     }
 
-    fn trace(&mut self, insn: InsnId, message: Message) {
+    fn trace(&mut self, insn: InsnId, trace: Trace) {
         if self.model.options.backtrace || self.model.options.verbose {
-            self.findings.add_trace(self.model.place(insn), message);
+            self.findings.add_trace(self.model.place(insn), trace);
         }
     }
 

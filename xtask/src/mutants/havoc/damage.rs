@@ -50,7 +50,9 @@ impl Stock {
         let donor = *rng.choose(&self.small).unwrap_or(&object);
         let image = &self.images[object];
         let mut data = image.data.clone();
-        for _ in 0..1 + rng.below(4) {
+        // One place most of the time: what is damaged all over is soon refused.
+        let places = if rng.one_in(2) { 1 } else { 2 + rng.below(3) };
+        for _ in 0..places {
             damage(&mut data, image, &self.images[donor].data, &mut rng);
         }
         Some((object, data))
@@ -105,14 +107,14 @@ const SYMBOL: [(usize, usize); 6] = [(0, 4), (4, 1), (5, 1), (6, 2), (8, 8), (16
 const RELOC: [(usize, usize); 4] = [(0, 8), (8, 4), (12, 4), (16, 8)];
 
 fn damage(data: &mut Vec<u8>, whole: &Image, donor: &[u8], rng: &mut Rng) {
-    match rng.below(24) {
+    match rng.below(28) {
         0 => field(data, 0, &HEADER, rng),
-        1..=4 => {
+        1..=3 => {
             if let Some(section) = rng.choose(&whole.sections) {
                 field(data, section.header_at, &SECTION, rng);
             }
         }
-        5..=8 => {
+        4..=8 => {
             if let Some(symbol) = rng.choose(&whole.symbols) {
                 field(data, symbol.at, &SYMBOL, rng);
             }
@@ -127,25 +129,25 @@ fn damage(data: &mut Vec<u8>, whole: &Image, donor: &[u8], rng: &mut Rng) {
                 field(data, reloc.at, &RELOC, rng);
             }
         }
-        13..=15 => inside(data, whole, rng, |section| section.is_code()),
-        16..=17 => inside(data, whole, rng, |section| {
+        13..=18 => inside(data, whole, rng, |section| section.is_code()),
+        19..=21 => inside(data, whole, rng, |section| {
             section.name.starts_with(".discard.")
                 || [".altinstructions", "__ex_table", "__jump_table"]
                     .contains(&section.name.as_str())
         }),
-        18 => inside(data, whole, rng, |section| section.name.ends_with("strtab")),
-        19 => {
+        22 => inside(data, whole, rng, |section| section.name.ends_with("strtab")),
+        23 => {
             let at = rng.below(data.len());
             if let Some(byte) = data.get_mut(at) {
                 *byte ^= 1 << rng.below(8);
             }
         }
-        20 => {
+        24 => {
             let len = rng.below(data.len());
             data.truncate(len);
         }
-        21 => copy(data, donor, rng),
-        22 => {
+        25 => copy(data, donor, rng),
+        26 => {
             let (a, b) = (rng.choose(&whole.sections), rng.choose(&whole.sections));
             if let (Some(a), Some(b)) = (a, b) {
                 swap(data, a.header_at, b.header_at);

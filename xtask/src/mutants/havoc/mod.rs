@@ -9,6 +9,7 @@ mod damage;
 #[cfg(feature = "havoc")]
 mod worker;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ const ENOUGH: usize = 50;
 
 /// Arguments of `./x mutants` about havoc.
 #[derive(clap::Args)]
+#[group(id = "damage")]
 pub struct Args {
     /// Damage whole objects at random and look only whether objtool-rs survives
     #[arg(long)]
@@ -90,10 +92,10 @@ struct State {
 }
 
 impl State {
-    const SIZE: usize = 24;
-
-    fn to_bytes(self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
+    /// For the worker, and for the test of both directions.
+    #[cfg(any(test, feature = "havoc"))]
+    fn to_bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
         let words = [self.index, self.refused, self.warned];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -146,19 +148,34 @@ pub fn run(args: &Args, seed: u64, count: Option<usize>, jobs: usize) -> Result<
         progress::since(start),
         run.failures.len()
     );
-    for failure in &run.failures {
-        println!("  {}", failure.what);
-        if let Some(index) = failure.index {
-            println!("    ./x mutants --havoc --seed {seed} --index {index} --to FILE.o writes it");
-        }
-    }
     if !run.failures.is_empty() {
-        bail!("objtool-rs did not survive all of them");
+        print!("{}", kinds(&run.failures));
+        bail!(
+            "objtool-rs did not survive all of them; \
+             ./x mutants --havoc --seed {seed} --index INDEX --to FILE.o writes one"
+        );
     }
     if run.done() < count {
         bail!("only {} of {count} objects were gone through", run.done());
     }
     Ok(())
+}
+
+/// Failures of the same words as one, with the indices of a few of them.
+fn kinds(failures: &[Failure]) -> String {
+    let mut kinds: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for failure in failures {
+        kinds.entry(&failure.what).or_default().push(failure.index);
+    }
+    let lines = kinds.iter().map(|(what, indices)| {
+        let few: Vec<_> = indices.iter().take(5).map(u64::to_string).collect();
+        format!(
+            "  {what}\n    {} times, index {}\n",
+            indices.len(),
+            few.join(", ")
+        )
+    });
+    lines.collect()
 }
 
 #[cfg(feature = "havoc")]
@@ -230,8 +247,8 @@ fn write_one(corpus: &[Object], seed: u64, index: u64, to: &Path) -> Result<()> 
 /// Something that must not happen.
 struct Failure {
     what: String,
-    /// The object it happened with, where that is known.
-    index: Option<u64>,
+    /// The object it happened with.
+    index: u64,
 }
 
 /// A worker process and the part of the run that is its own.
@@ -320,8 +337,8 @@ impl Run {
                 continue;
             };
             self.failures.push(Failure {
-                what: format!("object {}: {why}", part.seen.index),
-                index: Some(part.seen.index),
+                what: why,
+                index: part.seen.index,
             });
             if self.failures.len() >= ENOUGH {
                 part.finished = true;
@@ -345,13 +362,13 @@ impl Run {
             let Ok(text) = fs::read_to_string(&part.task.panics) else {
                 continue;
             };
-            for line in text.lines().take(ENOUGH) {
-                let index = line
+            for line in text.lines() {
+                let (index, what) = line
                     .split_once(' ')
-                    .and_then(|(index, _)| index.parse().ok());
+                    .context("a worker's notes are not as they should be")?;
                 self.failures.push(Failure {
-                    what: format!("object {line}"),
-                    index,
+                    what: what.to_owned(),
+                    index: index.parse()?,
                 });
             }
         }
@@ -439,6 +456,17 @@ mod tests {
         }]
     }
 
+    #[test]
+    fn a_state_reads_back() {
+        let state = State {
+            index: 7 << 40,
+            refused: 3,
+            warned: u64::MAX,
+        };
+        assert_eq!(State::from_bytes(&state.to_bytes()), Some(state));
+        assert_eq!(State::from_bytes(&state.to_bytes()[1..]), None);
+    }
+
     /// A worker that notes `index` in its state file and then does what `then` says.
     fn worker(dir: &Path, then: &str) -> PathBuf {
         script(
@@ -483,7 +511,7 @@ note() {{ printf "\\$(printf %o "$1")\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
         let worker = worker(dir.path(), &then);
         let run = drive(&worker, &objects(dir.path()));
         assert_eq!(run.failures.len(), 1);
-        assert_eq!(run.failures[0].index, Some(4));
+        assert_eq!(run.failures[0].index, 4);
         assert_eq!(run.done(), 10);
     }
 
@@ -504,6 +532,8 @@ echo "3 panicked at src/read.rs:1" >"$panics"; note $to"#;
         let worker = worker(dir.path(), then);
         let run = drive(&worker, &objects(dir.path()));
         assert_eq!(run.failures.len(), 1);
-        assert_eq!(run.failures[0].index, Some(3));
+        assert_eq!(run.failures[0].index, 3);
+        let told = kinds(&run.failures);
+        assert_eq!(told, "  panicked at src/read.rs:1\n    1 times, index 3\n");
     }
 }

@@ -3,6 +3,7 @@
 //! It notes how far it is before each object, so that the process that started it knows which one
 //! ended it. Panics are caught and noted here; aborts, signals and hangs are for the other to see.
 
+use std::backtrace::Backtrace;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -43,9 +44,14 @@ pub fn run(file: &Path) -> Result<()> {
     };
     setrlimit(Resource::As, limit)?;
     panic::set_hook(Box::new(|panic| {
+        // No panic here: it would end the process without a word.
         let place = panic.location().map(ToString::to_string);
         let mut last = PLACE.lock().unwrap_or_else(|broken| broken.into_inner());
         *last = place.unwrap_or_default();
+        if let Some(caller) = caller(&Backtrace::force_capture().to_string()) {
+            last.push_str(", from ");
+            last.push_str(&caller);
+        }
     }));
 
     let notes = File::create(&task.state)?;
@@ -81,6 +87,32 @@ pub fn run(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where a panic that the standard library raised comes from: the innermost function outside it,
+/// and the innermost place in this project's sources.
+fn caller(backtrace: &str) -> Option<String> {
+    let mut frames: Vec<(&str, Option<&str>)> = Vec::new();
+    for line in backtrace.lines().map(str::trim) {
+        match (line.strip_prefix("at "), frames.last_mut()) {
+            (Some(place), Some(frame)) => frame.1 = Some(place),
+            _ => frames.push((line.split_once(": ")?.1, None)),
+        }
+    }
+    // The hook and the machinery of panics come first.
+    let raised = frames
+        .iter()
+        .position(|(name, _)| name.starts_with("core::panicking::"))?;
+    let frames = &frames[raised..];
+    let library = |place: &str| place.starts_with("/rustc/");
+    let (name, _) = frames
+        .iter()
+        .find(|(name, place)| !name.contains("::panicking") && !place.is_some_and(library))?;
+    let own = frames.iter().find_map(|(_, place)| {
+        let (_, rest) = place.as_ref()?.rsplit_once("objtool-rs/src/")?;
+        Some(rest)
+    })?;
+    Some(format!("{name}, in objtool-rs/src/{own}"))
+}
+
 /// The library's options for a command line of the kernel build.
 fn options(args: &[String]) -> Result<Options> {
     let mut options = Options::default();
@@ -103,4 +135,24 @@ fn options(args: &[String]) -> Result<Options> {
         }
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_is_the_innermost_frame_outside_the_library() {
+        let backtrace = "   0: worker::run\n             at ./xtask/src/worker.rs:1:1\n   \
+                         1: core::panicking::panic_fmt\n             at /rustc/core.rs:1:2\n   \
+                         2: alloc::raw_vec::handle_error\n             at /rustc/vec.rs:3:4\n   \
+                         3: write\n   \
+                         4: run\n             at /root/objtool-rs/src/run.rs:7:9\n   \
+                         5: main\n             at /root/xtask/src/main.rs:1:1\n";
+        assert_eq!(
+            caller(backtrace).as_deref(),
+            Some("write, in objtool-rs/src/run.rs:7:9")
+        );
+        assert_eq!(caller("   0: main\n"), None);
+    }
 }
