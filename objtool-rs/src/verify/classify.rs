@@ -27,6 +27,8 @@ pub enum Class {
 /// Why a function is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
+    /// What `objtool-rs explain` is asked for.
+    pub code: &'static str,
     /// The words of the finding.
     pub text: String,
     /// Where it is, as distance from the function's start in bytes; outside of the function for
@@ -120,6 +122,7 @@ fn reason<A>(
         .filter(|place| place.section == symbol.section)
         .map(|place| place.offset.wrapping_sub(symbol.value) as i64);
     Reason {
+        code: message.explanation().code,
         text: message.text(names),
         offset,
     }

@@ -30,6 +30,7 @@ pub fn render(report: &Report, file: &ElfFile<'_>, path: &str) -> Value {
                 "size": function.size,
                 "section": section(function.section),
                 "source": function.source,
+                "code": why.code,
                 "reason": why.text,
                 "offset": why.offset,
             })),

@@ -94,7 +94,7 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
             symbols: &model.symbols,
             sec_address: true,
         };
-        let what = findings.list().last().map(|finding| names.line(finding));
+        let what = findings.lines().last().map(|line| names.line(line));
         return Err(ReadError::malformed("tables", what.unwrap_or_default()));
     }
     lap(&mut phases, "recover control flow", 0.7);
