@@ -168,6 +168,21 @@ pub trait Decode {
     /// as a constant, or as the fixed part of where it reads. It may be no address at all; the
     /// caller knows what lies there.
     fn named_address(&self, code: &[u8], address: u64) -> Option<u64>;
+
+    /// If an instruction stores a constant at a fixed place: the offsets in it of the field that
+    /// names the place and of the constant, and what has to be added to the place's addend.
+    fn constant_store(&self, code: &[u8]) -> Option<ConstantStore>;
+}
+
+/// An instruction that stores a constant at a fixed place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConstantStore {
+    /// Offset in the instruction of the field that names the place, in bytes.
+    pub place: u64,
+    /// Offset of the constant.
+    pub constant: u64,
+    /// Bytes from the first field to the instruction's end, by which a relative place is short.
+    pub place_bias: i64,
 }
 
 /// Words for instructions. Implemented by each architecture, behind its `decode` feature.

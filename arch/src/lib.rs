@@ -8,6 +8,7 @@
 //!   stack, and nothing else.
 //! - [`object`]: how object files of an architecture's kernel are read and written: relocation
 //!   classes, layouts of the annotation tables, names with a role.
+//! - [`orc`]: what an unwinder is told about each instruction.
 //!
 //! It is compiled into the kernel: `no_std`, no allocation, no dependency, no path to a panic.
 
@@ -16,3 +17,4 @@
 
 pub mod insn;
 pub mod object;
+pub mod orc;

@@ -215,6 +215,9 @@ pub trait Architecture: Sync {
     /// Whether a symbol is the function tracer's entry.
     fn is_trace_entry(&self, name: &[u8]) -> bool;
 
+    /// Whether a relocation of this type in code is a distance from the end of its instruction.
+    fn is_branch_relative(&self, reloc_type: u32) -> bool;
+
     /// Whether text of this section must not be instrumented (`noinstr`) because of its name
     /// on this architecture; the names that all share are the analyzer's.
     fn is_noinstr_section(&self, name: &[u8]) -> bool;

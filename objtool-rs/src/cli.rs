@@ -17,6 +17,8 @@ use crate::usage::{self, OptionHelp};
 pub enum Request {
     /// Validate a file.
     Run(Invocation),
+    /// Print a file's ORC data.
+    Dump(PathBuf),
     /// Print this.
     Print(String),
 }
@@ -59,6 +61,17 @@ type Switch = (
 );
 
 const ACTION_SWITCHES: &[Switch] = &[
+    (Some('i'), "ibt", "validate and annotate IBT", |o| &mut o.ibt),
+    (
+        Some('m'),
+        "mcount",
+        "annotate mcount/fentry calls for ftrace",
+        |o| &mut o.mcount,
+    ),
+    (Some('n'), "noinstr", "validate noinstr rules", |o| {
+        &mut o.noinstr
+    }),
+    (Some('o'), "orc", "generate ORC metadata", |o| &mut o.orc),
     (
         Some('r'),
         "retpoline",
@@ -70,6 +83,21 @@ const ACTION_SWITCHES: &[Switch] = &[
         "rethunk",
         "validate and annotate rethunk usage",
         |o| &mut o.rethunk,
+    ),
+    (None, "unret", "validate entry unret placement", |o| {
+        &mut o.unret
+    }),
+    (
+        Some('l'),
+        "sls",
+        "validate straight-line-speculation mitigations",
+        |o| &mut o.sls,
+    ),
+    (
+        None,
+        "cfi",
+        "annotate kernel control flow integrity (kCFI) function preambles",
+        |o| &mut o.cfi,
     ),
     (Some('s'), "stackval", "validate frame pointer rules", |o| {
         &mut o.stackval
@@ -97,6 +125,7 @@ const OPTION_SWITCHES: &[Switch] = &[
         &mut o.dry_run
     }),
     (None, "link", "object is a linked object", |o| &mut o.link),
+    (None, "mnop", "nop out mcount call sites", |o| &mut o.mnop),
     (None, "module", "object is part of a kernel module", |o| {
         &mut o.module
     }),
@@ -114,19 +143,6 @@ const OPTION_SWITCHES: &[Switch] = &[
     ),
     (None, "stats", "print statistics", |o| &mut o.stats),
     (Some('v'), "verbose", "verbose warnings", |o| &mut o.verbose),
-];
-
-/// Actions and options of C objtool that are not there yet.
-const MISSING: &[(Option<char>, &str)] = &[
-    (Some('i'), "ibt"),
-    (Some('m'), "mcount"),
-    (Some('n'), "noinstr"),
-    (Some('o'), "orc"),
-    (None, "unret"),
-    (Some('l'), "sls"),
-    (None, "cfi"),
-    (None, "mnop"),
-    (None, "dump"),
 ];
 
 fn switches() -> impl Iterator<Item = &'static Switch> {
@@ -162,6 +178,17 @@ pub fn command() -> Command {
                 .default_missing_value("jump_label,noinstr,skylake")
                 .action(ArgAction::Append)
                 .help("patch toolchain bugs/limitations")
+                .help_heading(ACTIONS),
+        )
+        .arg(
+            Arg::new("dump")
+                .long("dump")
+                .value_name("orc")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("orc")
+                .action(ArgAction::Append)
+                .help("dump metadata")
                 .help_heading(ACTIONS),
         )
         .arg(
@@ -202,16 +229,6 @@ pub fn command() -> Command {
                     .overrides_with(long),
             );
     }
-    for &(short, long) in MISSING {
-        let mut arg = Arg::new(long)
-            .long(long)
-            .action(ArgAction::SetTrue)
-            .hide(true);
-        if let Some(short) = short {
-            arg = arg.short(short);
-        }
-        command = command.arg(arg);
-    }
     command
 }
 
@@ -228,6 +245,7 @@ fn option_help() -> Vec<(&'static str, Vec<OptionHelp>)> {
                     long: arg.get_long().unwrap_or_default().to_owned(),
                     value: match arg.get_id().as_str() {
                         "hacks" => Some("[=<jump_label,noinstr,skylake>]".to_owned()),
+                        "dump" => Some("[=<orc>]".to_owned()),
                         "prefix" => Some(" <n>".to_owned()),
                         _ => None,
                     },
@@ -250,6 +268,7 @@ pub fn parse(
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Request, UsageError> {
     let mut options = Options::default();
+    let mut dump = false;
     if let Some(more) = environment("OBJTOOL_ARGS") {
         let args = std::iter::once("OBJTOOL_ARGS")
             .chain(more.split(' '))
@@ -258,7 +277,7 @@ pub fn parse(
             Ok(matches) => matches,
             Err(error) => return refuse(&error, ENVIRONMENT_USAGE),
         };
-        apply(&matches, &mut options, ENVIRONMENT_USAGE)?;
+        apply(&matches, &mut options, &mut dump, ENVIRONMENT_USAGE)?;
     }
     if environment("OBJTOOL_VERBOSE").as_deref() == Some("1") {
         options.verbose = true;
@@ -267,13 +286,21 @@ pub fn parse(
         Ok(matches) => matches,
         Err(error) => return refuse(&error, USAGE),
     };
-    apply(&matches, &mut options, USAGE)?;
+    apply(&matches, &mut options, &mut dump, USAGE)?;
 
     let mut files = matches.get_many::<PathBuf>("file").into_iter().flatten();
     let (Some(path), None) = (files.next(), files.next()) else {
         return Err(bad_usage("", &usage::page(USAGE, &option_help())));
     };
-    if !options.any_action() {
+    if options.any_action() {
+        if dump {
+            return Err(fatal("--dump can't be combined with other actions"));
+        }
+    } else if options.unret && !options.rethunk {
+        return Err(fatal("--unret requires --rethunk"));
+    } else if dump {
+        return Ok(Request::Dump(path.clone()));
+    } else {
         return Err(fatal("At least one action required"));
     }
     Ok(Request::Run(Invocation {
@@ -282,15 +309,17 @@ pub fn parse(
     }))
 }
 
-fn apply(matches: &ArgMatches, options: &mut Options, usage: &str) -> Result<(), UsageError> {
-    for &(short, long) in MISSING {
-        if matches.get_flag(long) {
-            let short = short.map_or_else(String::new, |short| format!(" (-{short})"));
-            return Err(fatal(&format!(
-                "--{long}{short} is not there yet; only the frame-pointer configuration is \
-                 supported (see the README)"
-            )));
+fn apply(
+    matches: &ArgMatches,
+    options: &mut Options,
+    dump: &mut bool,
+    usage: &str,
+) -> Result<(), UsageError> {
+    for what in matches.get_many::<String>("dump").into_iter().flatten() {
+        if what != "orc" {
+            return Err(bad_usage("", &usage::one(usage, &option_help(), "dump")));
         }
+        *dump = true;
     }
     for (_, long, _, field) in switches() {
         if matches.get_flag(long) {
@@ -408,6 +437,7 @@ mod tests {
         match parse(args, find)? {
             Request::Run(invocation) => Ok(invocation.options),
             Request::Print(text) => panic!("{text}"),
+            Request::Dump(path) => panic!("{}", path.display()),
         }
     }
 
@@ -536,9 +566,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_said() {
-        let (status, line) = refused(&["--orc", "x.o"]);
+    fn dumping_stands_alone() {
+        let args = ["objtool", "--dump", "x.o"].map(OsString::from);
+        assert!(matches!(parse(args, |_| None), Ok(Request::Dump(_))));
+        let (status, line) = refused(&["--dump=orc", "--orc", "x.o"]);
         assert_eq!(status, 1);
-        assert!(line.contains("--orc (-o) is not there yet"), "{line}");
+        assert_eq!(line, "error: objtool: --dump can't be combined with other actions");
+        assert_eq!(refused(&["--dump=bla", "x.o"]), (129, String::new()));
+        let (_, line) = refused(&["--unret", "x.o"]);
+        assert_eq!(line, "error: objtool: --unret requires --rethunk");
     }
 }

@@ -9,6 +9,7 @@ mod print;
 mod usage;
 mod verify_command;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use cli::{Invocation, Request};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     }
     let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(Request::Run(invocation)) => invocation,
+        Ok(Request::Dump(path)) => return dump(&path),
         Ok(Request::Print(text)) => {
             print::out(&text);
             return ExitCode::SUCCESS;
@@ -34,6 +36,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&invocation.path, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a file's ORC data.
+fn dump(path: &Path) -> ExitCode {
+    let dumped = file::Input::open(path, false).and_then(|input| {
+        objtool_rs::orc_dump::dump(input.bytes())
+            .map_err(|error| file::Error::Input(error.to_string()))
+    });
+    match dumped {
+        Ok(text) => {
+            print::out(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            print::error(path, &error);
             ExitCode::FAILURE
         }
     }

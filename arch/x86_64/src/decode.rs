@@ -4,7 +4,7 @@
 //! what the kernel's own validator looks at (`tools/objtool/arch/x86/decode.c`), because a build
 //! must get the same findings from both. Not here: any meaning for the stack state.
 
-use arch::insn::{Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, Undecodable};
+use arch::insn::{ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, Undecodable};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::object::note;
@@ -49,6 +49,12 @@ impl Decode for X86_64 {
             }
         }
         None
+    }
+
+    fn constant_store(&self, code: &[u8]) -> Option<ConstantStore> {
+        // REX.W mov $imm32, disp32(%rip): three bytes of opcode, then the two fields.
+        let &[0x48, 0xc7, 0x05, ..] = code else { return None };
+        (code.len() == 11).then_some(ConstantStore { place: 3, constant: 7, place_bias: 8 })
     }
 }
 

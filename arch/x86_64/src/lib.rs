@@ -2,6 +2,7 @@
 //!
 //! - [`reg`]: register numbers.
 //! - [`object`]: its object files: tables, relocations, names with a role.
+//! - [`orc`]: the layout of its ORC entries.
 //! - `decode` (feature `decode`, host only): bytes to instruction records.
 //!
 //! Not here: anything that another architecture would share.
@@ -17,6 +18,9 @@ pub mod decode;
 #[cfg(feature = "decode")]
 mod disassemble;
 pub mod object;
+pub mod orc;
+#[cfg(feature = "decode")]
+pub mod orc_text;
 pub mod reg;
 
 /// The architecture, as a type.

@@ -140,6 +140,10 @@ impl Architecture for X86_64 {
         reloc_type == relocation::PC32
     }
 
+    fn is_branch_relative(&self, reloc_type: u32) -> bool {
+        matches!(reloc_type, relocation::PC32 | relocation::PLT32)
+    }
+
     fn nop(&self, len: usize) -> Option<&'static [u8]> {
         // Intel SDM volume 2, NOP, "recommended multi-byte sequence".
         Some(match len {

@@ -92,6 +92,10 @@ impl Marks {
     pub const IN_GROUP: Self = Self(1 << 9);
     /// Returns from an interrupt.
     pub const INTERRUPT_RETURN: Self = Self(1 << 10);
+    /// From here on a return must not come before returns were made safe.
+    pub const UNRET: Self = Self(1 << 11);
+    /// Instrumentation begins or ends to be allowed here.
+    pub const INSTRUMENTATION: Self = Self(1 << 12);
 
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {

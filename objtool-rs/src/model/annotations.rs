@@ -26,6 +26,12 @@ pub mod names {
     pub const RETPOLINE_SAFE: &str = ".discard.retpoline_safe";
     /// Calls that stay inside their function.
     pub const INTRA_FUNCTION_CALLS: &str = ".discard.intra_function_calls";
+    /// Instrumentation is allowed from here on.
+    pub const INSTRUMENTATION_BEGIN: &str = ".discard.instr_begin";
+    /// It is no longer.
+    pub const INSTRUMENTATION_END: &str = ".discard.instr_end";
+    /// Entry code that must make returns safe.
+    pub const VALIDATE_UNRET: &str = ".discard.validate_unret";
     /// Unwind hints.
     pub const UNWIND_HINTS: &str = ".discard.unwind_hints";
 }
@@ -212,6 +218,36 @@ pub(super) fn retpoline_safe<A>(
             .get_mut(insn)
             .marks
             .set(Marks::RETPOLINE_SAFE, true);
+    }
+    Ok(())
+}
+
+/// Counts where instrumentation begins and ends to be allowed.
+pub(super) fn instrumentation<A>(
+    model: &mut Model<'_, A>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    for (name, step) in [(names::INSTRUMENTATION_END, -1), (names::INSTRUMENTATION_BEGIN, 1)] {
+        for entry in entries(model, name) {
+            let insn = insn_by_section(model, entry, name, name, findings)?;
+            model.insns.get_mut(insn).marks.set(Marks::INSTRUMENTATION, true);
+            let count = model.instrumentation.entry(insn).or_insert(0);
+            *count = i8::saturating_add(*count, step);
+        }
+    }
+    Ok(())
+}
+
+/// Marks entry code that must make returns safe before it comes to one.
+pub(super) fn validate_unret<A>(
+    model: &mut Model<'_, A>,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    // The words of C objtool's finding name another annotation.
+    let (name, bad) = (names::VALIDATE_UNRET, names::INSTRUMENTATION_END);
+    for entry in entries(model, name) {
+        let insn = insn_by_section(model, entry, name, bad, findings)?;
+        model.insns.get_mut(insn).marks.set(Marks::UNRET, true);
     }
     Ok(())
 }

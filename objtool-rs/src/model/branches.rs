@@ -10,7 +10,7 @@ use arch::object::Architecture;
 use super::noreturn::Noreturn;
 use super::{find_bytes, Model, Purpose, Roles, Target};
 use crate::decode::{InsnId, Marks, OpsId};
-use crate::read::{SectionId, SymbolId};
+use crate::read::{SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
 /// Finds the targets of all direct jumps.
@@ -120,9 +120,24 @@ fn is_sibling<A>(model: &Model<'_, A>, from: InsnId, to: InsnId) -> bool {
     let (Some(from), Some(dest)) = (model.symbol_of(from), model.symbol_of(to)) else {
         return false;
     };
-    model.file.symbol(dest).value == u64::from(model.insn(to).offset)
-        && model.file.symbol(dest).kind != crate::read::SymbolKind::NoType
+    is_start(model, to, dest)
+        && model.file.symbol(dest).kind != SymbolKind::NoType
         && parent(model, from) != parent(model, dest)
+}
+
+/// Direct branches may skip the landing pad of a function.
+fn is_start<A>(model: &Model<'_, A>, insn: InsnId, symbol: SymbolId) -> bool {
+    let start = model.file.symbol(symbol).value;
+    let offset = u64::from(model.insn(insn).offset);
+    if offset == start {
+        return true;
+    }
+    let prev = model.insns.prev(insn).filter(|&prev| {
+        model.options.ibt
+            && model.insn(prev).kind == InsnKind::LandingPad
+            && model.function_of(prev) == model.function_of(insn)
+    });
+    prev.is_some_and(|prev| offset == start + u64::from(model.insn(prev).len))
 }
 
 /// The function that a symbol is a part of; none for what is no function.
@@ -307,6 +322,15 @@ fn list_site<A: Architecture>(
             }
             return;
         }
+    }
+    if model.options.mcount && model.has_role(callee, Roles::TRACE_ENTRY) {
+        if let Some(nop) = model.arch.nop(model.insn(insn).len.into()) {
+            if model.options.mnop {
+                model.replace_insn(insn, InsnKind::Nop, nop);
+            }
+        }
+        model.sites.traces.push(insn);
+        return;
     }
     if model.insn(insn).kind == InsnKind::Call && !role.init {
         model.sites.calls.push(insn);

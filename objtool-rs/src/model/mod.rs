@@ -14,12 +14,15 @@ mod jump_tables;
 mod noreturn;
 mod noreturn_list;
 mod noreturn_paths;
+mod paravirt;
 mod roles;
 mod uaccess_safe;
 
+use std::collections::BTreeMap;
+
 use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
@@ -29,6 +32,7 @@ use crate::report::{Abort, Findings, Message, Place};
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
 pub use functions::{Hole, Symbols};
 pub use hints::{HintKind, HintState};
+pub use paravirt::Paravirt;
 pub use roles::{Roles, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
 
 pub(crate) use functions::find as find_bytes;
@@ -68,6 +72,8 @@ pub struct Sites {
     pub returns: Vec<InsnId>,
     /// Other direct calls, those of init text left out.
     pub calls: Vec<InsnId>,
+    /// Calls of the function tracer.
+    pub traces: Vec<InsnId>,
 }
 
 /// Changes to existing bytes and relocations.
@@ -114,7 +120,15 @@ pub struct Model<'f, A> {
     groups: Vec<Group>,
     group_of: FxHashMap<InsnId, GroupId>,
     jump_tables: FxHashMap<InsnId, jump_tables::Table>,
-    hints: FxHashMap<InsnId, HintState>,
+    hints: BTreeMap<InsnId, HintState>,
+    /// How many more times instrumentation is allowed from an instruction on.
+    instrumentation: FxHashMap<InsnId, i8>,
+    /// What paravirtual calls may go to.
+    pub paravirt: Option<Paravirt>,
+    /// Landing pads at the start of functions, in the order in which they were found.
+    pub landing_pads: Vec<InsnId>,
+    /// Landing pads inside functions.
+    pub inner_landing_pads: usize,
     /// Symbols without a size, by place; only in linked code.
     labels: FxHashMap<Place, SymbolId>,
     /// Branches whose target is not known; only in images, where that is no reason to give up.
@@ -159,7 +173,11 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             groups: Vec::new(),
             group_of: FxHashMap::default(),
             jump_tables: FxHashMap::default(),
-            hints: FxHashMap::default(),
+            hints: BTreeMap::new(),
+            instrumentation: FxHashMap::default(),
+            paravirt: None,
+            landing_pads: Vec::new(),
+            inner_landing_pads: 0,
             labels: FxHashMap::default(),
             unresolved: FxHashMap::default(),
             has_hints: false,
@@ -202,6 +220,9 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
     /// [`Abort`] after a finding that leaves the meaning of the code open.
     pub fn resolve(&mut self, findings: &mut Findings) -> Result<(), Abort> {
         self.report_notes(findings);
+        if self.options.noinstr {
+            paravirt::read(self, findings)?;
+        }
         self.assign_symbols(findings)?;
         self.resolve_interrupt_returns();
         annotations::ignored_functions(self, findings);
@@ -219,7 +240,9 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
         annotations::reachable(self, findings)?;
         jump_tables::add(self, findings)?;
         hints::read(self, findings)?;
-        annotations::retpoline_safe(self, findings)
+        annotations::retpoline_safe(self, findings)?;
+        annotations::instrumentation(self, findings)?;
+        annotations::validate_unret(self, findings)
     }
 
     fn report_notes(&mut self, findings: &mut Findings) {
@@ -237,6 +260,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
     /// Gives each instruction its symbol. Where symbols overlap, the one that is looked at last
     /// counts.
     fn assign_symbols(&mut self, findings: &mut Findings) -> Result<(), Abort> {
+        let mut listed: FxHashSet<InsnId> = FxHashSet::default();
         for section in self.file.section_ids() {
             let bytes = self.file.section(section);
             if !bytes.is_executable() {
@@ -275,6 +299,17 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                         break;
                     }
                     self.symbol_of[insn.index()] = Some(id);
+                    if self.insns.get(insn).kind == InsnKind::LandingPad
+                        && symbol.is_function()
+                        && !listed.contains(&insn)
+                    {
+                        if u64::from(self.insns.get(insn).offset) == symbol.value {
+                            self.landing_pads.push(insn);
+                            listed.insert(insn);
+                        } else {
+                            self.inner_landing_pads += 1;
+                        }
+                    }
                     next = self.insns.next(insn);
                 }
             }
@@ -462,6 +497,19 @@ impl<'f, A> Model<'f, A> {
     /// All groups.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// How many more times instrumentation is allowed from an instruction on.
+    pub fn instrumentation(&self, id: InsnId) -> i8 {
+        if !self.insn(id).marks.has(Marks::INSTRUMENTATION) {
+            return 0;
+        }
+        self.instrumentation.get(&id).copied().unwrap_or(0)
+    }
+
+    /// All unwind hints.
+    pub fn hints(&self) -> impl Iterator<Item = (InsnId, HintState)> + '_ {
+        self.hints.iter().map(|(&insn, &hint)| (insn, hint))
     }
 
     /// The unwind hint at an instruction.

@@ -16,7 +16,9 @@
 //! - [`transition`]: what a stack effect does to it.
 //! - [`walk`]: the walk over the paths.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
+//! - [`noinstr`]: calls out of text that must not be instrumented.
 
+pub mod noinstr;
 pub mod rules;
 pub mod state;
 pub mod transition;

@@ -19,6 +19,10 @@ pub struct Flags {
     pub user_access: bool,
     /// String instructions run downwards.
     pub direction: bool,
+    /// The path began in text that must not be instrumented.
+    pub noinstr: bool,
+    /// How many times instrumentation is allowed at present.
+    pub instrumentation: i8,
     /// Saved values of `user_access`, one bit each above a marker bit; 0 is none.
     pub user_access_stack: u32,
 }
@@ -46,12 +50,11 @@ pub fn sibling_call<A>(
     insn: InsnId,
     state: &StackState,
     entry: &StackState,
-    flags: Flags,
 ) -> Result<(), Message> {
     if model.function_of(insn).is_some() && state.is_modified(entry) {
         return Err(Message::SiblingCallWithFrame);
     }
-    call(model, insn, flags)
+    Ok(())
 }
 
 /// A return must leave everything as the function found it.
@@ -62,6 +65,9 @@ pub fn ret<A>(
     entry: &StackState,
     flags: Flags,
 ) -> Result<(), Message> {
+    if flags.noinstr && flags.instrumentation > 0 {
+        return Err(Message::ReturnWithInstrumentation);
+    }
     let safe = is_user_access_safe(model, function);
     if flags.user_access && !safe {
         return Err(Message::ReturnWithUserAccess);

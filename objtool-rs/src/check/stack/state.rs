@@ -11,7 +11,7 @@ use crate::model::HintKind;
 
 /// An interned [`StackState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StateId(u32);
+pub struct StateId(std::num::NonZeroU32);
 
 /// Where the caller's registers and the CFA are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,15 +139,16 @@ impl States {
         if let Some(&id) = self.known.get(state) {
             return id;
         }
-        let id = StateId(self.list.len() as u32);
         self.list.push(*state);
+        let number = u32::try_from(self.list.len()).ok().and_then(std::num::NonZeroU32::new);
+        let id = StateId(number.unwrap_or(std::num::NonZeroU32::MAX));
         self.known.insert(*state, id);
         id
     }
 
     /// A state.
     pub fn get(&self, id: StateId) -> &StackState {
-        &self.list[id.0 as usize]
+        &self.list[id.0.get() as usize - 1]
     }
 
     /// How many different states there are.

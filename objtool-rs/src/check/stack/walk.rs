@@ -8,6 +8,7 @@ use arch::insn::{Dest, InsnKind, Source};
 use arch::object::{Architecture, Base};
 use rustc_hash::FxHashMap;
 
+use super::noinstr::Noinstr;
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
@@ -24,12 +25,16 @@ const VISITED: [u8; 2] = [1, 2];
 pub struct Walked {
     /// Whether and how each instruction was reached.
     visited: Vec<u8>,
+    /// State before each instruction that was reached, or that has a hint.
+    pub state_of: Vec<Option<StateId>>,
+    /// For each original of an alternative, the state at each byte from its start.
+    pub group_states: Vec<Vec<Option<StateId>>>,
+    /// All states.
+    pub states: States,
     /// What broke a rule, in the order in which it was walked.
     pub failures: Vec<Failure>,
     /// Instructions reached.
     pub visits: usize,
-    /// Different states met.
-    pub states: usize,
 }
 
 impl Walked {
@@ -101,41 +106,84 @@ struct Walker<'m, 'f, A> {
     failures: Vec<Failure>,
     /// Paths that ended at a call which does not return, when an image is judged.
     ended: Vec<Path>,
+    noinstr: Noinstr,
 }
+
+/// Sections that are walked when only their calls are to be checked.
+const NOINSTR_SECTIONS: [&[u8]; 3] = [b".noinstr.text", b".entry.text", b".cpuidle.text"];
 
 /// Walks every function, then every hint that none has reached.
 pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
-    let mut states = States::new();
-    let entry = StackState::at_entry::<A>();
-    let unknown = states.intern(&StackState::UNKNOWN);
-    let mut walker = Walker {
-        model,
-        findings,
-        state_of: vec![None; model.insns.records()],
-        visited: vec![0; model.insns.records()],
-        visits: 0,
-        group_states: vec![Vec::new(); model.groups().len()],
-        transitions: FxHashMap::default(),
-        entry,
-        unknown,
-        pending: Vec::new(),
-        failures: Vec::new(),
-        ended: Vec::new(),
-        states,
-    };
+    let mut walker = Walker::new(model, findings);
     for section in model.file.section_ids() {
         if model.file.section(section).is_executable() {
             walker.section(section);
         }
     }
     if model.has_hints {
-        walker.hints();
+        let insns = model.insns.ids();
+        walker.hints(insns, false);
     }
-    Walked {
-        failures: walker.failures,
-        visits: walker.visits,
-        states: walker.states.len(),
-        visited: walker.visited,
+    walker.finish()
+}
+
+/// Walks the functions and hints of text that must not be instrumented.
+pub fn walk_noinstr<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+    let mut walker = Walker::new(model, findings);
+    for section in NOINSTR_SECTIONS.iter().filter_map(|name| model.file.section_by_name(name)) {
+        walker.section(section);
+        if model.has_hints {
+            let insns = model.insns.ids_of(section);
+            walker.hints(insns, walker.is_noinstr(section));
+        }
+    }
+    walker.finish()
+}
+
+impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
+    fn new(model: &'m Model<'f, A>, findings: &'m mut Findings) -> Self {
+    let mut states = States::new();
+    let entry = StackState::at_entry::<A>();
+    let unknown = states.intern(&StackState::UNKNOWN);
+        let mut walker = Self {
+            model,
+            findings,
+            state_of: vec![None; model.insns.records()],
+            visited: vec![0; model.insns.records()],
+            visits: 0,
+            group_states: vec![Vec::new(); model.groups().len()],
+            transitions: FxHashMap::default(),
+            entry,
+            unknown,
+            pending: Vec::new(),
+            failures: Vec::new(),
+            ended: Vec::new(),
+            noinstr: Noinstr::default(),
+            states,
+        };
+        // A hint holds for its instruction even where no path leads to it.
+        for (insn, hint) in model.hints() {
+            walker.state_of[insn.index()] = Some(walker.intern_hint(hint));
+        }
+        walker
+    }
+
+    fn finish(self) -> Walked {
+        Walked {
+            failures: self.failures,
+            visits: self.visits,
+            states: self.states,
+            state_of: self.state_of,
+            group_states: self.group_states,
+            visited: self.visited,
+        }
+    }
+
+    /// Whether calls out of a section's functions are checked. Only a linked object says where
+    /// they go.
+    fn is_noinstr(&self, section: SectionId) -> bool {
+        let options = self.model.options;
+        options.link && options.noinstr && self.model.sections[section.index()].noinstr
     }
 }
 
@@ -172,6 +220,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             }
             let flags = Flags {
                 user_access: model.options.uaccess && rules::is_user_access_safe(model, Some(id)),
+                noinstr: self.is_noinstr(section),
                 ..Flags::default()
             };
             let path = Path {
@@ -211,8 +260,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
     }
 
-    fn hints(&mut self) {
-        for insn in self.model.insns.ids() {
+    fn hints(&mut self, insns: impl Iterator<Item = InsnId>, noinstr: bool) {
+        for insn in insns {
             let marks = self.model.insn(insn).marks;
             let reached = self.visited[insn.index()] != 0;
             if marks.has(Marks::HINT) && !reached && !marks.has(Marks::IGNORE) {
@@ -220,7 +269,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     insn,
                     prev: None,
                     state: self.unknown,
-                    flags: Flags::default(),
+                    flags: Flags {
+                        noinstr,
+                        ..Flags::default()
+                    },
                 };
                 self.start(path, Trace::Hint);
             }
@@ -323,6 +375,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
             self.visits += 1;
         }
 
+        if path.flags.noinstr {
+            let step = model.instrumentation(insn);
+            path.flags.instrumentation = path.flags.instrumentation.wrapping_add(step);
+        }
+
         if marks.has(Marks::HINT) {
             let state = if marks.has(Marks::RESTORE) {
                 match self.saved_state(function, path)? {
@@ -330,7 +387,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
                     None => return Ok(Step::End),
                 }
             } else {
-                self.hint_state(insn)
+                self.intern_hint(model.hint(insn).unwrap_or(HintState::Undefined))
             };
             path.state = state;
         }
@@ -401,8 +458,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             }
             InsnKind::JumpDynamic | InsnKind::JumpDynamicConditional => {
                 let checked = if model.is_sibling_call(insn) {
-                    let state = self.states.get(path.state);
-                    rules::sibling_call(model, insn, state, &self.entry, path.flags)
+                    self.sibling_call(path)
                 } else {
                     Ok(())
                 };
@@ -433,6 +489,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     fn call(&mut self, function: Option<SymbolId>, path: Path) -> Result<Option<Step>, Message> {
         let model = self.model;
+        self.noinstr.check(model, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)?;
         let is_special = model.insn(path.insn).kind == InsnKind::Call
             && model.callee(path.insn).is_some_and(|callee| {
@@ -449,15 +506,21 @@ impl<A: Architecture> Walker<'_, '_, A> {
         Ok(None)
     }
 
+    fn sibling_call(&mut self, path: Path) -> Result<(), Message> {
+        let model = self.model;
+        let state = self.states.get(path.state);
+        rules::sibling_call(model, path.insn, state, &self.entry)?;
+        self.noinstr.check(model, self.findings, path.insn, path.flags)?;
+        rules::call(model, path.insn, path.flags)
+    }
+
     fn jump(&mut self, path: Path, kind: InsnKind, next: Option<InsnId>) -> Result<Step, Broken> {
         let model = self.model;
         let ends = kind == InsnKind::JumpUnconditional;
         // A dead end behind a conditional jump would be the jump itself, which is never one.
         let next = if ends { None } else { next };
         if model.is_sibling_call(path.insn) {
-            let state = self.states.get(path.state);
-            let checked = rules::sibling_call(model, path.insn, state, &self.entry, path.flags);
-            if let Err(message) = checked {
+            if let Err(message) = self.sibling_call(path) {
                 return self.broken(path.insn, message);
             }
         } else if let Some(dest) = model.jump_target(path.insn) {
@@ -497,11 +560,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
         self.broken_at_large(path.insn, Message::EndOfSection(section))
     }
 
-    fn hint_state(&mut self, insn: InsnId) -> StateId {
-        let state = match self.model.hint(insn) {
-            None | Some(HintState::Undefined) => StackState::FORCED,
-            Some(HintState::Function) => self.entry,
-            Some(HintState::Explicit { cfa, kind, signal }) => StackState {
+    fn intern_hint(&mut self, hint: HintState) -> StateId {
+        let state = match hint {
+            HintState::Undefined => StackState::FORCED,
+            HintState::Function => self.entry,
+            HintState::Explicit { cfa, kind, signal } => StackState {
                 cfa,
                 kind,
                 signal,
@@ -532,7 +595,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
         let Some(save) = save else {
             return self.broken(path.insn, Message::NoSave);
         };
-        match self.state_of[save.index()] {
+        let reached = self.visited[save.index()] != 0;
+        match self.state_of[save.index()].filter(|_| reached) {
             Some(state) => Ok(Some(state)),
             // A branch to the restore; it will be reached again along the straight line.
             None if path.prev.is_none() => Ok(None),
