@@ -161,14 +161,6 @@ impl Kernel {
     }
 }
 
-/// Every object recorded in a configuration's C build of the installed kernel version.
-///
-/// # Errors
-/// As [`Kernel::installed`] and [`Kernel::corpus`].
-pub fn corpus(config: &str) -> Result<Vec<CorpusObject>> {
-    Kernel::installed()?.corpus(config)
-}
-
 /// One object of a kernel build, recorded before and after C objtool.
 #[derive(Clone, Debug)]
 pub struct CorpusObject {
