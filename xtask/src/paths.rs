@@ -77,6 +77,16 @@ pub enum Tool {
     Rs,
 }
 
+impl Tool {
+    /// What people call it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Tool::C => "C objtool",
+            Tool::Rs => "objtool-rs",
+        }
+    }
+}
+
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
