@@ -1,9 +1,10 @@
 //! The `objtool-rs` command: a stand-in for the kernel's objtool in a build.
 //!
 //! Reads the command line and the file, prints what was found, and puts the changed file in place.
-//! What is found and changed is the library's.
+//! `objtool-rs explain` says what findings mean. What is found and changed is the library's.
 
 mod cli;
+mod explain;
 mod file;
 mod print;
 mod usage;
@@ -14,6 +15,13 @@ use cli::{Invocation, Request};
 use objtool_rs::run;
 
 fn main() -> ExitCode {
+    // No run of a build has this for its first argument: an action always comes before the file.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| arg == explain::NAME)
+    {
+        return explain::run(std::env::args_os().skip(2));
+    }
     let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::Print(text)) => {
