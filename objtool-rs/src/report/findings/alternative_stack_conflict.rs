@@ -1,6 +1,6 @@
 //! `stack layout conflict in alternatives: {}`.
 //!
-//! An alternative changes the stack at other places than its original.
+//! An alternative changes the stack elsewhere than its original.
 
 use super::{Explanation, Group};
 use crate::report::{Names, Place};
@@ -8,7 +8,7 @@ use crate::report::{Names, Place};
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "alternative-stack-conflict",
     group: Group::Patching,
-    title: "an alternative changes the stack at other places than its original",
+    title: "an alternative changes the stack elsewhere than its original",
     words: &["stack layout conflict in alternatives: {}"],
     what: "At the same distance from the start, original and replacement (or two replacements) \
            leave the stack in different states. The finding stands at the original, the place in \
