@@ -49,6 +49,17 @@ pub const MAX_ENTRY: usize = 8;
 /// An encoded entry; bytes behind [`Orc::ENTRY_SIZE`] are zero.
 pub type Entry = [u8; MAX_ENTRY];
 
+/// Words for entries. Implemented by each architecture, behind its `decode` feature, because the
+/// kernel has no use for them.
+pub trait Describe {
+    /// Writes what an entry of [`Orc::ENTRY_SIZE`] bytes says, without its address.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    fn describe(&self, entry: &[u8], out: &mut dyn core::fmt::Write) -> core::fmt::Result;
+}
+
 /// An architecture's ORC format.
 pub trait Orc {
     /// Size of an entry in bytes, at most [`MAX_ENTRY`].

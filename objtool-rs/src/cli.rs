@@ -61,7 +61,9 @@ type Switch = (
 );
 
 const ACTION_SWITCHES: &[Switch] = &[
-    (Some('i'), "ibt", "validate and annotate IBT", |o| &mut o.ibt),
+    (Some('i'), "ibt", "validate and annotate IBT", |o| {
+        &mut o.ibt
+    }),
     (
         Some('m'),
         "mcount",
@@ -571,7 +573,10 @@ mod tests {
         assert!(matches!(parse(args, |_| None), Ok(Request::Dump(_))));
         let (status, line) = refused(&["--dump=orc", "--orc", "x.o"]);
         assert_eq!(status, 1);
-        assert_eq!(line, "error: objtool: --dump can't be combined with other actions");
+        assert_eq!(
+            line,
+            "error: objtool: --dump can't be combined with other actions"
+        );
         assert_eq!(refused(&["--dump=bla", "x.o"]), (129, String::new()));
         let (_, line) = refused(&["--unret", "x.o"]);
         assert_eq!(line, "error: objtool: --unret requires --rethunk");

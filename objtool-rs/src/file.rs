@@ -23,6 +23,8 @@ pub enum Error {
     ReadOnly,
     /// It can't be understood.
     Input(String),
+    /// It is not what the options are for.
+    Options(&'static str),
     /// Something can't be written.
     Write {
         /// What.
@@ -38,6 +40,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(e) | Self::Input(e) => f.write_str(e),
+            Self::Options(e) => f.write_str(e),
             Self::Read(e) => write!(f, "can't be read: {e}"),
             Self::NotAFile(what) => write!(f, "is {what}, not an object file"),
             Self::ReadOnly => write!(

@@ -21,6 +21,7 @@ pub mod emit;
 pub mod listing;
 pub mod model;
 pub mod options;
+pub mod orc_dump;
 pub mod read;
 pub mod report;
 mod run;

@@ -1,9 +1,10 @@
 //! The `objtool-rs` command: a stand-in for the kernel's objtool in a build.
 //!
 //! Reads the command line and the file, prints what was found, and puts the changed file in place.
-//! What is found and changed is the library's.
+//! `objtool-rs explain` says what findings mean. What is found and changed is the library's.
 
 mod cli;
+mod explain;
 mod file;
 mod print;
 mod usage;
@@ -13,12 +14,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cli::{Invocation, Request};
-use objtool_rs::run;
+use objtool_rs::{run, RunError};
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|command| command == "verify") {
-        return verify_command::run(std::env::args_os().skip(1));
+    // No run of a build has these for its first argument: an action always comes before the file.
+    match std::env::args_os().nth(1) {
+        Some(command) if command == explain::NAME => {
+            return explain::run(std::env::args_os().skip(2));
+        }
+        Some(command) if command == verify_command::NAME => {
+            return verify_command::run(std::env::args_os().skip(1));
+        }
+        _ => {}
     }
     let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(Request::Run(invocation)) => invocation,
@@ -66,8 +73,10 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let outcome =
-        run(input.bytes(), options).map_err(|error| file::Error::Input(error.to_string()))?;
+    let outcome = run(input.bytes(), options).map_err(|error| match error {
+        RunError::Options(what) => file::Error::Options(what),
+        other => file::Error::Input(other.to_string()),
+    })?;
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }

@@ -42,6 +42,7 @@ pub fn findings(path: &Path, lines: &[String]) {
 pub fn error(path: &Path, error: &Error) {
     let path = path.display();
     err(&match error {
+        Error::Options(e) => format!("error: objtool: {e}\n"),
         Error::Open(e) => format!("objtool: Can't open '{path}': {e}\n"),
         other => format!("{BOLD}{path}{BOLD:#}: {ERROR}error{ERROR:#}: objtool: {other}\n"),
     });

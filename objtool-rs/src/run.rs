@@ -37,6 +37,8 @@ pub struct Outcome {
 pub enum RunError {
     /// The file can't be read as an object.
     Read(ReadError),
+    /// The options contradict each other, or the object.
+    Options(&'static str),
     /// The result can't be written as one.
     Write(emit::WriteError),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(e) => e.fmt(f),
+            Self::Options(what) => f.write_str(what),
             Self::Write(e) => e.fmt(f),
         }
     }
@@ -78,8 +81,20 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
     lap(stats, "read");
 
     let mut options = options.clone();
+    if options.mnop && !options.mcount {
+        return Err(RunError::Options("--mnop requires --mcount"));
+    }
     outcome.forced_link = !options.link && is_linked(&file);
     options.link |= outcome.forced_link;
+    for (asked, refusal) in [
+        (options.noinstr, "--noinstr requires --link"),
+        (options.ibt, "--ibt requires --link"),
+        (options.unret, "--unret requires --link"),
+    ] {
+        if asked && !options.link {
+            return Err(RunError::Options(refusal));
+        }
+    }
 
     let (symbols, joined) = Symbols::new(&file);
     if let Err(orphan) = joined {
@@ -136,21 +151,37 @@ fn validate(
     if model.insns.is_empty() {
         return None;
     }
+    let options = model.options;
+    let mut checked = emit::Checked::default();
     let mut violations = 0;
-    if model.options.retpoline {
+    if options.retpoline {
         violations += check::retpoline::check(model, findings);
     }
-    if model.options.walks_branches() {
+    if options.walks_functions() {
         let walked = check::stack::walk::walk(model, findings);
-        stats.visited = walked.visits;
-        stats.states = walked.states;
         violations += walked.failures.len();
         if violations == 0 {
             check::reachable::check(model, &walked, findings);
         }
+        checked.walked = Some(walked);
+    } else if options.noinstr {
+        checked.walked = Some(check::stack::walk::walk_noinstr(model, findings));
+    }
+    if let Some(walked) = &checked.walked {
+        stats.visited = walked.visits;
+        stats.states = walked.states.len();
+    }
+    if options.unret && check::unret::check(model, findings).is_err() {
+        return None;
+    }
+    if options.ibt {
+        checked.landing_pads = Some(check::ibt::check(model, findings));
+    }
+    if options.sls {
+        check::sls::check(model, findings);
     }
     lap(stats, "check");
-    let output = emit::collect(model, findings).ok();
+    let output = emit::collect(model, &mut checked, findings).ok();
     lap(stats, "emit");
     output
 }

@@ -42,6 +42,9 @@ enum Format {
     Json,
 }
 
+/// What the command is called on the command line.
+pub const NAME: &str = "verify";
+
 /// Exit status when the promise does not hold.
 const DOES_NOT_HOLD: u8 = 2;
 

@@ -53,8 +53,14 @@ impl Decode for X86_64 {
 
     fn constant_store(&self, code: &[u8]) -> Option<ConstantStore> {
         // REX.W mov $imm32, disp32(%rip): three bytes of opcode, then the two fields.
-        let &[0x48, 0xc7, 0x05, ..] = code else { return None };
-        (code.len() == 11).then_some(ConstantStore { place: 3, constant: 7, place_bias: 8 })
+        let &[0x48, 0xc7, 0x05, ..] = code else {
+            return None;
+        };
+        (code.len() == 11).then_some(ConstantStore {
+            place: 3,
+            constant: 7,
+            place_bias: 8,
+        })
     }
 }
 

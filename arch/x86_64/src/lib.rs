@@ -20,7 +20,7 @@ mod disassemble;
 pub mod object;
 pub mod orc;
 #[cfg(feature = "decode")]
-pub mod orc_text;
+mod orc_text;
 pub mod reg;
 
 /// The architecture, as a type.

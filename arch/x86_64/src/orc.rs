@@ -52,7 +52,9 @@ impl Orc for X86_64 {
     fn encode(&self, frame: &Frame) -> Result<Entry, Unencodable> {
         let kind = match frame.kind {
             // Nothing else in such an entry means anything.
-            FrameKind::Undefined => return Ok(pack(Rule::UNDEFINED, 0, Rule::UNDEFINED, 0, 0, false)),
+            FrameKind::Undefined => {
+                return Ok(pack(Rule::UNDEFINED, 0, Rule::UNDEFINED, 0, 0, false))
+            }
             FrameKind::EndOfStack => {
                 let (none, zero) = (Rule::UNDEFINED, base::UNDEFINED);
                 return Ok(pack(none, zero, none, zero, kind::END_OF_STACK, false));
@@ -78,7 +80,14 @@ impl Orc for X86_64 {
             Base::Reg(r) if r == reg::RBP => base::BP,
             other => return Err(Unencodable::FramePointer(other)),
         };
-        Ok(pack(frame.cfa, sp, frame.frame_pointer, bp, kind, frame.signal))
+        Ok(pack(
+            frame.cfa,
+            sp,
+            frame.frame_pointer,
+            bp,
+            kind,
+            frame.signal,
+        ))
     }
 }
 

@@ -1,35 +1,38 @@
 //! ORC entries as text, in the form of the kernel's objtool.
 
-use std::format;
-use std::string::String;
+use core::fmt::{Result, Write};
+
+use arch::orc::Describe;
 
 use crate::orc::{base, kind};
+use crate::X86_64;
 
-/// The words for an entry of [`arch::orc::Orc::ENTRY_SIZE`] bytes.
-pub fn describe(entry: &[u8; 6]) -> String {
-    let sp_offset = i16::from_le_bytes([entry[0], entry[1]]);
-    let bp_offset = i16::from_le_bytes([entry[2], entry[3]]);
-    let kind = match entry[5] & 7 {
-        kind::UNDEFINED => "(und)",
-        kind::END_OF_STACK => "end",
-        kind::CALL => "call",
-        kind::REGS => "regs",
-        kind::REGS_PARTIAL => "regs (partial)",
-        _ => "?",
-    };
-    format!(
-        "type:{kind} sp:{} bp:{} signal:{}",
-        place(entry[4] & 0xf, sp_offset),
-        place(entry[4] >> 4, bp_offset),
-        entry[5] >> 3 & 1
-    )
+impl Describe for X86_64 {
+    fn describe(&self, entry: &[u8], out: &mut dyn Write) -> Result {
+        let &[a, b, c, d, regs, flags] = entry else {
+            return out.write_str("?");
+        };
+        let kind = match flags & 7 {
+            kind::UNDEFINED => "(und)",
+            kind::END_OF_STACK => "end",
+            kind::CALL => "call",
+            kind::REGS => "regs",
+            kind::REGS_PARTIAL => "regs (partial)",
+            _ => "?",
+        };
+        write!(out, "type:{kind} sp:")?;
+        place(out, regs & 0xf, i16::from_le_bytes([a, b]))?;
+        out.write_str(" bp:")?;
+        place(out, regs >> 4, i16::from_le_bytes([c, d]))?;
+        write!(out, " signal:{}", flags >> 3 & 1)
+    }
 }
 
-fn place(reg: u8, offset: i16) -> String {
+fn place(out: &mut dyn Write, reg: u8, offset: i16) -> Result {
     let name = match reg {
-        base::UNDEFINED => return "(und)".into(),
-        base::BP_INDIRECT => return format!("(bp{offset:+})"),
-        base::SP_INDIRECT => return format!("(sp){offset:+}"),
+        base::UNDEFINED => return out.write_str("(und)"),
+        base::BP_INDIRECT => return write!(out, "(bp{offset:+})"),
+        base::SP_INDIRECT => return write!(out, "(sp){offset:+}"),
         base::PREV_SP => "prevsp",
         base::DX => "dx",
         base::DI => "di",
@@ -39,5 +42,5 @@ fn place(reg: u8, offset: i16) -> String {
         base::R13 => "r13",
         _ => "?",
     };
-    format!("{name}{offset:+}")
+    write!(out, "{name}{offset:+}")
 }

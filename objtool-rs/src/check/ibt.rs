@@ -26,7 +26,11 @@ pub struct LandingPads {
 impl LandingPads {
     /// Landing pads that nothing refers to, in order.
     pub fn unused<'a, A>(&'a self, model: &'a Model<'_, A>) -> impl Iterator<Item = InsnId> + 'a {
-        model.landing_pads.iter().copied().filter(|pad| !self.used.contains(pad))
+        model
+            .landing_pads
+            .iter()
+            .copied()
+            .filter(|pad| !self.used.contains(pad))
     }
 }
 
@@ -106,10 +110,17 @@ fn check_insn<A: Architecture>(
             continue;
         }
         let symbol = model.file.symbol(reloc.symbol);
-        let bias = if model.arch.is_branch_relative(reloc.kind) { A::BRANCH_FIELD_LEN } else { 0 };
-        let offset =
-            symbol.value.wrapping_add_signed(reloc.addend.wrapping_add(bias));
-        let Some(dest) = model.insns.at(symbol.section, offset) else { continue };
+        let bias = if model.arch.is_branch_relative(reloc.kind) {
+            A::BRANCH_FIELD_LEN
+        } else {
+            0
+        };
+        let offset = symbol
+            .value
+            .wrapping_add_signed(reloc.addend.wrapping_add(bias));
+        let Some(dest) = model.insns.at(symbol.section, offset) else {
+            continue;
+        };
         if model.insn(dest).kind == InsnKind::LandingPad {
             pads.used.insert(dest);
             continue;
@@ -124,17 +135,26 @@ fn check_insn<A: Architecture>(
             continue;
         }
         pads.violations += 1;
-        let to = Place { section: symbol.section, offset };
+        let to = Place {
+            section: symbol.section,
+            offset,
+        };
         model.warn(findings, insn, Message::ReferenceToNoPad(to));
     }
 }
 
 /// The end of a range that starts with a landing pad, or needs none, is a bound, not a target.
 fn is_range_end<A>(model: &Model<'_, A>, section: SectionId, offset: u64) -> bool {
-    let Some(before) = offset.checked_sub(1) else { return false };
-    let Some(id) = model.symbols.containing(section, before) else { return false };
+    let Some(before) = offset.checked_sub(1) else {
+        return false;
+    };
+    let Some(id) = model.symbols.containing(section, before) else {
+        return false;
+    };
     let symbol = model.file.symbol(id);
-    let Some(first) = model.insns.at(symbol.section, symbol.value) else { return false };
+    let Some(first) = model.insns.at(symbol.section, symbol.value) else {
+        return false;
+    };
     let first = model.insn(first);
     (first.kind == InsnKind::LandingPad || first.marks.has(Marks::NO_LANDING_PAD))
         && offset == symbol.value + model.symbols.len(id)
@@ -150,14 +170,22 @@ fn check_data<A: Architecture>(
 ) {
     let symbol = model.file.symbol(reloc.symbol);
     let offset = symbol.value.wrapping_add_signed(reloc.addend);
-    let Some(dest) = model.insns.at(symbol.section, offset) else { return };
+    let Some(dest) = model.insns.at(symbol.section, offset) else {
+        return;
+    };
     let record = model.insn(dest);
     if record.kind == InsnKind::LandingPad {
         pads.used.insert(dest);
     } else if !record.marks.has(Marks::NO_LANDING_PAD) {
         pads.violations += 1;
-        let from = Place { section, offset: reloc.offset };
-        let to = Place { section: symbol.section, offset };
+        let from = Place {
+            section,
+            offset: reloc.offset,
+        };
+        let to = Place {
+            section: symbol.section,
+            offset,
+        };
         findings.add_at(from, Message::DataReferenceToNoPad(to));
     }
 }

@@ -9,12 +9,16 @@ use arch::insn::InsnKind;
 
 use crate::decode::{InsnId, Marks};
 use crate::model::{Model, Target};
-use crate::report::{Findings, Message, Trace};
+use crate::report::{Abort, Findings, Message, Trace};
 
 /// What is to be done once a side path has ended well.
 enum Pending {
     /// Follow the alternatives below this one, then the instruction itself.
-    Alternatives { insn: InsnId, left: usize, skip_original: bool },
+    Alternatives {
+        insn: InsnId,
+        left: usize,
+        skip_original: bool,
+    },
     /// Go on behind a jump.
     Branch { insn: InsnId, next: Option<InsnId> },
     /// Nothing: whatever a call leads to has made returns safe.
@@ -30,7 +34,11 @@ enum Broken {
 }
 
 /// Checks all annotated places; the result is the number of violations.
-pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
+///
+/// # Errors
+///
+/// [`Abort`] where a path can't be followed.
+pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> Result<usize, Abort> {
     let mut walker = Walker {
         model,
         findings,
@@ -38,17 +46,21 @@ pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
         pending: Vec::new(),
     };
     let mut violations = 0;
-    for insn in model.insns.ids().filter(|&insn| model.insn(insn).marks.has(Marks::UNRET)) {
+    for insn in model
+        .insns
+        .ids()
+        .filter(|&insn| model.insn(insn).marks.has(Marks::UNRET))
+    {
         match walker.walk(insn) {
             Ok(()) => {}
             Err(Broken::Rule) => violations += 1,
             Err(Broken::Unknown) => {
                 model.warn(walker.findings, insn, Message::UnretFailed);
-                return violations + 1;
+                return Err(Abort);
             }
         }
     }
-    violations
+    Ok(violations)
 }
 
 struct Walker<'m, 'f, A> {
@@ -91,7 +103,14 @@ impl<A> Walker<'_, '_, A> {
                 Pending::Alternatives { insn, .. } => (insn, Trace::Alternative),
                 Pending::Branch { insn, .. } => {
                     let conditional = self.model.insn(insn).kind == InsnKind::JumpConditional;
-                    (insn, if conditional { Trace::ConditionalBranch } else { Trace::Branch })
+                    (
+                        insn,
+                        if conditional {
+                            Trace::ConditionalBranch
+                        } else {
+                            Trace::Branch
+                        },
+                    )
                 }
                 Pending::Call { insn } => (insn, Trace::Call),
             };
@@ -106,9 +125,11 @@ impl<A> Walker<'_, '_, A> {
 
     fn resume(&mut self, pending: Pending) -> Result<Option<InsnId>, Broken> {
         match pending {
-            Pending::Alternatives { insn, left, skip_original } => {
-                self.alternatives(insn, left, skip_original)
-            }
+            Pending::Alternatives {
+                insn,
+                left,
+                skip_original,
+            } => self.alternatives(insn, left, skip_original),
             Pending::Branch { insn, next } => match next {
                 Some(next) => Ok(Some(next)),
                 None if self.model.insn(insn).kind == InsnKind::JumpUnconditional => Ok(None),
@@ -136,11 +157,19 @@ impl<A> Walker<'_, '_, A> {
         skip_original: bool,
     ) -> Result<Option<InsnId>, Broken> {
         let Some(left) = left.checked_sub(1) else {
-            return if skip_original { Ok(None) } else { self.execute(insn) };
+            return if skip_original {
+                Ok(None)
+            } else {
+                self.execute(insn)
+            };
         };
         let alternative = self.model.alternatives(insn)[left];
         let skip_original = skip_original || alternative.skip_original;
-        self.pending.push(Pending::Alternatives { insn, left, skip_original });
+        self.pending.push(Pending::Alternatives {
+            insn,
+            left,
+            skip_original,
+        });
         Ok(Some(alternative.insn))
     }
 
@@ -158,7 +187,11 @@ impl<A> Walker<'_, '_, A> {
                     return self.broken(insn, Message::UnretJump, Broken::Unknown);
                 };
                 let ends = record.kind == InsnKind::JumpUnconditional;
-                let next = if ends { None } else { model.next_executed(insn) };
+                let next = if ends {
+                    None
+                } else {
+                    model.next_executed(insn)
+                };
                 self.pending.push(Pending::Branch { insn, next });
                 return Ok(Some(dest));
             }

@@ -301,6 +301,12 @@ impl Insns {
         None
     }
 
+    /// The first instruction of a section.
+    pub fn first_of(&self, section: SectionId) -> Option<InsnId> {
+        let range = self.range(section)?;
+        (range.first < range.end).then_some(InsnId(range.first))
+    }
+
     /// The last instruction of a section.
     pub fn last_of(&self, section: SectionId) -> Option<InsnId> {
         let range = self.range(section)?;

@@ -4,6 +4,10 @@
 //! order in which C objtool makes them, so that the linked result is the same.
 
 mod call_sites;
+mod cfi_sites;
+mod ibt_endbr_seal;
+mod mcount_loc;
+mod orc;
 mod output;
 mod prefix;
 mod retpoline_sites;
@@ -12,21 +16,34 @@ mod static_call_sites;
 mod write;
 
 use arch::object::Architecture;
+use arch::orc::Orc;
 
 pub use output::{NewReloc, NewSection, NewSymbol, Output, SymbolRef};
 pub use write::{write, WriteError};
 
+use crate::check::ibt::LandingPads;
+use crate::check::stack::walk::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
-use crate::report::{Abort, Findings, Message};
+use crate::report::{Abort, Findings, Message, Place};
+
+/// What the checks found out that the output needs.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The state of the stack at each instruction.
+    pub walked: Option<Walked>,
+    /// Which landing pads something refers to.
+    pub landing_pads: Option<LandingPads>,
+}
 
 /// Collects all changes that the options ask for.
 ///
 /// # Errors
 ///
 /// [`Abort`] after a finding that leaves no right output.
-pub fn collect<A: Architecture>(
+pub fn collect<A: Architecture + Orc>(
     model: &Model<'_, A>,
+    checked: &mut Checked,
     findings: &mut Findings,
 ) -> Result<Output, Abort> {
     let options = model.options;
@@ -38,14 +55,28 @@ pub fn collect<A: Architecture>(
     if options.retpoline {
         retpoline_sites::emit(model, &mut output, findings);
     }
+    if options.cfi {
+        cfi_sites::emit(model, &mut output, findings);
+    }
     if options.rethunk {
         return_sites::emit(model, &mut output, findings);
         if options.hack_skylake {
             call_sites::emit(model, &mut output, findings);
         }
     }
+    if options.mcount {
+        mcount_loc::emit(model, &mut output, findings);
+    }
     if options.prefix != 0 {
-        prefix::emit(model, &mut output);
+        prefix::emit(model, checked.walked.as_mut(), &mut output);
+    }
+    if let Some(pads) = &checked.landing_pads {
+        ibt_endbr_seal::emit(model, pads, &mut output, findings);
+    }
+    if options.orc {
+        if let Some(walked) = &checked.walked {
+            orc::emit(model, walked, &mut output, findings)?;
+        }
     }
     Ok(output)
 }
@@ -72,25 +103,43 @@ fn emit_sites<A: Architecture>(
     skip_suffix: &'static str,
     insns: &[InsnId],
 ) {
-    if model.file.section_by_name(name.as_bytes()).is_some() {
-        findings.add(Message::SectionExists {
-            section: name,
-            suffix: skip_suffix,
-        });
+    if exists(model, findings, name, skip_suffix) || insns.is_empty() {
         return;
     }
-    if insns.is_empty() {
-        return;
+    let places: Vec<Place> = insns.iter().map(|&insn| model.place(insn)).collect();
+    let section = places_section(model, output, name, &places);
+    output.add_section(section);
+}
+
+/// Whether the file has a section already; then it is left alone, and said so.
+fn exists<A>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+    section: &'static str,
+    suffix: &'static str,
+) -> bool {
+    let exists = model.file.section_by_name(section.as_bytes()).is_some();
+    if exists {
+        findings.add(Message::SectionExists { section, suffix });
     }
-    let mut section = NewSection::new(name, SITE, insns.len());
-    for (index, &insn) in insns.iter().enumerate() {
-        let place = model.place(insn);
-        section.relocs.push(NewReloc {
+    exists
+}
+
+/// A section with one relocated entry for each place.
+fn places_section<A: Architecture>(
+    model: &Model<'_, A>,
+    output: &mut Output,
+    name: &'static str,
+    places: &[Place],
+) -> NewSection {
+    let mut section = NewSection::relocated(name, SITE, places.len());
+    for (index, place) in places.iter().enumerate() {
+        section.relocate(NewReloc {
             offset: index as u64 * SITE,
             symbol: output.section_symbol(model.file, place.section),
             kind: A::RELOCATIONS.relative32,
             addend: place.offset as i64,
         });
     }
-    output.add_section(section);
+    section
 }

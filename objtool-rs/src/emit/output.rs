@@ -45,32 +45,52 @@ pub struct NewReloc {
     pub addend: i64,
 }
 
-/// A section to be added, with its relocations; its own bytes are zero.
+/// A section to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSection {
     /// Its name.
     pub name: &'static str,
     /// Size of an entry in bytes.
     pub entsize: u64,
-    /// Number of entries.
-    pub entries: u64,
+    /// Its bytes.
+    pub data: Vec<u8>,
     /// Flags (`SHF_*`).
     pub flags: u64,
-    /// Its relocations, by offset.
-    pub relocs: Vec<NewReloc>,
+    /// Alignment in bytes.
+    pub addralign: u64,
+    /// Its relocations, by offset; none for a section that is never relocated.
+    pub relocs: Option<Vec<NewReloc>>,
 }
 
 impl NewSection {
-    /// A section of `entries` entries, loaded and not writable.
-    pub fn new(name: &'static str, entsize: u64, entries: usize) -> Self {
+    /// A section of `entries` relocated entries, loaded and not writable; its own bytes are zero.
+    pub fn relocated(name: &'static str, entsize: u64, entries: usize) -> Self {
+        Self {
+            name,
+            entsize,
+            data: vec![0; entsize as usize * entries],
+            flags: elf::SHF_ALLOC,
+            addralign: 1,
+            relocs: Some(Vec::with_capacity(entries)),
+        }
+    }
+
+    /// A section of plain entries, loaded and not writable.
+    pub fn plain(name: &'static str, entsize: u64, data: Vec<u8>) -> Self {
         let flags = elf::SHF_ALLOC;
         Self {
             name,
             entsize,
-            entries: entries as u64,
+            data,
             flags,
-            relocs: Vec::new(),
+            addralign: 1,
+            relocs: None,
         }
+    }
+
+    /// Adds a relocation.
+    pub fn relocate(&mut self, reloc: NewReloc) {
+        self.relocs.get_or_insert_default().push(reloc);
     }
 }
 
@@ -140,7 +160,9 @@ impl Output {
     pub fn add_section(&mut self, section: NewSection) {
         let index = self.sections.len() as u32;
         self.names.push(NewName::Section(index));
-        self.names.push(NewName::Relocs(index));
+        if section.relocs.is_some() {
+            self.names.push(NewName::Relocs(index));
+        }
         self.sections.push(section);
     }
 

@@ -6,16 +6,24 @@
 use arch::insn::InsnKind;
 
 use super::{NewSymbol, Output};
+use crate::check::stack::walk::Walked;
+use crate::decode::InsnId;
 use crate::model::Model;
 use crate::read::SymbolId;
 
-pub(super) fn emit<A>(model: &Model<'_, A>, output: &mut Output) {
+pub(super) fn emit<A>(model: &Model<'_, A>, mut walked: Option<&mut Walked>, output: &mut Output) {
     for section in model.file.section_ids() {
         if !model.file.section(section).is_executable() {
             continue;
         }
         for &function in model.symbols.of_section(section) {
-            if model.file.symbol(function).is_function() && is_padded(model, function) {
+            if !model.file.symbol(function).is_function() {
+                continue;
+            }
+            if let Some(padding) = padding(model, function) {
+                if let Some(walked) = walked.as_deref_mut() {
+                    spread_state(model, walked, padding, function);
+                }
                 let name = [b"__pfx_", model.file.symbol(function).name].concat();
                 let before = model.options.prefix.into();
                 output.add_symbol(
@@ -31,21 +39,34 @@ pub(super) fn emit<A>(model: &Model<'_, A>, output: &mut Output) {
     }
 }
 
-/// Whether exactly the wanted padding of nops ends at the function's start.
-fn is_padded<A>(model: &Model<'_, A>, function: SymbolId) -> bool {
+/// The first of the nops that end at the function's start, if they are exactly as much padding as
+/// is wanted.
+fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<InsnId> {
     let symbol = model.file.symbol(function);
     let wanted = u64::from(model.options.prefix);
     let mut insn = model.insns.at(symbol.section, symbol.value);
     while let Some(prev) = insn.and_then(|insn| model.insns.prev(insn)) {
         let record = model.insn(prev);
         if record.kind != InsnKind::Nop {
-            return false;
+            return None;
         }
         let before = symbol.value - u64::from(record.offset);
         if before >= wanted {
-            return before == wanted;
+            return (before == wanted).then_some(prev);
         }
         insn = Some(prev);
     }
-    false
+    None
+}
+
+/// The stack in the padding is as at the function's start.
+fn spread_state<A>(model: &Model<'_, A>, walked: &mut Walked, padding: InsnId, function: SymbolId) {
+    let symbol = model.file.symbol(function);
+    let Some(first) = model.insns.at(symbol.section, symbol.value) else {
+        return;
+    };
+    let state = walked.state_of[first.index()];
+    if state.is_some() {
+        walked.state_of[padding.index()..first.index()].fill(state);
+    }
 }

@@ -3,7 +3,7 @@
 
 use arch::object::Architecture;
 
-use super::{NewReloc, NewSection, Output, SymbolRef};
+use super::{exists, NewReloc, NewSection, Output, SymbolRef};
 use crate::model::{Model, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
 use crate::read::elf;
 use crate::report::{Abort, Findings, Message};
@@ -22,24 +22,20 @@ pub(super) fn emit<A: Architecture>(
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    if model.file.section_by_name(NAME.as_bytes()).is_some() {
-        findings.add(Message::SectionExists {
-            section: NAME,
-            suffix: " section",
-        });
+    if exists(model, findings, NAME, " section") {
         return Ok(());
     }
     let insns = &model.sites.static_calls;
     if insns.is_empty() {
         return Ok(());
     }
-    let mut section = NewSection::new(NAME, ENTRY, insns.len());
+    let mut section = NewSection::relocated(NAME, ENTRY, insns.len());
     // Modules keep flags in the keys' low bits.
     section.flags |= elf::SHF_WRITE;
     for (index, &insn) in insns.iter().enumerate() {
         let offset = index as u64 * ENTRY;
         let place = model.place(insn);
-        section.relocs.push(NewReloc {
+        section.relocate(NewReloc {
             offset,
             symbol: output.section_symbol(model.file, place.section),
             kind: A::RELOCATIONS.relative32,
@@ -65,7 +61,7 @@ pub(super) fn emit<A: Architecture>(
                 return Err(Abort);
             }
         };
-        section.relocs.push(NewReloc {
+        section.relocate(NewReloc {
             offset: offset + KEY,
             symbol: SymbolRef::Existing(key),
             kind: A::RELOCATIONS.relative32,

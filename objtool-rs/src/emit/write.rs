@@ -302,20 +302,23 @@ fn add_sections(
 ) -> Result<(), WriteError> {
     for (i, new) in output.sections.iter().enumerate() {
         let own_index = sections.len() as u32;
-        let size = new.entsize * new.entries;
         sections.push(OutSection {
             header: SectionHeader {
                 name: names.sections[i],
                 kind: elf::SHT_PROGBITS,
                 flags: new.flags,
-                addralign: 1,
+                size: new.data.len() as u64,
+                addralign: new.addralign,
                 entsize: new.entsize,
                 ..SectionHeader::default()
             },
-            data: Cow::Owned(vec![0; size as usize]),
+            data: Cow::Owned(new.data.clone()),
         });
-        let mut relocs = Vec::with_capacity(new.relocs.len() * RELA);
-        for reloc in &new.relocs {
+        let Some(new_relocs) = &new.relocs else {
+            continue;
+        };
+        let mut relocs = Vec::with_capacity(new_relocs.len() * RELA);
+        for reloc in new_relocs {
             let symbol = index_of.get(reloc.symbol);
             relocs.extend_from_slice(&reloc.offset.to_le_bytes());
             let info = u64::from(symbol) << 32 | u64::from(reloc.kind);

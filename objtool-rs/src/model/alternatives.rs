@@ -485,6 +485,9 @@ fn jump_label<A: Architecture>(
         if let Some(nop) = model.arch.nop(record.len.into()) {
             model.replace_insn(original, InsnKind::Nop, nop);
             kind = InsnKind::Nop;
+        } else {
+            let len = record.len;
+            findings.add(Message::NoFilling { what: "NOP", len });
         }
     }
     let counts = &mut model.jump_labels;

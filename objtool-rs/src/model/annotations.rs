@@ -227,10 +227,17 @@ pub(super) fn instrumentation<A>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    for (name, step) in [(names::INSTRUMENTATION_END, -1), (names::INSTRUMENTATION_BEGIN, 1)] {
+    for (name, step) in [
+        (names::INSTRUMENTATION_END, -1),
+        (names::INSTRUMENTATION_BEGIN, 1),
+    ] {
         for entry in entries(model, name) {
             let insn = insn_by_section(model, entry, name, name, findings)?;
-            model.insns.get_mut(insn).marks.set(Marks::INSTRUMENTATION, true);
+            model
+                .insns
+                .get_mut(insn)
+                .marks
+                .set(Marks::INSTRUMENTATION, true);
             let count = model.instrumentation.entry(insn).or_insert(0);
             *count = i8::saturating_add(*count, step);
         }

@@ -7,7 +7,7 @@
 use arch::insn::InsnKind;
 use arch::object::Architecture;
 
-use super::noreturn::Noreturn;
+use super::noreturn::{Noreturn, Returns};
 use super::{find_bytes, Model, Purpose, Roles, Target};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::read::{SectionId, SymbolId, SymbolKind};
@@ -22,6 +22,7 @@ pub(super) fn resolve_jumps<A: Architecture>(
         // Jumps to the end of a replacement are resolved with it.
         if model.insn(insn).kind.is_static_jump() && model.target(insn) == Target::None {
             let resolved = resolve_jump(model, insn);
+            model.report_remarks(findings);
             model.note_unresolved(insn, resolved, findings)?;
         }
     }
@@ -158,6 +159,7 @@ pub(super) fn resolve_calls<A: Architecture>(
     for insn in model.insns.ids() {
         if model.insn(insn).kind == InsnKind::Call {
             let resolved = resolve_call(model, insn, noreturn);
+            model.report_remarks(findings);
             model.note_unresolved(insn, resolved, findings)?;
         }
     }
@@ -303,30 +305,37 @@ fn list_site<A: Architecture>(
         model.sites.retpolines.push(insn);
         return;
     }
+    let len = model.insn(insn).len;
     if model.options.hack_noinstr && role.noinstr && model.has_role(callee, Roles::PROFILING) {
-        let len = model.insn(insn).len.into();
-        let (kind, bytes) = if is_sibling {
-            (InsnKind::Return, model.arch.ret(len))
+        let (kind, what, bytes) = if is_sibling {
+            (InsnKind::Return, "RET", model.arch.ret(len.into()))
         } else {
-            (InsnKind::Nop, model.arch.nop(len))
+            (InsnKind::Nop, "NOP", model.arch.nop(len.into()))
         };
-        if let Some(bytes) = bytes {
-            model.replace_insn(insn, kind, bytes);
-            if is_sibling {
-                // The filling after the return is part of the same record.
-                model
-                    .insns
-                    .get_mut(insn)
-                    .marks
-                    .set(Marks::RETPOLINE_SAFE, true);
-            }
-            return;
+        match bytes {
+            Some(bytes) => model.replace_insn(insn, kind, bytes),
+            None => model.remarks.push((insn, Message::NoFilling { what, len })),
         }
+        if is_sibling {
+            // The filling after the return is part of the same record.
+            model
+                .insns
+                .get_mut(insn)
+                .marks
+                .set(Marks::RETPOLINE_SAFE, true);
+        }
+        return;
     }
     if model.options.mcount && model.has_role(callee, Roles::TRACE_ENTRY) {
-        if let Some(nop) = model.arch.nop(model.insn(insn).len.into()) {
-            if model.options.mnop {
-                model.replace_insn(insn, InsnKind::Nop, nop);
+        if is_sibling {
+            model.remarks.push((insn, Message::TailCallToTracer));
+        }
+        if model.options.mnop {
+            match model.arch.nop(len.into()) {
+                Some(nop) => model.replace_insn(insn, InsnKind::Nop, nop),
+                None => model
+                    .remarks
+                    .push((insn, Message::NoFilling { what: "NOP", len })),
             }
         }
         model.sites.traces.push(insn);
@@ -335,12 +344,35 @@ fn list_site<A: Architecture>(
     if model.insn(insn).kind == InsnKind::Call && !role.init {
         model.sites.calls.push(insn);
     }
-    if !is_sibling && noreturn.is_some_and(|noreturn| noreturn.has(callee)) {
+    let is_dead_end = match noreturn.map_or(Returns::Maybe, |noreturn| noreturn.get(callee)) {
+        Returns::Never => true,
+        Returns::NotByOthers => !goes_on(model, insn),
+        Returns::Maybe => false,
+    };
+    if !is_sibling && is_dead_end {
         model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
     }
 }
 
+/// Whether there is code of the same function behind an instruction.
+fn goes_on<A>(model: &Model<'_, A>, insn: InsnId) -> bool {
+    model.insns.next(insn).is_some_and(|next| {
+        model.symbol_of(next) == model.symbol_of(insn)
+            && !matches!(model.insn(next).kind, InsnKind::Trap | InsnKind::Bug)
+    })
+}
+
 impl<A> Model<'_, A> {
+    /// Reports what was noticed about an instruction while its target was resolved.
+    pub(super) fn report_remarks(&mut self, findings: &mut Findings) {
+        for (insn, message) in std::mem::take(&mut self.remarks) {
+            match message {
+                Message::NoFilling { .. } => findings.add(message),
+                _ => self.warn(findings, insn, message),
+            }
+        }
+    }
+
     /// Reports a branch that can't be made out and gives up, or, when an image is judged, keeps it
     /// for those who come by it.
     pub(super) fn note_unresolved(

@@ -3,11 +3,13 @@
 //! Source of the layout and of the types: `include/linux/objtool_types.h`. What a state means for
 //! the walk is the stack check's.
 
+use arch::insn::InsnKind;
 use arch::object::{Architecture, Rule};
 
 use super::annotations::{annotated_offset, names};
 use super::Model;
-use crate::decode::Marks;
+use crate::decode::{InsnId, Marks};
+use crate::read::Binding;
 use crate::report::{Abort, Findings, Message};
 
 /// Type of a hint, as it stands in the file.
@@ -108,6 +110,9 @@ pub(super) fn read<A: Architecture>(
             }
             HintKind::FUNCTION => HintState::Function,
             _ => {
+                if kind == HintKind::REGS_PARTIAL {
+                    check_landing_pad(model, insn, findings);
+                }
                 let sp_reg = byte(layout.sp_reg);
                 let Some(base) = model.arch.hint_base(sp_reg) else {
                     model.warn(findings, insn, Message::UnsupportedHintRegister { sp_reg });
@@ -125,4 +130,19 @@ pub(super) fn read<A: Architecture>(
         model.hints.insert(insn, state);
     }
     Ok(())
+}
+
+/// Where the processor enters, indirect branch tracking wants a landing pad.
+fn check_landing_pad<A>(model: &Model<'_, A>, insn: InsnId, findings: &mut Findings) {
+    let place = model.place(insn);
+    let symbol = model.symbols.at(place.section, place.offset);
+    let is_entry = symbol.is_some_and(|id| model.file.symbol(id).binding == Binding::Global);
+    let record = model.insn(insn);
+    if model.options.ibt
+        && is_entry
+        && record.kind != InsnKind::LandingPad
+        && !record.marks.has(Marks::NO_LANDING_PAD)
+    {
+        model.warn(findings, insn, Message::HintWithoutPad);
+    }
 }

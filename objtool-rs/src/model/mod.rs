@@ -59,6 +59,8 @@ pub struct SectionRole {
     pub replacement: bool,
     /// May hold jump tables.
     pub rodata: bool,
+    /// Is run where it stands.
+    pub text: bool,
 }
 
 /// Instructions that are listed in the output, in order.
@@ -129,6 +131,8 @@ pub struct Model<'f, A> {
     pub landing_pads: Vec<InsnId>,
     /// Landing pads inside functions.
     pub inner_landing_pads: usize,
+    /// What was noticed about instructions while their targets were resolved.
+    remarks: Vec<(InsnId, Message)>,
     /// Symbols without a size, by place; only in linked code.
     labels: FxHashMap<Place, SymbolId>,
     /// Branches whose target is not known; only in images, where that is no reason to give up.
@@ -178,6 +182,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             paravirt: None,
             landing_pads: Vec::new(),
             inner_landing_pads: 0,
+            remarks: Vec::new(),
             labels: FxHashMap::default(),
             unresolved: FxHashMap::default(),
             has_hints: false,
@@ -616,6 +621,8 @@ fn section_roles<A: Architecture>(
             replacement: name == b".altinstr_replacement",
             rodata: (name.starts_with(b".rodata") && find_bytes(name, b".str1.").is_none())
                 || name.starts_with(b".data.rel.ro"),
+            text: !matches!(name, b".altinstr_replacement" | b".altinstr_aux")
+                && !name.starts_with(b".discard."),
         }
     };
     file.section_ids().map(role).collect()

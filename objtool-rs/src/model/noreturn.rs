@@ -15,13 +15,25 @@ use super::noreturn_list::is_listed;
 use super::Model;
 use crate::read::{Binding, SectionId, SymbolId};
 
-/// The functions that do not return, by symbol index.
+/// Whether a function returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// It may.
+    Maybe,
+    /// It does not, but only because what it leaves for does not; its callers' compiler may not
+    /// have known.
+    NotByOthers,
+    /// It does not: it is listed, or nothing in it leads out.
+    Never,
+}
+
+/// Which functions return, by symbol index.
 #[derive(Clone, Debug)]
-pub struct Noreturn(pub(super) Vec<bool>);
+pub struct Noreturn(pub(super) Vec<Returns>);
 
 impl Noreturn {
-    /// Whether a function does not return.
-    pub fn has(&self, symbol: SymbolId) -> bool {
+    /// Whether a function returns.
+    pub fn get(&self, symbol: SymbolId) -> Returns {
         self.0[symbol.index()]
     }
 }
@@ -36,7 +48,7 @@ enum Body {
 
 /// Works it out for all symbols.
 pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
-    let mut noreturn = vec![false; model.file.symbols.len()];
+    let mut returns = vec![Returns::Maybe; model.file.symbols.len()];
     let mut graph: DiGraph<SymbolId, ()> = DiGraph::new();
     let mut nodes: FxHashMap<SymbolId, NodeIndex> = FxHashMap::default();
     let mut edges = Vec::new();
@@ -44,7 +56,7 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
         let symbol = model.file.symbol(id);
         let elsewhere = symbol.section == SectionId::UNDEFINED || symbol.binding == Binding::Weak;
         if elsewhere && is_listed(symbol.name) {
-            noreturn[id.index()] = true;
+            returns[id.index()] = Returns::Never;
             continue;
         }
         // Another definition may take a weak one's place.
@@ -58,14 +70,16 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
     }
 
     let mut open = vec![false; graph.node_count()];
+    let mut by_sibling = vec![false; graph.node_count()];
     for (id, others) in edges {
         let from = nodes[&id];
+        by_sibling[from.index()] = !others.is_empty();
         for other in others {
             match nodes.get(&other) {
                 Some(&to) => {
                     graph.add_edge(from, to, ());
                 }
-                None if noreturn[other.index()] => {}
+                None if returns[other.index()] != Returns::Maybe => {}
                 None => open[from.index()] = true,
             }
         }
@@ -83,11 +97,16 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
             if in_circle || leaves {
                 open[node.index()] = true;
             } else {
-                noreturn[graph[node].index()] = true;
+                let leaves_for_others = by_sibling[node.index()];
+                returns[graph[node].index()] = if leaves_for_others {
+                    Returns::NotByOthers
+                } else {
+                    Returns::Never
+                };
             }
         }
     }
-    Noreturn(noreturn)
+    Noreturn(returns)
 }
 
 fn body<A>(model: &Model<'_, A>, function: SymbolId) -> Body {

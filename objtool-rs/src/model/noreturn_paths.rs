@@ -10,7 +10,7 @@ use arch::insn::InsnKind;
 use arch::object::Architecture;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::noreturn::Noreturn;
+use super::noreturn::{Noreturn, Returns};
 use super::noreturn_list::is_listed;
 use super::{Model, Target};
 use crate::decode::{InsnId, Marks};
@@ -75,7 +75,14 @@ pub(super) fn infer<A: Architecture>(model: &Model<'_, A>, warnings: &[InsnId]) 
         next.dedup();
         work = next;
     }
-    Noreturn(noreturn)
+    let returns = |&never| {
+        if never {
+            Returns::Never
+        } else {
+            Returns::Maybe
+        }
+    };
+    Noreturn(noreturn.iter().map(returns).collect())
 }
 
 /// A walk over the paths of one function at a time.

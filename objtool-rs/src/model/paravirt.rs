@@ -40,7 +40,9 @@ impl Paravirt {
         if PATCHED.contains(&file.symbol(target).name) || is_known {
             return;
         }
-        if let Some(targets) = usize::try_from(operation).ok().and_then(|i| self.targets.get_mut(i))
+        if let Some(targets) = usize::try_from(operation)
+            .ok()
+            .and_then(|i| self.targets.get_mut(i))
         {
             targets.insert(0, target);
         }
@@ -53,9 +55,13 @@ pub(super) fn read<A: Decode>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let file = model.file;
-    let Some(table) = file.symbol_by_name(Paravirt::TABLE) else { return Ok(()) };
+    let Some(table) = file.symbol_by_name(Paravirt::TABLE) else {
+        return Ok(());
+    };
     let count = file.symbol(table).size / POINTER;
-    let mut paravirt = Paravirt { targets: vec![Vec::new(); count as usize] };
+    let mut paravirt = Paravirt {
+        targets: vec![Vec::new(); count as usize],
+    };
     for table in TABLES.iter().filter_map(|name| file.symbol_by_name(name)) {
         let symbol = file.symbol(table);
         let mut offset = symbol.value;
@@ -89,8 +95,13 @@ fn read_stores<A: Decode>(
     for insn in model.insns.ids_of(section) {
         let record = model.insn(insn);
         let start = u64::from(record.offset);
-        let code = file.section(section).data.get(start as usize..record.end() as usize);
-        let Some(store) = code.and_then(|code| model.arch.constant_store(code)) else { continue };
+        let code = file
+            .section(section)
+            .data
+            .get(start as usize..record.end() as usize);
+        let Some(store) = code.and_then(|code| model.arch.constant_store(code)) else {
+            continue;
+        };
         let place = file.reloc_at(section, start + store.place);
         let Some((_, place)) =
             place.filter(|(_, reloc)| file.symbol(reloc.symbol).name == Paravirt::TABLE)

@@ -137,7 +137,9 @@ pub(super) fn read(
                 ));
             }
             let offset = raw.r_offset(LE);
-            if offset > sections[base].header.size {
+            // Type 0 relocates nothing, so it may stand anywhere.
+            let is_void = raw.r_type(LE, false).0 == 0;
+            if offset >= sections[base].header.size && !is_void {
                 return Err(ReadError::malformed(
                     format!("{}, relocation {i}", here()),
                     format!(

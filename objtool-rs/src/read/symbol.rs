@@ -220,6 +220,16 @@ pub(super) fn read<'d>(
             name = sections[section as usize].name;
             sections[section as usize].symbol = Some(SymbolId(index as u32));
         }
+        let in_section = kind == FileKind::Object && section != 0;
+        let len = sections[section as usize].header.size;
+        let (value, size) = (raw.st_value(LE), raw.st_size(LE));
+        if in_section && (value > len || size > len - value) {
+            return Err(at(format!(
+                "{} at {value:#x}, {size:#x} bytes long, leaves {} ({len:#x} bytes)",
+                String::from_utf8_lossy(name),
+                place(sections[section as usize].name, section as usize),
+            )));
+        }
         symbols.push(Symbol {
             name,
             kind: symbol_kind,

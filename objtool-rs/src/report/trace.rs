@@ -9,6 +9,10 @@ pub enum Trace {
     Alternative,
     /// A jump was taken here.
     Branch,
+    /// A conditional jump was taken here, where the two kinds are told apart.
+    ConditionalBranch,
+    /// A call was followed here.
+    Call,
     /// The path begins here, at an unwind hint.
     Hint,
     /// The path begins here, at a function.
@@ -21,6 +25,8 @@ impl Trace {
         match self {
             Self::Alternative => "(alt)",
             Self::Branch => "(branch)",
+            Self::ConditionalBranch => "(branch-cond)",
+            Self::Call => "(call)",
             Self::Hint => "<=== (hint)",
             Self::Symbol => "<=== (sym)",
         }

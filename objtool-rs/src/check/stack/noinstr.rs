@@ -34,17 +34,14 @@ impl Noinstr {
         flags: Flags,
     ) -> Result<(), Message> {
         if flags.noinstr && flags.instrumentation <= 0 && !self.may_call(model, findings, insn) {
-            return Err(Message::CallLeavesNoinstr { callee: model.callee(insn) });
+            return Err(Message::CallLeavesNoinstr {
+                callee: model.callee(insn),
+            });
         }
         Ok(())
     }
 
-    fn may_call<A>(
-        &mut self,
-        model: &Model<'_, A>,
-        findings: &mut Findings,
-        insn: InsnId,
-    ) -> bool {
+    fn may_call<A>(&mut self, model: &Model<'_, A>, findings: &mut Findings, insn: InsnId) -> bool {
         let Some(callee) = model.callee(insn) else {
             // Nobody knows where an indirect call goes, but for the one kind.
             return self.may_call_paravirt(model, findings, insn);
@@ -63,8 +60,12 @@ impl Noinstr {
         findings: &mut Findings,
         insn: InsnId,
     ) -> bool {
-        let Some(paravirt) = &model.paravirt else { return false };
-        let Some((_, reloc)) = model.insn_reloc(insn) else { return false };
+        let Some(paravirt) = &model.paravirt else {
+            return false;
+        };
+        let Some((_, reloc)) = model.insn_reloc(insn) else {
+            return false;
+        };
         if model.file.symbol(reloc.symbol).name != Paravirt::TABLE {
             return false;
         }

@@ -13,6 +13,13 @@ use crate::model::HintKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StateId(std::num::NonZeroU32);
 
+impl StateId {
+    /// Its position among all states.
+    pub fn number(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
 /// Where the caller's registers and the CFA are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackState {
@@ -140,7 +147,9 @@ impl States {
             return id;
         }
         self.list.push(*state);
-        let number = u32::try_from(self.list.len()).ok().and_then(std::num::NonZeroU32::new);
+        let number = u32::try_from(self.list.len())
+            .ok()
+            .and_then(std::num::NonZeroU32::new);
         let id = StateId(number.unwrap_or(std::num::NonZeroU32::MAX));
         self.known.insert(*state, id);
         id

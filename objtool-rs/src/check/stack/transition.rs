@@ -4,7 +4,7 @@
 //! frame pointers, stores and loads of callee-saved registers, and two special shapes:
 //!
 //! **DRAP** (dynamic realign argument pointer). To align its stack, GCC copies the CFA into a
-//! register (`lea 8(%rsp), %r10`), masks the stack pointer, pushes the return address again and
+//! register, masks the stack pointer, pushes the return address again and
 //! sets up a frame. The CFA is then known by that register, and once the register is pushed, by
 //! its place on the stack.
 //!

@@ -130,7 +130,10 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
 /// Walks the functions and hints of text that must not be instrumented.
 pub fn walk_noinstr<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
     let mut walker = Walker::new(model, findings);
-    for section in NOINSTR_SECTIONS.iter().filter_map(|name| model.file.section_by_name(name)) {
+    for section in NOINSTR_SECTIONS
+        .iter()
+        .filter_map(|name| model.file.section_by_name(name))
+    {
         walker.section(section);
         if model.has_hints {
             let insns = model.insns.ids_of(section);
@@ -142,9 +145,9 @@ pub fn walk_noinstr<A: Architecture>(model: &Model<'_, A>, findings: &mut Findin
 
 impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
     fn new(model: &'m Model<'f, A>, findings: &'m mut Findings) -> Self {
-    let mut states = States::new();
-    let entry = StackState::at_entry::<A>();
-    let unknown = states.intern(&StackState::UNKNOWN);
+        let mut states = States::new();
+        let entry = StackState::at_entry::<A>();
+        let unknown = states.intern(&StackState::UNKNOWN);
         let mut walker = Self {
             model,
             findings,
@@ -489,7 +492,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     fn call(&mut self, function: Option<SymbolId>, path: Path) -> Result<Option<Step>, Message> {
         let model = self.model;
-        self.noinstr.check(model, self.findings, path.insn, path.flags)?;
+        self.noinstr
+            .check(model, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)?;
         let is_special = model.insn(path.insn).kind == InsnKind::Call
             && model.callee(path.insn).is_some_and(|callee| {
@@ -510,7 +514,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
         let model = self.model;
         let state = self.states.get(path.state);
         rules::sibling_call(model, path.insn, state, &self.entry)?;
-        self.noinstr.check(model, self.findings, path.insn, path.flags)?;
+        self.noinstr
+            .check(model, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)
     }
 

@@ -10,10 +10,12 @@ mod alternative_reloc;
 mod alternative_stack_conflict;
 mod annotation_symbol;
 mod bad_annotation;
+mod call_leaves_noinstr;
 mod call_to_non_function;
 mod call_with_direction;
 mod call_with_uaccess;
 mod call_without_frame;
+mod early_return;
 mod empty_alternative;
 mod end_of_section;
 mod entry_exit_in_function;
@@ -24,6 +26,7 @@ mod frame_pointer_scratch;
 mod function_at_section_end;
 mod hint_register;
 mod hint_size;
+mod hint_without_landing_pad;
 mod ignored_function_reached;
 mod indirect_branch;
 mod intra_function_not_call;
@@ -33,14 +36,17 @@ mod missing_hint_relocs;
 mod missing_noreturn;
 mod missing_size;
 mod missing_state;
+mod module_entry_sealed;
 mod naked_return;
 mod no_call_target;
+mod no_filling;
 mod no_hint_instruction;
 mod no_hint_reloc;
 mod no_intra_function_target;
 mod no_jump_table;
 mod no_jump_target;
 mod no_new_instruction;
+mod no_orc;
 mod no_original_instruction;
 mod no_parent_function;
 mod no_reachable_instruction;
@@ -51,15 +57,19 @@ mod not_a_function;
 mod not_code;
 mod overlapping_alternative;
 mod overlapping_symbol;
+mod paravirt_leaves_noinstr;
+mod paravirt_target;
 mod recursive_direction_set;
 mod recursive_uaccess;
 mod redundant_direction_clear;
 mod redundant_uaccess_disable;
+mod reference_without_landing_pad;
 mod restore_before_save;
 mod restore_without_save;
 mod retpoline_safe_misplaced;
 mod return_with_direction;
 mod return_with_frame;
+mod return_with_instrumentation;
 mod return_with_uaccess;
 mod return_without_uaccess;
 mod safe_disables_uaccess;
@@ -68,14 +78,19 @@ mod sibling_call_with_frame;
 mod stack_mismatch;
 mod stack_realignment;
 mod stack_register_change;
+mod straight_line_speculation;
 mod table_size;
+mod tail_call_to_tracer;
+#[cfg(test)]
+mod tests;
 mod unannotated_intra_function_call;
 mod undefined_stack;
 mod unknown_stack_instruction;
 mod unknown_stack_memory;
 mod unreachable;
+mod unret_unknown;
 
-use arch::object::Rule;
+use arch::object::{Base, Rule};
 
 use super::{Names, Place};
 use crate::read::{SectionId, SymbolId};
@@ -285,6 +300,37 @@ findings! {
     return_with_direction { ReturnWithDirection }
     recursive_direction_set { RecursiveDirection }
     redundant_direction_clear { RedundantDirectionClear }
+    no_orc {
+        OrcHint { kind: u8 } => hint,
+        OrcCfa { base: Base } => cfa,
+        OrcFramePointer { base: Base } => frame_pointer,
+    }
+    paravirt_target { NoParavirtTarget }
+    paravirt_leaves_noinstr { ParavirtLeavesNoinstr { operation: usize, target: SymbolId } => text }
+    call_leaves_noinstr { CallLeavesNoinstr { callee: Option<SymbolId> } => text }
+    return_with_instrumentation { ReturnWithInstrumentation }
+    tail_call_to_tracer { TailCallToTracer }
+    no_filling { NoFilling { what: &'static str, len: u8 } => text }
+    straight_line_speculation {
+        NoTrapAfterReturn => ret,
+        NoTrapAfterJump => jump,
+    }
+    early_return {
+        EarlyReturn => ret,
+        EarlyIndirect => indirect,
+    }
+    unret_unknown {
+        UnretFailed => failed,
+        UnretJump => jump,
+        UnretFunction(callee: SymbolId) => function,
+        UnretEnd => end,
+    }
+    reference_without_landing_pad {
+        ReferenceToNoPad(to: Place) => code,
+        DataReferenceToNoPad(to: Place) => data,
+    }
+    hint_without_landing_pad { HintWithoutPad }
+    module_entry_sealed { ModuleEntrySealed(function: SymbolId) => text }
     naked_return { NakedReturn }
     indirect_branch {
         IndirectJump => jump,

@@ -1,0 +1,37 @@
+//! `.ibt_endbr_seal`: landing pads that nothing refers to, to be removed at boot
+//! (`arch/x86/kernel/alternative.c`, `apply_seal_endbr`).
+
+use arch::object::Architecture;
+
+use super::{emit_sites, Output};
+use crate::check::ibt::LandingPads;
+use crate::decode::InsnId;
+use crate::model::Model;
+use crate::report::{Findings, Message};
+
+/// Functions that the module loader calls indirectly.
+const MODULE_ENTRIES: [&[u8]; 2] = [b"init_module", b"cleanup_module"];
+
+pub(super) fn emit<A: Architecture>(
+    model: &Model<'_, A>,
+    pads: &LandingPads,
+    output: &mut Output,
+    findings: &mut Findings,
+) {
+    let unused: Vec<InsnId> = pads.unused(model).collect();
+    if model.options.module && model.file.section_by_name(NAME.as_bytes()).is_none() {
+        for &insn in &unused {
+            let symbol = model.function_of(insn).filter(|&id| {
+                let symbol = model.file.symbol(id);
+                symbol.value == u64::from(model.insn(insn).offset)
+                    && MODULE_ENTRIES.contains(&symbol.name)
+            });
+            if let Some(symbol) = symbol {
+                findings.add(Message::ModuleEntrySealed(symbol));
+            }
+        }
+    }
+    emit_sites(model, output, findings, NAME, "", &unused);
+}
+
+const NAME: &str = ".ibt_endbr_seal";
