@@ -227,6 +227,13 @@ pub(super) fn instrumentation<A>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
+    // Where it never ends, it is not counted.
+    let end = model
+        .file
+        .section_by_name(names::INSTRUMENTATION_END.as_bytes());
+    if end.is_none() {
+        return Ok(());
+    }
     for (name, step) in [
         (names::INSTRUMENTATION_END, -1),
         (names::INSTRUMENTATION_BEGIN, 1),

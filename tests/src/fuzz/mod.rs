@@ -70,9 +70,15 @@ pub fn options(bytes: [u8; OPTION_BYTES]) -> Options {
         no_unreachable: bit(more, 5),
         sec_address: bit(more, 6),
         verbose: bit(more, 7),
-        // What these do is the binary's.
-        stats: bit(rest, 0),
-        dry_run: bit(rest, 1),
-        backup: bit(rest, 2),
+        orc: bit(rest, 0),
+        ibt: bit(rest, 1),
+        noinstr: bit(rest, 2),
+        mcount: bit(rest, 3),
+        mnop: bit(rest, 4),
+        unret: bit(rest, 5),
+        sls: bit(rest, 6),
+        cfi: bit(rest, 7),
+        // What the others do is the binary's.
+        ..Options::default()
     }
 }

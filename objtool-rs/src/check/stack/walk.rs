@@ -50,6 +50,8 @@ struct Path {
     insn: InsnId,
     /// The instruction before, when it was reached straight from there.
     prev: Option<InsnId>,
+    /// Where it began: at a function or hint, behind a jump, or in an alternative.
+    origin: InsnId,
     state: StateId,
     flags: Flags,
 }
@@ -229,6 +231,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             let path = Path {
                 insn,
                 prev: None,
+                origin: insn,
                 state: entry,
                 flags,
             };
@@ -271,6 +274,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 let path = Path {
                     insn,
                     prev: None,
+                    origin: insn,
                     state: self.unknown,
                     flags: Flags {
                         noinstr,
@@ -431,6 +435,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         Ok(Step::Continue(Path {
             insn: alternative.insn,
             prev: None,
+            origin: alternative.insn,
             ..path
         }))
     }
@@ -536,6 +541,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             return Ok(Step::Continue(Path {
                 insn: dest,
                 prev: None,
+                origin: dest,
                 ..path
             }));
         }
@@ -561,7 +567,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
         {
             return Ok(Step::End);
         }
-        let section = model.insns.section(path.insn);
+        // Named is the section that the path began in, as C objtool has it.
+        let section = model.insns.section(path.origin);
         self.broken_at_large(path.insn, Message::EndOfSection(section))
     }
 
