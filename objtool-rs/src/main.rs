@@ -9,6 +9,7 @@ mod file;
 mod print;
 mod usage;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use cli::{Invocation, Request};
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
     {
         return explain::run(std::env::args_os().skip(2));
     }
-    let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+    let environment = |name: &str| std::env::var(name).ok();
+    let to_a_person = std::io::stderr().is_terminal();
+    let invocation = match cli::parse(std::env::args_os(), environment, to_a_person) {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::Print(text)) => {
             print::out(&text);
@@ -54,7 +57,11 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }
-    print::findings(path, &outcome.lines);
+    if options.explain {
+        print::exhibits(path, &outcome.exhibits);
+    } else {
+        print::findings(path, &outcome.lines);
+    }
     print::err(&outcome.listing);
     if options.stats {
         print::out(&outcome.stats.to_string());

@@ -138,7 +138,7 @@ fn verbatim(text: &str) -> String {
 }
 
 /// Words on lines of at most `width` columns, longer words on lines of their own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

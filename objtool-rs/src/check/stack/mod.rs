@@ -16,7 +16,9 @@
 //! - [`transition`]: what a stack effect does to it.
 //! - [`walk`]: the walk over the paths.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
+//! - `path`: how the walk came to where a rule is broken, for people.
 
+mod path;
 pub mod rules;
 pub mod state;
 pub mod transition;
