@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use arch::insn::Disassemble;
+use arch::insn::{Disassemble, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
@@ -200,7 +200,7 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
                 (step.state, step.user_access, step.direction)
                     != (next.state, next.user_access, next.direction)
             });
-            if index == 0 || turns || changes || step.arrival != Arrival::Straight {
+            if index == 0 || turns || changes {
                 chosen.push((step, next.filter(|_| turns)));
             }
         }
@@ -242,6 +242,8 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
     fn turn(&self, from: Place, to: &Step) -> String {
         let what = match to.arrival {
             Arrival::Start | Arrival::Straight => return String::new(),
+            // Where it has no choice, the instruction says it all.
+            Arrival::Jump if self.is_unconditional(from) => return String::new(),
             Arrival::Jump => "the path jumps",
             Arrival::Replacement => "an alternative replaces this",
             Arrival::Case => "a case of the switch",
@@ -253,6 +255,11 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
             Arrival::Jump | Arrival::Fault => format!("{what} to {target}"),
             _ => format!("{what}: on to {target}"),
         }
+    }
+
+    fn is_unconditional(&self, place: Place) -> bool {
+        let kind = self.insn(place).map(|insn| self.model.insn(insn).kind);
+        kind == Some(InsnKind::JumpUnconditional)
     }
 
     /// What is to be said at the end of a path.
@@ -368,9 +375,16 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
             .arch
             .disassemble(code, place.offset, &mut |_, _, insn| text = insn.to_owned());
         let (mnemonic, operands) = text.split_once(' ').unwrap_or((&text, ""));
+        let reloc = model.insn_reloc(insn);
+        let is_direct = record.kind.is_static_jump() || record.kind == InsnKind::Call;
         let target = match model.target(insn) {
             Target::Insn(dest) => Some(self.place_from(place, model.place(dest))),
             Target::Symbol(symbol) => Some(self.names.symbol(symbol)),
+            // What could not be made out is a place all the same.
+            Target::None if is_direct && reloc.is_none() => {
+                let offset = record.branch_target();
+                Some(self.place_from(place, Place { offset, ..place }))
+            }
             Target::None => None,
         };
         let padded = |operands: &str| {
@@ -381,9 +395,13 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
         if let Some(target) = target {
             return padded(&target);
         }
-        match model.insn_reloc(insn) {
+        match reloc {
             Some((_, reloc)) => {
                 let symbol = self.names.symbol(reloc.symbol);
+                // The target of a jump to a thunk, which counts as what it stands in for.
+                if operands.starts_with("0x") {
+                    return padded(&symbol);
+                }
                 padded(&format!("{operands}   # {symbol}"))
             }
             None => padded(operands),

@@ -6,7 +6,7 @@
 //! - [`gather`]: makes exhibits of a model's findings.
 //! - [`words`]: the state of the stack in words.
 //! - [`source`]: source lines, by DWARF.
-//! - [`render`]: exhibits set for a terminal.
+//! - [`mod@render`]: exhibits set for a terminal.
 
 pub mod gather;
 pub mod render;

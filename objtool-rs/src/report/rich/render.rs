@@ -7,13 +7,18 @@ use annotate_snippets::{
 };
 
 use super::{Code, Exhibit, SourceLine};
-use crate::report::explain::sentence;
+use crate::report::explain::wrap;
 
 /// Lines of source shown before the one that is meant, and behind it.
 const SOURCE_BEFORE: usize = 2;
 const SOURCE_BEHIND: usize = 1;
 /// Columns of prose.
 const WIDTH: usize = 84;
+/// What stands for the same state as on the line above.
+const DITTO: &str = "\"";
+/// Columns that are cut off: wide enough for the longest state, because a line that a terminal
+/// breaks says more than one that is cut.
+const CUT: usize = 220;
 /// Columns between an instruction and the state of the stack.
 const GAP: usize = 2;
 /// Columns that instructions are padded to at the most; longer ones push their states out.
@@ -32,6 +37,7 @@ pub fn render(
     } else {
         Renderer::plain()
     };
+    let renderer = renderer.term_width(CUT);
     let text = exhibit.source.first().and_then(|line| read(&line.path));
     let source = exhibit.source.first().map(|line| match &text {
         Some(text) => source_element(line, text),
@@ -80,7 +86,7 @@ fn messages<'e>(exhibit: &'e Exhibit, group: Group<'e>) -> Group<'e> {
         let function = line.function.as_deref().unwrap_or("?");
         format!("inlined into {function} at {}:{}", line.path, line.line)
     });
-    let notes = std::iter::once(sentence(explanation.title))
+    let notes = std::iter::once(explanation.title.to_owned())
         .chain(inlined)
         .chain(exhibit.notes.iter().cloned());
     let fix = explanation.fix.split("\n\n").next().unwrap_or_default();
@@ -94,7 +100,7 @@ fn messages<'e>(exhibit: &'e Exhibit, group: Group<'e>) -> Group<'e> {
 }
 
 fn wrapped(text: &str) -> String {
-    crate::report::explain::wrap(text, WIDTH).join("\n")
+    wrap(text, WIDTH).join("\n")
 }
 
 fn origin(line: &SourceLine) -> Element<'_> {
@@ -167,13 +173,21 @@ fn code_text(code: &Code) -> (String, Vec<Range<usize>>) {
     let insns = width(&|line| line.text.chars().count()).min(MOST_COLUMNS);
     let mut text = String::new();
     let mut spans = Vec::new();
+    let mut above = "";
     for line in &code.lines {
         text += &format!("{:offsets$}  ", line.offset);
         spans.push(text.len()..text.len() + line.text.len());
         text += &line.text;
         if !line.state.is_empty() {
             let gap = insns.saturating_sub(line.text.chars().count()) + GAP;
-            text += &format!("{:gap$}{}", "", line.state);
+            let is_end = line.mark.as_ref().is_some_and(|mark| mark.primary);
+            let state = if line.state == above && !is_end {
+                DITTO
+            } else {
+                &line.state
+            };
+            text += &format!("{:gap$}{state}", "");
+            above = &line.state;
         }
         text.push('\n');
     }
