@@ -185,6 +185,9 @@ pub trait Architecture: Sync {
     /// Layout of the unwind hints.
     const UNWIND_HINT: UnwindHintLayout;
 
+    /// What people call a register; the return address has a name, too.
+    fn register_name(&self, reg: Reg) -> &'static str;
+
     /// Whether a callee keeps the register's value for its caller (the ABI's callee-saved set).
     fn is_callee_saved(&self, reg: Reg) -> bool;
 

@@ -126,6 +126,12 @@ const OPTION_SWITCHES: &[Switch] = &[
     (None, "dry-run", "don't write modifications", |o| {
         &mut o.dry_run
     }),
+    (
+        None,
+        "explain",
+        "show findings with their path, code and source",
+        |o| &mut o.explain,
+    ),
     (None, "link", "object is a linked object", |o| &mut o.link),
     (None, "mnop", "nop out mcount call sites", |o| &mut o.mnop),
     (None, "module", "object is part of a kernel module", |o| {
@@ -166,8 +172,9 @@ pub fn command() -> Command {
         .after_help(
             "The environment's OBJTOOL_ARGS holds more options, separated by spaces; \
              OBJTOOL_VERBOSE=1 is --verbose.\n\
-             Findings go to stderr, and the exit status is 0; it is 1 for a file that can't be \
-             understood, and 129 for a command line that can't.",
+             Findings go to stderr, at a terminal as with --explain, and the exit status is 0; it \
+             is 1 for a file that can't be understood, and 129 for a command line that can't.\n\
+             `objtool-rs explain` says what findings mean.",
         )
         .infer_long_args(true)
         .args_override_self(true)
@@ -260,7 +267,8 @@ fn option_help() -> Vec<(&'static str, Vec<OptionHelp>)> {
         .into()
 }
 
-/// Reads the command line and the environment.
+/// Reads the command line and the environment. Where a person reads what is printed, findings are
+/// explained unless it is said otherwise.
 ///
 /// # Errors
 ///
@@ -268,8 +276,12 @@ fn option_help() -> Vec<(&'static str, Vec<OptionHelp>)> {
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<String>,
+    to_a_person: bool,
 ) -> Result<Request, UsageError> {
-    let mut options = Options::default();
+    let mut options = Options {
+        explain: to_a_person,
+        ..Options::default()
+    };
     let mut dump = false;
     if let Some(more) = environment("OBJTOOL_ARGS") {
         let args = std::iter::once("OBJTOOL_ARGS")
@@ -436,7 +448,7 @@ mod tests {
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        match parse(args, find)? {
+        match parse(args, find, false)? {
             Request::Run(invocation) => Ok(invocation.options),
             Request::Print(text) => panic!("{text}"),
             Request::Dump(path) => panic!("{}", path.display()),
@@ -504,6 +516,23 @@ mod tests {
     fn names_may_be_shortened_and_switches_joined() {
         let options = run(&["--stackv", "-ru", "x.o"], &[]).expect("valid");
         assert!(options.stackval && options.retpoline && options.uaccess);
+    }
+
+    #[test]
+    fn findings_are_explained_to_a_person_and_on_request() {
+        let explains = |args: &[&str], to_a_person| {
+            let args = std::iter::once("objtool")
+                .chain(args.iter().copied())
+                .map(OsString::from);
+            match parse(args, |_| None, to_a_person) {
+                Ok(Request::Run(invocation)) => invocation.options.explain,
+                _ => panic!("a valid command line"),
+            }
+        };
+        assert!(!explains(&["-s", "x.o"], false));
+        assert!(explains(&["-s", "--explain", "x.o"], false));
+        assert!(explains(&["-s", "x.o"], true));
+        assert!(!explains(&["-s", "--no-explain", "x.o"], true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod print;
 mod usage;
 mod verify_command;
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,7 +28,9 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+    let environment = |name: &str| std::env::var(name).ok();
+    let to_a_person = std::io::stderr().is_terminal();
+    let invocation = match cli::parse(std::env::args_os(), environment, to_a_person) {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::Dump(path)) => return dump(&path),
         Ok(Request::Print(text)) => {
@@ -80,7 +83,11 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }
-    print::findings(path, &outcome.lines);
+    if options.explain {
+        print::exhibits(path, &outcome.exhibits);
+    } else {
+        print::findings(path, &outcome.lines);
+    }
     print::err(&outcome.listing);
     if options.stats {
         print::out(&outcome.stats.to_string());

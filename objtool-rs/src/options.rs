@@ -44,6 +44,8 @@ pub struct Options {
     pub backup: bool,
     /// Write nothing.
     pub dry_run: bool,
+    /// Show findings with the path, the code and the source that they are about.
+    pub explain: bool,
     /// The object is linked from several.
     pub link: bool,
     /// Turn the calls of the function tracer into nops.

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
+use objtool_rs::report::rich::{render, Exhibit};
+
 use crate::file::Error;
 
 const BOLD: Style = Style::new().bold();
@@ -36,6 +38,15 @@ pub fn findings(path: &Path, lines: &[String]) {
         );
     }
     err(&text);
+}
+
+/// Prints findings with the code and the source that they are about.
+pub fn exhibits(path: &Path, exhibits: &[Exhibit]) {
+    let object = path.display().to_string();
+    let read = |source: &str| std::fs::read_to_string(source).ok();
+    for exhibit in exhibits {
+        err(&(render(exhibit, &object, &read, true) + "\n"));
+    }
 }
 
 /// Prints why a file could not be processed.

@@ -11,6 +11,7 @@ use crate::listing;
 use crate::model::{Model, Symbols};
 use crate::options::Options;
 use crate::read::{ElfFile, ReadError};
+use crate::report::rich::{gather::gather, Exhibit};
 use crate::report::{Findings, Message, Names};
 use crate::stats::Stats;
 
@@ -22,6 +23,8 @@ pub(crate) type Target = X86_64;
 pub struct Outcome {
     /// Findings, a line each, without the file's name.
     pub lines: Vec<String>,
+    /// Findings as people want to see them, if asked for.
+    pub exhibits: Vec<Exhibit>,
     /// Disassembly of the functions with findings, if asked for.
     pub listing: String,
     /// The changed file, if anything is to be changed.
@@ -116,6 +119,7 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
     outcome.stats.jump_labels = model.jump_labels;
     lap(&mut outcome.stats, "model");
 
+    let aborted = resolved.is_err();
     // Where the code could not be made out, what was found stands, and the file stays as it is.
     let output = match resolved {
         Ok(()) => validate(&model, &mut findings, &mut outcome.stats, &mut lap),
@@ -131,6 +135,9 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         .iter()
         .map(|line| names.line(line))
         .collect();
+    if options.explain {
+        outcome.exhibits = gather(&model, &names, &findings, aborted);
+    }
     if options.verbose && findings.any_warned() {
         outcome.listing = listing::functions(&model, &findings);
     }

@@ -4,9 +4,10 @@
 //! (`examples.S`); labels that begin with `func` or `__` become functions, unless the example says
 //! itself what they are.
 
+mod support;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use objtool_rs::report::explain::by_words;
 use objtool_rs::report::findings::{Explanation, Group, ALL};
@@ -45,24 +46,6 @@ fn macros() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples.S")
 }
 
-fn assemble(code: &str, source: &str, folder: &Path) -> Vec<u8> {
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
-    let file = folder.join(format!("{code}.S"));
-    let object = folder.join(format!("{code}.o"));
-    fs::write(&file, source).expect("a file in a folder of our own");
-    let output = Command::new(&compiler)
-        .args(["-m64", "-c", "-o"])
-        .args([&object, &file])
-        .output()
-        .unwrap_or_else(|e| panic!("can't run `{compiler}`: {e}; install gcc or set CC"));
-    assert!(
-        output.status.success(),
-        "{code}: {}\n{source}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::read(object).expect("the object that was just made")
-}
-
 /// What the finding needs to be looked for.
 fn options(e: &Explanation) -> Options {
     let speculation = e.group == Group::Speculation || e.code == "section-exists";
@@ -87,7 +70,8 @@ fn every_example_triggers_its_finding() {
             continue;
         }
         tried += 1;
-        let object = assemble(e.code, &source(e.example), folder.path());
+        let object = support::assemble(folder.path(), e.code, &source(e.example), &[]);
+        let object = fs::read(object).expect("the object that was just made");
         let said = match objtool_rs::run(&object, &options(e)) {
             Ok(outcome) => outcome.lines,
             // Where nothing can be checked, the words are in the error.

@@ -13,8 +13,7 @@ use crate::paths::{Kernel, Tool};
 use crate::{cmd, objtool, progress, setup};
 
 /// A function that ends while %rbp is still on the stack.
-const BROKEN: &str = "\
-    .text
+const BROKEN: &str = "    .text
     .globl forgets_rbp
     .type forgets_rbp, @function
 forgets_rbp:

@@ -14,6 +14,7 @@ impl Disassemble for X86_64 {
         let options = formatter.options_mut();
         options.set_branch_leading_zeros(false);
         options.set_small_hex_numbers_in_decimal(false);
+        options.set_uppercase_hex(false);
         let mut instruction = Instruction::default();
         let mut text = String::new();
         while decoder.can_decode() {

@@ -109,6 +109,10 @@ impl Architecture for X86_64 {
         signal: 8,
     };
 
+    fn register_name(&self, reg: Reg) -> &'static str {
+        reg::NAMES.get(usize::from(reg.0)).copied().unwrap_or("?")
+    }
+
     fn is_callee_saved(&self, r: Reg) -> bool {
         r == reg::RBP || r == reg::RBX || (reg::R12..=reg::R15).contains(&r)
     }

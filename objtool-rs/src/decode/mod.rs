@@ -325,6 +325,11 @@ impl Insns {
         (id.0 > range.first).then(|| InsnId(id.0 - 1))
     }
 
+    /// Whether an instruction is padding which only the analysis sees.
+    pub fn is_padding(&self, id: InsnId) -> bool {
+        id.0 >= self.decoded
+    }
+
     /// Adds a record that stands for padding which only the analysis sees.
     pub fn add_padding(&mut self, section: SectionId, offset: u32, len: u8) -> InsnId {
         let id = InsnId(self.records.len() as u32);

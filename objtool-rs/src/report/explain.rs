@@ -20,6 +20,8 @@ const INDENT: usize = 2;
 
 /// How alike two codes must be for one to be meant when the other is typed, from 0 to 1.
 const ALIKE: f64 = 0.6;
+/// How much less alike than the best one another may be to be named beside it.
+const NEARLY: f64 = 0.1;
 /// The most suggestions.
 const SUGGESTIONS: usize = 3;
 
@@ -58,8 +60,10 @@ pub fn similar(code: &str) -> Vec<&'static str> {
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .collect();
     alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let best = alike.first().map_or(0.0, |(likeness, _)| *likeness);
     alike
         .into_iter()
+        .take_while(|(likeness, _)| *likeness >= best - NEARLY)
         .take(SUGGESTIONS)
         .map(|(_, code)| code)
         .collect()
@@ -110,7 +114,7 @@ pub fn list() -> String {
 }
 
 /// A title as a sentence.
-pub fn sentence(title: &str) -> String {
+fn sentence(title: &str) -> String {
     let mut chars = title.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string());
     format!("{}{}.", first.unwrap_or_default(), chars.as_str())
@@ -138,7 +142,7 @@ fn verbatim(text: &str) -> String {
 }
 
 /// Words on lines of at most `width` columns, longer words on lines of their own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

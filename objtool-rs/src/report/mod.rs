@@ -3,18 +3,23 @@
 //! A finding is a place and a message, collected in order and printed at the end.
 //!
 //! - [`findings`]: every kind of finding, with its words and its explanation.
+//! - [`detail`]: how a finding came about, when somebody wants to see it.
 //! - [`explain`]: the explanations as pages.
+//! - [`rich`]: findings with the code and the source that they are about.
 //! - [`trace`]: the lines of the path that led to one.
 //!
 //! Not here: what leads to a finding (`model`, `check`), or where its text goes (the binary).
 
+pub mod detail;
 pub mod explain;
 pub mod findings;
+pub mod rich;
 mod text;
 pub mod trace;
 
 use rustc_hash::FxHashSet;
 
+use detail::Detail;
 pub use findings::{DrapState, Message};
 pub use text::Names;
 pub use trace::Trace;
@@ -37,6 +42,18 @@ pub struct Finding {
     pub place: Option<Place>,
     /// What it is.
     pub message: Message,
+    /// How it came about, if that was asked for and it lies on a path.
+    pub detail: Option<Box<Detail>>,
+}
+
+impl Finding {
+    const fn new(place: Option<Place>, message: Message) -> Self {
+        Self {
+            place,
+            message,
+            detail: None,
+        }
+    }
 }
 
 /// A line of the report.
@@ -65,20 +82,26 @@ pub struct Findings {
 impl Findings {
     /// Adds a finding about the file as a whole, or one whose message names its place.
     pub fn add(&mut self, message: Message) {
-        let place = None;
-        self.lines.push(Line::Finding(Finding { place, message }));
+        self.lines.push(Line::Finding(Finding::new(None, message)));
     }
 
     /// Adds a finding about a place outside any instruction.
     pub fn add_at(&mut self, place: Place, message: Message) {
-        let place = Some(place);
-        self.lines.push(Line::Finding(Finding { place, message }));
+        let finding = Finding::new(Some(place), message);
+        self.lines.push(Line::Finding(finding));
     }
 
     /// Adds a finding about an instruction of a symbol, unless the symbol has had one.
     pub fn add_insn(&mut self, place: Place, symbol: Option<SymbolId>, message: Message) {
         if symbol.is_none_or(|symbol| self.warned.insert(symbol)) {
             self.add_at(place, message);
+        }
+    }
+
+    /// Says how the finding that was added last came about.
+    pub fn explain_last(&mut self, detail: Detail) {
+        if let Some(Line::Finding(finding)) = self.lines.last_mut() {
+            finding.detail = Some(Box::new(detail));
         }
     }
 

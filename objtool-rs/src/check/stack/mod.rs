@@ -17,8 +17,10 @@
 //! - [`walk`]: the walk over the paths.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
 //! - [`noinstr`]: calls out of text that must not be instrumented.
+//! - `path`: how the walk came to where a rule is broken, for people.
 
 pub mod noinstr;
+mod path;
 pub mod rules;
 pub mod state;
 pub mod transition;

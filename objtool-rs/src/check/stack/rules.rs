@@ -4,10 +4,10 @@
 //! Frames are the ABI's (System V psABI 3.2.2); user access and the direction flag are rules of
 //! the kernel (`tools/objtool/Documentation/objtool.txt`, warnings 8 to 11).
 
-use arch::insn::InsnKind;
+use arch::insn::{Dest, InsnKind, Source};
 
 use super::state::StackState;
-use crate::decode::InsnId;
+use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{Model, Roles};
 use crate::read::SymbolId;
 use crate::report::Message;
@@ -127,12 +127,38 @@ pub fn flag_change<A>(
     Ok(())
 }
 
+/// Pushes and pops of the flags, where they stand in an alternative: there they keep user access
+/// and give it back.
+///
+/// # Errors
+///
+/// More pushes than can be followed.
+pub fn flags_kept<A>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    ops: OpsId,
+    flags: &mut Flags,
+) -> Result<(), Message> {
+    if !model.options.uaccess || !model.insn(insn).marks.has(Marks::IN_GROUP) {
+        return Ok(());
+    }
+    for op in model.insns.ops(ops).iter().flatten() {
+        if op.dest == Dest::PushFlags {
+            push_flags(flags)?;
+        }
+        if op.source == Source::PopFlags {
+            pop_flags(flags);
+        }
+    }
+    Ok(())
+}
+
 /// A push of the flags keeps user access, a pop gives it back.
 ///
 /// # Errors
 ///
 /// More pushes than can be followed.
-pub fn push_flags(flags: &mut Flags) -> Result<(), Message> {
+fn push_flags(flags: &mut Flags) -> Result<(), Message> {
     if flags.user_access_stack == 0 {
         flags.user_access_stack = 1;
     } else if flags.user_access_stack >> 31 != 0 {
@@ -143,7 +169,7 @@ pub fn push_flags(flags: &mut Flags) -> Result<(), Message> {
 }
 
 /// See [`push_flags`].
-pub fn pop_flags(flags: &mut Flags) {
+fn pop_flags(flags: &mut Flags) {
     if flags.user_access_stack != 0 {
         flags.user_access = flags.user_access_stack & 1 != 0;
         flags.user_access_stack >>= 1;

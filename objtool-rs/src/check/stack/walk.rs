@@ -4,17 +4,19 @@
 //! machine's own stack must not. A path ends where it meets an instruction that was reached in
 //! the same mode before; then only the states are compared.
 
-use arch::insn::{Dest, InsnKind, Source};
+use arch::insn::InsnKind;
 use arch::object::{Architecture, Base};
 use rustc_hash::FxHashMap;
 
 use super::noinstr::Noinstr;
+use super::path::{Known, Turn, Walked as Steps};
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{HintState, Model, Purpose, Roles};
 use crate::read::{SectionId, SymbolId};
+use crate::report::detail::Detail;
 use crate::report::{DrapState, Findings, Message, Place, Trace};
 
 /// Reached with user access closed, and with it open.
@@ -109,6 +111,8 @@ struct Walker<'m, 'f, A> {
     /// Paths that ended at a call which does not return, when an image is judged.
     ended: Vec<Path>,
     noinstr: Noinstr,
+    /// The state that the last broken rule found where another was expected.
+    clash: Option<StateId>,
 }
 
 /// Sections that are walked when only their calls are to be checked.
@@ -163,6 +167,7 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
             pending: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
+            clash: None,
             noinstr: Noinstr::default(),
             states,
         };
@@ -289,7 +294,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
     /// Walks all paths from an instruction.
     fn start(&mut self, path: Path, trace: Trace) {
         let function = self.model.function_of(path.insn);
-        let Err(Broken(place, message)) = self.run(function, path) else {
+        let before = self.findings.lines().len();
+        let Err((end, Broken(place, message))) = self.run(function, path) else {
             return;
         };
         self.failures.push(Failure {
@@ -297,6 +303,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
             place,
             message,
         });
+        if self.model.options.explain && self.findings.lines().len() > before {
+            let detail = self.detail(path, end);
+            self.findings.explain_last(detail);
+        }
         while let Some(pending) = self.pending.pop() {
             let (insn, trace) = match pending {
                 Pending::Alternatives { path, .. } => (path.insn, Trace::Alternative),
@@ -324,22 +334,68 @@ impl<A: Architecture> Walker<'_, '_, A> {
         Err(Broken(Some(self.model.place(insn)), message))
     }
 
-    fn run(&mut self, function: Option<SymbolId>, path: Path) -> Result<(), Broken> {
-        let mut step = self.enter(function, path)?;
+    /// Walks until all paths have ended, or to where one breaks a rule.
+    fn run(&mut self, function: Option<SymbolId>, path: Path) -> Result<(), (Path, Broken)> {
+        let mut at = path;
+        let mut step = self.enter(function, path);
         loop {
             step = match step {
-                Step::Continue(path) => self.enter(function, path)?,
-                Step::End => match self.pending.pop() {
+                Err(broken) => return Err((at, broken)),
+                Ok(Step::Continue(path)) => {
+                    at = path;
+                    self.enter(function, path)
+                }
+                Ok(Step::End) => match self.pending.pop() {
                     None => return Ok(()),
                     Some(Pending::Alternatives {
                         path,
                         left,
                         skip_original,
-                    }) => self.alternatives(function, path, left, skip_original)?,
-                    Some(Pending::Branch { path, next }) => self.advance(path, next)?,
+                    }) => {
+                        at = path;
+                        self.alternatives(function, path, left, skip_original)
+                    }
+                    Some(Pending::Branch { path, next }) => {
+                        at = path;
+                        self.advance(path, next)
+                    }
                 },
             };
         }
+    }
+
+    /// The path that is being followed, for a person.
+    fn detail(&mut self, start: Path, end: Path) -> Detail {
+        let model = self.model;
+        let turn = |pending: &Pending| match *pending {
+            Pending::Alternatives { path, left, .. } => Some(Turn {
+                from: path.insn,
+                to: model.alternatives(path.insn)[left].insn,
+            }),
+            Pending::Branch { path, .. } => model.jump_target(path.insn).map(|to| Turn {
+                from: path.insn,
+                to,
+            }),
+        };
+        let turns: Vec<Turn> = self.pending.iter().filter_map(turn).collect();
+        let clash = self.clash.take();
+        // A hint has replaced what the path brought, unless that is what is wrong.
+        let hinted = model.insn(end.insn).marks.has(Marks::HINT) && clash.is_none();
+        let end_state = self.state_of[end.insn.index()].filter(|_| hinted);
+        let steps = Steps {
+            model,
+            state_of: &self.state_of,
+            state: &|id| *self.states.get(id),
+            next: &|insn| model.next_executed(insn),
+        };
+        steps.tell(&Known {
+            start: start.insn,
+            flags: start.flags,
+            turns: &turns,
+            end: end.insn,
+            end_state: end_state.unwrap_or(end.state),
+            clash,
+        })
     }
 
     /// A path reaches an instruction.
@@ -634,7 +690,8 @@ impl<A: Architecture> Walker<'_, '_, A> {
         match shared[at] {
             None => shared[at] = Some(state),
             Some(known) if known == state => {}
-            Some(_) => {
+            Some(known) => {
+                self.clash = Some(known);
                 let first = model.group(original).first.unwrap_or(insn);
                 let message = Message::AlternativeConflict(model.place(insn));
                 return self.broken(first, message);
@@ -665,7 +722,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             Some(state) => state,
             None => {
                 let mut state = *self.states.get(path.state);
-                for op in effects.clone() {
+                for op in effects {
                     if let Err(message) = transition::apply(&model.arch, &mut state, *op, context) {
                         return self.broken(path.insn, message);
                     }
@@ -675,19 +732,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 id
             }
         };
-        if model.options.uaccess && model.insn(path.insn).marks.has(Marks::IN_GROUP) {
-            for op in effects {
-                if op.dest == Dest::PushFlags {
-                    if let Err(message) = rules::push_flags(&mut path.flags) {
-                        return self.broken(path.insn, message);
-                    }
-                }
-                if op.source == Source::PopFlags {
-                    rules::pop_flags(&mut path.flags);
-                }
-            }
+        match rules::flags_kept(model, path.insn, ops, &mut path.flags) {
+            Ok(()) => Ok(()),
+            Err(message) => self.broken(path.insn, message),
         }
-        Ok(())
     }
 
     /// However an instruction is reached, the stack must be in the same state.
@@ -728,6 +776,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         } else {
             return Ok(());
         };
+        self.clash = Some(known);
         self.broken(insn, message)
     }
 }

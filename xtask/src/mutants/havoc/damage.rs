@@ -40,7 +40,7 @@ impl Stock {
     /// is none to start from.
     pub fn object(&self, seed: u64, index: u64) -> Option<(usize, Vec<u8>)> {
         let mut rng = Rng::of(&["havoc", &index.to_string()], seed);
-        let rarely = rng.one_in(50);
+        let rarely = rng.one_in(10);
         let list = if (rarely && !self.large.is_empty()) || self.small.is_empty() {
             &self.large
         } else {

@@ -70,6 +70,8 @@ struct Task {
     state: PathBuf,
     /// Where the worker notes panics.
     panics: PathBuf,
+    /// What the worker writes to standard error.
+    words: PathBuf,
 }
 
 /// A whole object to start from.
@@ -287,6 +289,7 @@ impl Run {
                 objects: wholes(corpus),
                 state: dir.path().join(format!("state-{number}")),
                 panics: dir.path().join(format!("panics-{number}")),
+                words: dir.path().join(format!("words-{number}")),
             };
             let file = dir.path().join(format!("task-{number}"));
             parts.push(Part {
@@ -328,7 +331,10 @@ impl Run {
                     part.finished = true;
                     continue;
                 }
-                format!("the process ended: {status}")
+                format!(
+                    "the process ended: {status}{}",
+                    last_words(&part.task.words)
+                )
             } else if part.since.elapsed() > TIME_LIMIT {
                 part.child.kill()?;
                 part.child.wait()?;
@@ -427,6 +433,25 @@ impl Part {
     }
 }
 
+/// What a process said before it ended, such as how much memory it wanted; numbers are left out,
+/// so that failures of one kind are told as one.
+fn last_words(file: &Path) -> String {
+    let said = fs::read(file).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let Some(line) = said.lines().find(|line| !line.is_empty()) else {
+        return String::new();
+    };
+    let mut words = String::new();
+    for c in line.chars() {
+        match c {
+            '0'..='9' if words.ends_with('N') => {}
+            '0'..='9' => words.push('N'),
+            _ => words.push(c),
+        }
+    }
+    format!(": {words}")
+}
+
 fn spawn(worker: &Path, task: &Task, file: &Path) -> Result<Child> {
     fs::write(file, serde_json::to_vec(task)?)?;
     Command::new(worker)
@@ -435,8 +460,8 @@ fn spawn(worker: &Path, task: &Task, file: &Path) -> Result<Child> {
         // One thread each: there are as many workers as processors.
         .env("RAYON_NUM_THREADS", "1")
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(File::create(&task.words)?)
         .spawn()
         .with_context(|| format!("cannot start {}", worker.display()))
 }
@@ -505,13 +530,17 @@ note() {{ printf "\\$(printf %o "$1")\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
         let dir = tempfile::tempdir().unwrap();
         let once = dir.path().join("once");
         let then = format!(
-            "if [ -e {0} ]; then note $to; else touch {0}; note 4; kill -SEGV $$; fi",
+            "if [ -e {0} ]; then note $to; else touch {0}; note 4; echo got 17 of 9 >&2; \
+             kill -SEGV $$; fi",
             once.display()
         );
         let worker = worker(dir.path(), &then);
         let run = drive(&worker, &objects(dir.path()));
         assert_eq!(run.failures.len(), 1);
         assert_eq!(run.failures[0].index, 4);
+        let what = &run.failures[0].what;
+        assert!(what.contains("signal: 11"), "{what}");
+        assert!(what.ends_with(": got N of N"), "{what}");
         assert_eq!(run.done(), 10);
     }
 

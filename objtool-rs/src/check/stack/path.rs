@@ -1,0 +1,165 @@
+//! How the walk came to an instruction, told after the fact.
+//!
+//! The walk keeps only where it left the straight line and may come back to, so that it need not
+//! remember anything while all is well. From that, and from the states that it left at each
+//! instruction, the path is put together again when a rule is broken and somebody wants to see it.
+
+use arch::insn::InsnKind;
+use arch::object::Architecture;
+
+use super::rules::{self, Flags};
+use super::state::{StackState, StateId};
+use crate::decode::InsnId;
+use crate::model::Model;
+use crate::report::detail::{Arrival, Detail, Step};
+use crate::report::Place;
+
+/// Where a path leaves the straight line: the instruction, and where it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub from: InsnId,
+    pub to: InsnId,
+}
+
+/// A path, as the walk knows it when it stops.
+#[derive(Debug)]
+pub(super) struct Known<'w> {
+    pub start: InsnId,
+    pub flags: Flags,
+    pub turns: &'w [Turn],
+    pub end: InsnId,
+    /// The state that the path brought to its end.
+    pub end_state: StateId,
+    /// The state that other paths brought there.
+    pub clash: Option<StateId>,
+}
+
+/// What the walk left behind, and how it goes straight on.
+pub(super) struct Walked<'w, A> {
+    pub model: &'w Model<'w, A>,
+    pub state_of: &'w [Option<StateId>],
+    pub state: &'w dyn Fn(StateId) -> StackState,
+    pub next: &'w dyn Fn(InsnId) -> Option<InsnId>,
+}
+
+/// What has been told so far, and the states in it by their numbers.
+#[derive(Default)]
+struct Told {
+    detail: Detail,
+    ids: Vec<StateId>,
+}
+
+impl Told {
+    fn state(&mut self, id: StateId, state: &dyn Fn(StateId) -> StackState) -> u32 {
+        let known = self.ids.iter().position(|&known| known == id);
+        known.unwrap_or_else(|| {
+            self.ids.push(id);
+            self.detail.states.push(state(id));
+            self.ids.len() - 1
+        }) as u32
+    }
+}
+
+impl<A: Architecture> Walked<'_, A> {
+    /// Puts a path together.
+    pub fn tell(&self, known: &Known<'_>) -> Detail {
+        let model = self.model;
+        let mut told = Told::default();
+        let mut flags = known.flags;
+        let mut pending = Arrival::Straight;
+        let insns = self.insns(known);
+        let last = insns.len() - 1;
+        for (index, (insn, arrival)) in insns.into_iter().enumerate() {
+            let id = match self.state_of[insn.index()] {
+                Some(id) if index != last => id,
+                _ => known.end_state,
+            };
+            if arrival != Arrival::Straight {
+                pending = arrival;
+            }
+            if !model.insns.is_padding(insn) {
+                let step = Step {
+                    place: model.place(insn),
+                    arrival: pending,
+                    state: told.state(id, self.state),
+                    user_access: flags.user_access,
+                    direction: flags.direction,
+                };
+                told.detail.path.push(step);
+                pending = Arrival::Straight;
+            }
+            // What is broken is broken at the end; up to there the rules held.
+            let record = model.insn(insn);
+            let function = model.function_of(known.start);
+            let kept = rules::flags_kept(model, insn, record.ops, &mut flags);
+            let _ = kept.and(rules::flag_change(model, function, record.kind, &mut flags));
+        }
+        told.detail.end_state = told.state(known.end_state, self.state);
+        let mut detail = told.detail;
+        if let Some(clash) = known.clash {
+            detail.clash = Some((self.state)(clash));
+            // Where streams of an alternative clash, they need not meet.
+            if self.state_of[known.end.index()] == Some(clash) {
+                let before = detail.path.iter().rev().nth(1).map(|step| step.place);
+                detail.others = self.others(known.end, before);
+            }
+        }
+        detail
+    }
+
+    /// The instructions from the start to the end.
+    fn insns(&self, known: &Known<'_>) -> Vec<(InsnId, Arrival)> {
+        let mut insns = vec![(known.start, Arrival::Start)];
+        let mut at = known.start;
+        let stops = known.turns.iter().map(|turn| (turn.from, Some(turn.to)));
+        for (stop, turn) in stops.chain([(known.end, None)]) {
+            while at != stop {
+                let Some(next) = (self.next)(at) else { break };
+                insns.push((next, Arrival::Straight));
+                at = next;
+            }
+            if let Some(to) = turn {
+                insns.push((to, self.arrival(stop, to)));
+                at = to;
+            }
+        }
+        insns
+    }
+
+    fn arrival(&self, from: InsnId, to: InsnId) -> Arrival {
+        let model = self.model;
+        if !model.alternatives(from).iter().any(|a| a.insn == to) {
+            return Arrival::Jump;
+        }
+        let replaces = |group| model.group(group).original == model.group_of(from);
+        match model.insn(from).kind {
+            InsnKind::JumpDynamic | InsnKind::JumpDynamicConditional => Arrival::Case,
+            _ if model.group_of(from).is_some() && model.group_of(to).is_some_and(replaces) => {
+                Arrival::Replacement
+            }
+            InsnKind::Nop | InsnKind::JumpUnconditional => Arrival::Label,
+            _ => Arrival::Fault,
+        }
+    }
+
+    /// Instructions but one that were reached and go on at an instruction.
+    fn others(&self, insn: InsnId, but: Option<Place>) -> Vec<Place> {
+        let model = self.model;
+        let leads_here = |from: InsnId| {
+            let ends = matches!(
+                model.insn(from).kind,
+                InsnKind::JumpUnconditional | InsnKind::JumpDynamic | InsnKind::Return
+            );
+            model.jump_target(from) == Some(insn)
+                || model.alternatives(from).iter().any(|a| a.insn == insn)
+                || (!ends && (self.next)(from) == Some(insn))
+        };
+        model
+            .insns
+            .ids()
+            .filter(|&from| self.state_of[from.index()].is_some() && leads_here(from))
+            .map(|from| model.place(from))
+            .filter(|&place| Some(place) != but)
+            .collect()
+    }
+}
