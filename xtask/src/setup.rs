@@ -175,6 +175,8 @@ fn apt(args: &[&str]) -> Result<()> {
     };
     command
         .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"])
+        // A machine that has just come up may be installing updates by itself.
+        .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(args);
     cmd::output(&mut command)?;
     Ok(())
