@@ -1,7 +1,7 @@
 //! ORC: what an unwinder has to know about an instruction, in a few bytes.
 //!
 //! The kernel's own table format for stack traces without frame pointers
-//! (`Documentation/arch/x86/orc-unwinder.rst`). How the bytes are laid out is each architecture's;
+//! (the kernel's `orc-unwinder.rst`). How the bytes are laid out is each architecture's;
 //! which instruction gets which entry is the analyzer's.
 
 use crate::object::{Base, Rule};

@@ -599,7 +599,7 @@ mod tests {
     #[test]
     fn dumping_stands_alone() {
         let args = ["objtool", "--dump", "x.o"].map(OsString::from);
-        assert!(matches!(parse(args, |_| None), Ok(Request::Dump(_))));
+        assert!(matches!(parse(args, |_| None, false), Ok(Request::Dump(_))));
         let (status, line) = refused(&["--dump=orc", "--orc", "x.o"]);
         assert_eq!(status, 1);
         assert_eq!(

@@ -2,8 +2,8 @@
 //!
 //! With indirect branch tracking the processor faults where an indirect branch does not land on
 //! one. A function's address that is stored or loaded anywhere may be branched to; landing pads
-//! that nobody refers to are listed, to be removed at boot (`arch/x86/kernel/alternative.c`,
-//! `apply_seal_endbr`).
+//! that nobody refers to are listed, to be removed at boot (`apply_seal_endbr()`
+//! in the kernel).
 
 use arch::insn::InsnKind;
 use arch::object::Architecture;

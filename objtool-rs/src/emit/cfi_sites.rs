@@ -1,5 +1,5 @@
 //! `.cfi_sites`: the preambles that control flow integrity puts before functions, to be rewritten
-//! at boot when another scheme is used (`arch/x86/kernel/alternative.c`, `apply_fineibt`).
+//! at boot when another scheme is used (`apply_fineibt()` in the kernel).
 
 use arch::object::Architecture;
 

@@ -1,5 +1,5 @@
 //! `.ibt_endbr_seal`: landing pads that nothing refers to, to be removed at boot
-//! (`arch/x86/kernel/alternative.c`, `apply_seal_endbr`).
+//! (`apply_seal_endbr()` in the kernel).
 
 use arch::object::Architecture;
 

@@ -1,7 +1,7 @@
 //! `.orc_unwind` and `.orc_unwind_ip`: what an unwinder has to know about each instruction.
 //!
 //! An entry holds from its address up to the next one's; a section ends with an entry that says
-//! that nothing is known (`Documentation/arch/x86/orc-unwinder.rst`). Within an alternative the
+//! that nothing is known (the kernel's `orc-unwinder.rst`). Within an alternative the
 //! entries are those of both streams by distance from its start, since either may run.
 
 use arch::object::{Architecture, Rule};

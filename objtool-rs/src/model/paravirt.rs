@@ -2,7 +2,7 @@
 //!
 //! Paravirtual operations are called through a table (`pv_ops`), which is filled from constant
 //! tables and by stores in init text. Text that must not be instrumented may make such a call only
-//! if all of its targets must not be either (`arch/x86/include/asm/paravirt.h`).
+//! if all of its targets must not be either (the kernel's `paravirt.h`).
 
 use arch::insn::Decode;
 

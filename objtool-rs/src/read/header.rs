@@ -147,7 +147,7 @@ fn file_header(data: &[u8], machine: u16) -> Result<(&FileHeader64<LE>, FileKind
 
 /// What people give by mistake: kernels and modules that are packed.
 fn compressed(data: &[u8]) -> Option<ReadError> {
-    // Documentation/arch/x86/boot.rst: the header of a bootable image.
+    // The header of a bootable image; the kernel's boot.rst, "The Real-Mode Kernel Header".
     let is_boot_image = data.get(0x202..0x206) == Some(b"HdrS");
     let packed = [
         (&b"\x1f\x8b"[..], "gunzip"),

@@ -18,10 +18,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            may run before context tracking, RCU or the right page tables are there, and recurse \
            or crash.",
     example: "\
-noinstr void handler(void)
-{
-        do_work();              /* which is ordinary text */
-}
+        .section .noinstr.text, \"ax\"
+func:
+        call    do_work         # which is ordinary text
+        ret
 ",
     fix: "Mark the callee noinstr or __always_inline, or put the call between \
            instrumentation_begin() and instrumentation_end() where the kernel is ready \

@@ -14,9 +14,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "User space can train the predictor so that the first return in the kernel runs ahead \
            to where it wants (retbleed, SRSO).",
     example: "\
-entry:  VALIDATE_UNRET_BEGIN
-        call    helper          # returns
-        UNTRAIN_RET
+        annotate .discard.validate_unret        # VALIDATE_UNRET_BEGIN
+        nop
+        ret                     # returns are not safe yet
 ",
     fix: "Put UNTRAIN_RET (or UNTRAIN_RET_VM) before the first call that returns.",
 };

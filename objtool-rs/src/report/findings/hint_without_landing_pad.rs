@@ -14,8 +14,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "With indirect branch tracking such an entry faults.",
     example: "\
         .globl  entry
-entry:  UNWIND_HINT_IRET_REGS
-        push    %rax
+entry:
+        UNWIND_HINT type=4, sp_reg=5    # UNWIND_HINT_IRET_REGS
+        iretq
+        .size   entry, . - entry
 ",
     fix: "Start the entry point with ENDBR, or annotate it with ANNOTATE_NOENDBR when the \
            processor never enters there.",

@@ -15,10 +15,12 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "Landing pads that nobody needs are removed when the module is loaded, but these two \
            are called indirectly by the loader.",
     example: "\
-int init_module(void)           /* without module_init() */
-{
-        return 0;
-}
+        .globl  init_module
+        .type   init_module, @function
+init_module:                    # and no module_init()
+        endbr64
+        ret
+        .size   init_module, . - init_module
 ",
     fix: "Use module_init() and module_exit(), which keep a reference.",
 };

@@ -15,8 +15,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            stays as it is.",
     why: "What was to be removed is still there and will run.",
     example: "\
+        .section .noinstr.text, \"ax\"
 func:
-        ds ds call __sanitizer_cov_trace_pc     # seven bytes
+        .byte   0x3e            # a prefix, which makes it six bytes
+        call    __sanitizer_cov_trace_pc
 ",
     fix: "Compilers emit these branches without prefixes; look for hand-written code, or for a \
            tool that pads branches.",

@@ -22,9 +22,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "An unwinder could not get past this instruction, so no ORC data is written at all.",
     example: "\
 func:
-        lea     8(%rsp), %r11   # not a register that compilers realign with
+        lea     8(%rsp), %r11   # not a register for this
         and     $-16, %rsp
-        push    -8(%r11)
+        nop
+        lea     -8(%r11), %rsp
         ret
 ",
     fix: "In assembly, base the frame on %rsp, %rbp, %r10, %r13, %rdi or %rdx, or put an \

@@ -14,12 +14,12 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "Assembly without a function type follows rules of its own, and none of them is a frame. \
           What was not walked is not trusted.",
     example: "\
-        .type   func, @function
-func:
-        .size   func, 8
-code:                           # covers the same bytes, and has no type
-        ret
-        .size   code, 8
+#         .type   func, @function
+# func:
+# code:                           # the same bytes, no type
+#         ret
+#         .size   func, 1
+#         .size   code, 1
 ",
     fix: "Give each piece of assembly one symbol with a size: SYM_FUNC_START for functions, \
           SYM_CODE_START for what is none.",

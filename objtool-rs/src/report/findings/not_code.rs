@@ -14,9 +14,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "Either data lies where code should be, or control flow was misunderstood, mostly because \
           a call on the way does not return and that could not be seen.",
     example: "\
-func:
-        call    never_returns
-        .quad   0x0606060606060606      # data behind a call that does come back
+# func:
+#         call    never_returns
+#         .quad   0x0606060606060606      # data behind it
 ",
     fix: "Keep data out of text. If the bytes lie behind a call that never returns, look at why that \
           is not visible in the function that is called: it has a path to a return.",

@@ -15,14 +15,14 @@ pub(super) const EXPLANATION: Explanation = Explanation {
         "It was walked under the other one's name, so what it does on its own is not known, and a \
           stack trace could name the wrong one.",
     example: "\
-        .type   outer, @function
-outer:
-        nop
-        .type   inner, @function
-inner:
-        ret
-        .size   inner, . - inner
-        .size   outer, . - outer        # covers inner, too
+#         .type   outer, @function
+# outer:
+#         nop
+#         .type   inner, @function
+# inner:
+#         ret
+#         .size   inner, . - inner
+#         .size   outer, . - outer    # covers inner, too
 ",
     fix:
         "Let each function's size end where the next one starts. For a second entry into the same \

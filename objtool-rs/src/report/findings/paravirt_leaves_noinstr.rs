@@ -15,8 +15,17 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            operation by its place in pv_ops and the function.",
     why: "A tracer or sanitizer in that function runs where the kernel is not ready for it.",
     example: "\
-        .section .noinstr.text
-        call    *pv_ops+8(%rip)         # may go to a function in .text
+        .section .noinstr.text, \"ax\"
+func:
+        call    *pv_ops         # may go to a function in .text
+        ret
+        .section .text, \"ax\"
+func_2:
+        ret
+        .section .data, \"aw\"
+        .globl  pv_ops
+pv_ops: .quad   func_2
+        .size   pv_ops, 8
 ",
     fix: "Mark the function noinstr, or call it between instrumentation_begin() and \
            instrumentation_end().",

@@ -14,8 +14,13 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "Where a call through the table may go is then not known, so calls from text that \
            must not be instrumented can not be checked.",
     example: "\
-        .section .init.text
-        movq    $.text+0x100, pv_ops+8(%rip)    # no symbol there
+        .section .init.text, \"ax\"
+        movq    $.Lno_symbol, pv_ops+8(%rip)
+.Lno_symbol:
+        .section .data, \"aw\"
+        .globl  pv_ops
+pv_ops: .quad   0, 0
+        .size   pv_ops, 16
 ",
     fix: "Give the function a symbol with a size (SYM_FUNC_START in assembly).",
 };

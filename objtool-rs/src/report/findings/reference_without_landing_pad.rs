@@ -14,9 +14,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            but it does not start with ENDBR.",
     why: "With indirect branch tracking the processor faults on such a branch.",
     example: "\
-        .data
+        .section .data, \"aw\"
         .quad   func
-        .text
+        .section .text, \"ax\"
 func:                           # no ENDBR
         ret
 ",

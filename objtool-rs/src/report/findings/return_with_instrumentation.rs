@@ -14,11 +14,14 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     why: "The caller, which must not be instrumented either, would count as allowed to call \
            anything.",
     example: "\
-noinstr void handler(void)
-{
-        instrumentation_begin();
-        do_work();
-}                               /* instrumentation_end() is missing */
+        .section .noinstr.text, \"ax\"
+func:
+        annotate .discard.instr_begin   # instrumentation_begin()
+        nop
+        ret                             # without its end
+func_2:
+        annotate .discard.instr_end     # instrumentation_end()
+        ud2
 ",
     fix: "End on every path what was begun.",
 };

@@ -19,7 +19,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            file, or to the end of its section.",
     why: "What was not followed was not checked.",
     example: "\
-entry:  VALIDATE_UNRET_BEGIN
+        annotate .discard.validate_unret        # VALIDATE_UNRET_BEGIN
+        nop
         jmp     elsewhere       # not in this object
 ",
     fix: "The check needs the whole linked object (vmlinux.o): run it with --link on that. In \

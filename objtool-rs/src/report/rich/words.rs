@@ -1,6 +1,6 @@
 //! The state of the stack in words, registers by name.
 //!
-//! `CFA = rsp+24, rbp at CFA-16` in place of `cfa1=4+24 reg1[5]=-2-16`. What the words are about is
+//! Where the CFA is and which registers are saved where, in place of `cfa1=4+24 reg1[5]=-2-16`. What the words are about is
 //! the check's ([`StackState`]).
 
 use arch::insn::Reg;

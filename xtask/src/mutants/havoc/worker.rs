@@ -147,8 +147,8 @@ mod tests {
                          1: core::panicking::panic_fmt\n             at /rustc/core.rs:1:2\n   \
                          2: alloc::raw_vec::handle_error\n             at /rustc/vec.rs:3:4\n   \
                          3: write\n   \
-                         4: run\n             at /root/objtool-rs/src/run.rs:7:9\n   \
-                         5: main\n             at /root/xtask/src/main.rs:1:1\n";
+                         4: run\n             at /checkout/objtool-rs/src/run.rs:7:9\n   \
+                         5: main\n             at /checkout/xtask/src/main.rs:1:1\n";
         assert_eq!(
             caller(backtrace).as_deref(),
             Some("write, in objtool-rs/src/run.rs:7:9")
