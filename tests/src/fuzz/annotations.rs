@@ -125,13 +125,13 @@ const BRANCHES: &[&[u8]] = &[&[0xe9], &[0xe8], &[0x0f, 0x84]];
 
 /// Instructions that end in a relocated field of four bytes, and its type.
 const RELOCATED: &[(&[u8], u32)] = &[
-    (&[0xe8], relocation::PLT32),                         // call
-    (&[0xe9], relocation::PLT32),                         // jmp
-    (&[0x0f, 0x84], relocation::PLT32),                   // je
-    (&[0xff, 0x24, 0xc5], ABSOLUTE),            // jmp *table(,%rax,8)
-    (&[0x48, 0x8b, 0x04, 0xc5], ABSOLUTE),      // mov table(,%rax,8),%rax
-    (&[0x48, 0x8d, 0x05], relocation::PC32),              // lea table(%rip),%rax
-    (&[0xff, 0x25], relocation::PC32),                    // jmp *entry(%rip)
+    (&[0xe8], relocation::PLT32),            // call
+    (&[0xe9], relocation::PLT32),            // jmp
+    (&[0x0f, 0x84], relocation::PLT32),      // je
+    (&[0xff, 0x24, 0xc5], ABSOLUTE),         // jmp *table(,%rax,8)
+    (&[0x48, 0x8b, 0x04, 0xc5], ABSOLUTE),   // mov table(,%rax,8),%rax
+    (&[0x48, 0x8d, 0x05], relocation::PC32), // lea table(%rip),%rax
+    (&[0xff, 0x25], relocation::PC32),       // jmp *entry(%rip)
 ];
 
 /// Sections of code.
@@ -191,12 +191,20 @@ const TABLES: &[Table] = &[
     Table {
         name: ".altinstructions",
         size: X86_64::ALTERNATIVE.size,
-        fields: [X86_64::ALTERNATIVE.original, X86_64::ALTERNATIVE.replacement, 0],
+        fields: [
+            X86_64::ALTERNATIVE.original,
+            X86_64::ALTERNATIVE.replacement,
+            0,
+        ],
     },
     Table {
         name: "__jump_table",
         size: X86_64::JUMP_LABEL.size,
-        fields: [X86_64::JUMP_LABEL.original, X86_64::JUMP_LABEL.target, X86_64::JUMP_LABEL.key],
+        fields: [
+            X86_64::JUMP_LABEL.original,
+            X86_64::JUMP_LABEL.target,
+            X86_64::JUMP_LABEL.key,
+        ],
     },
     Table {
         name: "__ex_table",
@@ -301,7 +309,10 @@ impl Program {
             image.section(Section::code(name, code.bytes.clone()));
         }
         for (number, table) in TABLES.iter().enumerate() {
-            let data = self.entries_of(number).flat_map(|e| e.contents(table)).collect();
+            let data = self
+                .entries_of(number)
+                .flat_map(|e| e.contents(table))
+                .collect();
             image.section(Section::new(table.name, elf::ALLOC, data));
         }
         let first = image.section_symbols();
@@ -314,7 +325,12 @@ impl Program {
                 let (symbol, place) = reference(&image, to);
                 // The field is the last of its instruction, so the distance is from its end.
                 let addend = place - if kind == ABSOLUTE { 0 } else { 4 };
-                image.sections[number].relocations.push(Relocation { offset, symbol, kind, addend });
+                image.sections[number].relocations.push(Relocation {
+                    offset,
+                    symbol,
+                    kind,
+                    addend,
+                });
             }
         }
         for (number, table) in TABLES.iter().enumerate() {
@@ -390,7 +406,13 @@ impl Entry {
     /// Its bytes: those that the fuzzer gave, over and over.
     fn contents(&self, table: &Table) -> Vec<u8> {
         let len = table.size as usize;
-        self.bytes.iter().copied().cycle().skip(len % 2).take(len).collect()
+        self.bytes
+            .iter()
+            .copied()
+            .cycle()
+            .skip(len % 2)
+            .take(len)
+            .collect()
     }
 }
 

@@ -77,15 +77,23 @@ fn relocations(file: &ElfFile<'_>) {
         }
         let probes: Vec<u64> = table.iter().take(PROBES).map(|r| r.offset).collect();
         for at in probes {
-            for (start, len) in [(at, 1), (at, 0), (at.saturating_sub(3), 4), (at + 1, u64::MAX)] {
+            for (start, len) in [
+                (at, 1),
+                (at, 0),
+                (at.saturating_sub(3), 4),
+                (at + 1, u64::MAX),
+            ] {
                 let lowest = table
                     .iter()
                     .map(|r| r.offset)
                     .filter(|&o| o >= start && o - start < len)
                     .min();
-                let expected =
-                    lowest.and_then(|lowest| table.iter().rposition_of(|o| o == lowest));
-                assert_eq!(table.first_in(start, len), expected, "[{start:#x}, +{len:#x})");
+                let expected = lowest.and_then(|lowest| table.iter().rposition_of(|o| o == lowest));
+                assert_eq!(
+                    table.first_in(start, len),
+                    expected,
+                    "[{start:#x}, +{len:#x})"
+                );
             }
         }
     }
@@ -142,9 +150,8 @@ fn by_address(file: &ElfFile<'_>) {
             let start = file.symbol(id).value;
             start <= offset && offset - start < symbols.len(id)
         };
-        let starts = |id: SymbolId, offset: u64| {
-            file.symbol(id).value == offset && symbols.len(id) != 0
-        };
+        let starts =
+            |id: SymbolId, offset: u64| file.symbol(id).value == offset && symbols.len(id) != 0;
         let first = |ids: &[SymbolId], holds: &dyn Fn(SymbolId) -> bool| {
             ids.iter().copied().find(|&id| holds(id))
         };

@@ -74,5 +74,6 @@ pub fn options(bytes: [u8; OPTION_BYTES]) -> Options {
         stats: bit(rest, 0),
         dry_run: bit(rest, 1),
         backup: bit(rest, 2),
+        explain: bit(rest, 3),
     }
 }
