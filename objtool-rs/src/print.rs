@@ -44,9 +44,12 @@ pub fn findings(path: &Path, lines: &[String]) {
 pub fn exhibits(path: &Path, exhibits: &[Exhibit]) {
     let object = path.display().to_string();
     let read = |source: &str| std::fs::read_to_string(source).ok();
-    for exhibit in exhibits {
-        err(&(render(exhibit, &object, &read, true) + "\n"));
-    }
+    let shown = exhibits
+        .iter()
+        .map(|exhibit| render(exhibit, &object, &read, true) + "\n");
+    // At once, because the commands of a build print at the same time.
+    let shown: String = shown.collect();
+    err(&shown);
 }
 
 /// Prints why a file could not be processed.

@@ -202,16 +202,30 @@ fn cargo_tools() -> Result<()> {
         ("fmt", "rustfmt", "rustfmt-web"),
         ("clippy", "clippy", "rust-web-clippy"),
     ];
-    for (tool, component, package) in tools {
-        if works(tool) {
-            continue;
-        }
-        if on_path("rustup") {
-            println!("installing rustup's component {component}");
-            cmd::run(Command::new("rustup").args(["component", "add", component]))?;
-        } else {
-            packages(&[package])?;
-        }
+    let broken: Vec<_> = tools
+        .into_iter()
+        .filter(|(tool, ..)| !works(tool))
+        .collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    if on_path("rustup") {
+        let components: Vec<_> = broken.iter().map(|(_, component, _)| *component).collect();
+        println!("installing rustup's components {}", components.join(" "));
+        cmd::run(
+            Command::new("rustup")
+                .args(["component", "add"])
+                .args(components),
+        )?;
+    } else {
+        packages(
+            &broken
+                .iter()
+                .map(|(.., package)| *package)
+                .collect::<Vec<_>>(),
+        )?;
+    }
+    for (tool, component, _) in broken {
         if !works(tool) {
             bail!(
                 "`cargo {tool}` does not work with {}; install the {component} that belongs to it",

@@ -82,8 +82,9 @@ fn likeness(typed: &str, code: &str) -> f64 {
 pub fn page(e: &Explanation) -> String {
     let mut page = format!("{CODE}{}{CODE:#}\n", e.code);
     page += &paragraphs(&sentence(e.title), 0);
+    page.push('\n');
     for words in e.words {
-        let _ = writeln!(page, "\n{:INDENT$}{QUOTE}{words}{QUOTE:#}", "");
+        let _ = writeln!(page, "{:INDENT$}{QUOTE}{words}{QUOTE:#}", "");
     }
     let sections = [
         ("What", paragraphs(e.what, INDENT)),

@@ -78,6 +78,8 @@ pub fn options(bytes: [u8; OPTION_BYTES]) -> Options {
         unret: bit(rest, 5),
         sls: bit(rest, 6),
         cfi: bit(rest, 7),
+        // Shown with what backtraces show.
+        explain: bit(more, 2),
         // What the others do is the binary's.
         ..Options::default()
     }

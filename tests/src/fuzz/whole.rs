@@ -1,7 +1,7 @@
 //! What must hold of every run, whatever the object is.
 //!
 //! It ends, without a panic. The same input gives the same result. Every finding and every error
-//! is one printable line. A changed file can be read, has kept everything that it was not asked to
+//! is one printable line, and what is shown of a finding is printable, too. A changed file can be read, has kept everything that it was not asked to
 //! change, and can be run again.
 
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use arch::object::Architecture as _;
 use arch_x86_64::X86_64;
 use objtool_rs::read::{elf, ElfFile, Reloc, SectionId, Symbol, SymbolId};
+use objtool_rs::report::rich::render;
 use objtool_rs::{run, Options, Outcome};
 
 /// Runs an object and checks what comes of it.
@@ -27,6 +28,10 @@ pub fn check(object: &[u8], options: &Options) {
         (Ok(a), Ok(b)) => {
             assert_eq!(a.lines, b.lines, "the second run finds something else");
             assert_eq!(a.listing, b.listing, "the second run lists something else");
+            assert_eq!(
+                a.exhibits, b.exhibits,
+                "the second run shows something else"
+            );
             assert_eq!(a.forced_link, b.forced_link);
             assert!(a.output == b.output, "the second run writes something else");
             check_outcome(object, options, a);
@@ -38,6 +43,13 @@ pub fn check(object: &[u8], options: &Options) {
 fn check_outcome(object: &[u8], options: &Options, outcome: &Outcome) {
     for line in &outcome.lines {
         one_line(line);
+    }
+    for exhibit in &outcome.exhibits {
+        let shown = render(exhibit, "file.o", &|_| None, false);
+        assert!(
+            !shown.chars().any(|c| c.is_control() && c != '\n'),
+            "not printable: {shown:?}"
+        );
     }
     let Some(output) = &outcome.output else {
         return;

@@ -1,7 +1,7 @@
 //! The state of the stack in words, registers by name.
 //!
-//! Where the CFA is and which registers are saved where, in place of `cfa1=4+24 reg1[5]=-2-16`. What the words are about is
-//! the check's ([`StackState`]).
+//! `CFA = sp+24, fp at CFA-16`, with the registers' real names, in place of
+//! `cfa1=4+24 reg1[5]=-2-16`. What the words are about is the check's ([`StackState`]).
 
 use arch::insn::Reg;
 use arch::object::{Architecture, Base, Rule};
