@@ -1,9 +1,10 @@
 //! The `objtool-rs` command: a stand-in for the kernel's objtool in a build.
 //!
 //! Reads the command line and the file, prints what was found, and puts the changed file in place.
-//! What is found and changed is the library's.
+//! `objtool-rs explain` says what findings mean. What is found and changed is the library's.
 
 mod cli;
+mod explain;
 mod file;
 mod print;
 mod usage;
@@ -15,9 +16,15 @@ use cli::{Invocation, Request};
 use objtool_rs::run;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|command| command == "verify") {
-        return verify_command::run(std::env::args_os().skip(1));
+    // No run of a build has one of these for its first argument: an action always comes before the
+    // file.
+    if let Some(command) = std::env::args_os().nth(1) {
+        if command == "verify" {
+            return verify_command::run(std::env::args_os().skip(1));
+        }
+        if command == explain::NAME {
+            return explain::run(std::env::args_os().skip(2));
+        }
     }
     let invocation = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(Request::Run(invocation)) => invocation,

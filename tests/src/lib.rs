@@ -11,6 +11,7 @@
 pub mod compare;
 pub mod compile;
 pub mod fixture;
+pub mod fuzz;
 pub mod lines;
 pub mod messages;
 pub mod observe;

@@ -163,14 +163,27 @@ impl Place {
 /// The input `bytes` must be refused with an error that holds one of `place`.
 #[track_caller]
 fn refused(what: &str, bytes: &[u8], place: &[&str]) {
+    if let Some(complaint) = not_refused(what, bytes, place) {
+        panic!("{complaint}");
+    }
+}
+
+/// Each of the inputs must be refused; what is wrong with any of them is told at the end.
+#[track_caller]
+fn all_refused(place: &[&str], inputs: &[(String, Vec<u8>)]) {
+    let complaints = inputs
+        .iter()
+        .filter_map(|(what, bytes)| not_refused(what, bytes, place));
+    let complaints: Vec<String> = complaints.collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+fn not_refused(what: &str, bytes: &[u8], place: &[&str]) -> Option<String> {
     let input = Place::new(bytes);
     let run = input.run();
     let wrong = input.complaints(&run, place);
-    assert!(
-        wrong.is_empty(),
-        "{what}: {wrong:#?}\nstandard error:\n{}",
-        run.stderr
-    );
+    let stderr = &run.stderr;
+    (!wrong.is_empty()).then(|| format!("{what}: {wrong:?}\n  standard error: {stderr}"))
 }
 
 /// Damages one field of a header of the section `name`.
@@ -416,19 +429,18 @@ fn symbols_out_of_range() {
         format!("symbol [{index}]"),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    refused("name", &symbol(symbol::NAME, 1 << 20, 4), &words);
-    refused("section", &symbol(symbol::SECTION, 0x300, 2), &words);
-    refused("value", &symbol(symbol::VALUE, 1 << 20, 8), &words);
-    refused(
-        "value at the end of numbers",
-        &symbol(symbol::VALUE, u64::MAX, 8),
+    let of = |what: &str, field, value, bytes| (what.to_owned(), symbol(field, value, bytes));
+    let far = 1 << 20;
+    all_refused(
         &words,
-    );
-    refused("size", &symbol(symbol::SIZE, 1 << 20, 8), &words);
-    refused(
-        "size at the end of numbers",
-        &symbol(symbol::SIZE, u64::MAX, 8),
-        &words,
+        &[
+            of("name", symbol::NAME, far, 4),
+            of("section", symbol::SECTION, 0x300, 2),
+            of("value", symbol::VALUE, far, 8),
+            of("value at the end of numbers", symbol::VALUE, u64::MAX, 8),
+            of("size", symbol::SIZE, far, 8),
+            of("size at the end of numbers", symbol::SIZE, u64::MAX, 8),
+        ],
     );
 }
 
@@ -446,11 +458,12 @@ fn relocations_out_of_range() {
         let first = image.content(&table).unwrap().start;
         let of_symbol =
             damaged(|i| i.put(first + relocation::SYMBOL, 0x0100_0000_u32.to_le_bytes()));
-        refused("symbol", &of_symbol, &[&table, name]);
+        let mut inputs = vec![(format!("symbol in {table}"), of_symbol)];
         for offset in [1 << 20, u64::MAX, image.content(name).unwrap().len() as u64] {
             let at = damaged(|i| i.put(first + relocation::OFFSET, offset.to_le_bytes()));
-            refused("offset", &at, &[&table, name]);
+            inputs.push((format!("offset {offset:#x} in {table}"), at));
         }
+        all_refused(&[&table, name], &inputs);
     }
 }
 

@@ -77,6 +77,16 @@ pub enum Tool {
     Rs,
 }
 
+impl Tool {
+    /// What people call it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Tool::C => "C objtool",
+            Tool::Rs => "objtool-rs",
+        }
+    }
+}
+
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -159,14 +169,6 @@ impl Kernel {
         }
         read_corpus(&dir)
     }
-}
-
-/// Every object recorded in a configuration's C build of the installed kernel version.
-///
-/// # Errors
-/// As [`Kernel::installed`] and [`Kernel::corpus`].
-pub fn corpus(config: &str) -> Result<Vec<CorpusObject>> {
-    Kernel::installed()?.corpus(config)
 }
 
 /// One object of a kernel build, recorded before and after C objtool.

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// A bar over `total` things. Invisible when standard error is no terminal.
 pub fn bar(total: u64, what: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::new(total);
+    let bar = ProgressBar::new(total).with_finish(ProgressFinish::AndClear);
     let style = "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style.progress_chars("=> "));
@@ -21,7 +21,7 @@ pub fn bar(total: u64, what: impl Into<Cow<'static, str>>) -> ProgressBar {
 
 /// A spinner for work whose length is unknown. Invisible when standard error is no terminal.
 pub fn spinner(what: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
+    let bar = ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}") {
         bar.set_style(style);
     }

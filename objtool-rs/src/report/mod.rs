@@ -3,10 +3,12 @@
 //! A finding is a place and a message, collected in order and printed at the end.
 //!
 //! - [`findings`]: every kind of finding, with its words and its explanation.
+//! - [`explain`]: the explanations as pages.
 //! - [`trace`]: the lines of the path that led to one.
 //!
 //! Not here: what leads to a finding (`model`, `check`), or where its text goes (the binary).
 
+pub mod explain;
 pub mod findings;
 mod text;
 pub mod trace;

@@ -49,13 +49,10 @@ impl Built {
             Some(time) => format!("built in {time}"),
             None => "built before".to_owned(),
         };
-        let with = match self.tool {
-            Tool::C => "C objtool",
-            Tool::Rs => "objtool-rs",
-        };
         format!(
-            "{} with {with}: {how}, {}",
+            "{} with {}: {how}, {}",
             self.config.name,
+            self.tool.program(),
             self.dir.display()
         )
     }
@@ -136,12 +133,19 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
             return Ok(built(None));
         }
         println!(
-            "continuing the build of {} in {}",
+            "continuing to build {} with {}; the log is {}",
             config.name,
-            dir.display()
+            tool.program(),
+            log.display()
         );
     } else {
         build.begin(&stamp, &program)?;
+        println!(
+            "building {} with {}; the log is {}",
+            config.name,
+            tool.program(),
+            log.display()
+        );
     }
     let start = Instant::now();
     build

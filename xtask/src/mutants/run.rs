@@ -224,6 +224,7 @@ pub fn report(plan: &Plan, outcomes: &[Outcome]) -> bool {
             print!("{}", describe(outcome));
         }
     }
+    only_ours(plan, outcomes);
     neither(plan, outcomes);
 
     println!(
@@ -261,6 +262,60 @@ pub fn describe(outcome: &Outcome) -> String {
         }
     }
     text
+}
+
+/// Prints what objtool-rs alone warns about, by operator, how C objtool ended and what objtool-rs
+/// says.
+fn only_ours(plan: &Plan, outcomes: &[Outcome]) {
+    let mut kinds: BTreeMap<(usize, String, String), (usize, String)> = BTreeMap::new();
+    for outcome in outcomes {
+        let verdict = &outcome.verdict;
+        if !verdict.ours_warned() || verdict.c_warned() {
+            continue;
+        }
+        let said = verdict.ours_new.first().map(|line| shape(&line.message));
+        let key = (
+            outcome.operator,
+            verdict.c_end.to_string(),
+            said.unwrap_or_default(),
+        );
+        let kind = kinds
+            .entry(key)
+            .or_insert_with(|| (0, outcome.id.to_string()));
+        kind.0 += 1;
+    }
+    if kinds.is_empty() {
+        return;
+    }
+    println!("Only objtool-rs warns:");
+    let mut rows = vec![[
+        "operator",
+        "mutants",
+        "C objtool",
+        "objtool-rs",
+        "for example",
+    ]
+    .map(str::to_owned)
+    .to_vec()];
+    for ((operator, c, ours), (count, example)) in kinds {
+        rows.push(vec![
+            plan.operators[operator].name.to_owned(),
+            count.to_string(),
+            c,
+            ours,
+            example,
+        ]);
+    }
+    println!("{}", table::align(&rows));
+}
+
+/// A message without its numbers, so that those of one kind are the same.
+fn shape(message: &str) -> String {
+    let words = message.split(' ').map(|word| match word.find("0x") {
+        Some(at) => format!("{}0x...", &word[..at]),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Prints what neither tool warns about, by operator and cause.
@@ -325,4 +380,18 @@ pub fn log(outcomes: &[Outcome], path: &Path) -> Result<()> {
         );
     }
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_one_kind_have_one_shape() {
+        assert_eq!(
+            shape("can't find jump dest instruction at .text+0x1f"),
+            "can't find jump dest instruction at .text+0x..."
+        );
+        assert_eq!(shape("unreachable instruction"), "unreachable instruction");
+    }
 }

@@ -110,6 +110,93 @@ fn every_operator_finds_a_place_and_breaks_it() {
     }
 }
 
+/// The mutants of an operator on the rich object, decoded.
+fn mutants(operator: &str) -> Vec<(operators::Change, Subject)> {
+    let whole = Subject::new(rich_object()).unwrap();
+    let found = operators::all().into_iter().find(|o| o.name == operator);
+    let found = found.unwrap();
+    let places = 0..operators::applicable(found, &whole).len();
+    places
+        .map(|place| {
+            let id = Id {
+                operator: operator.into(),
+                object: "rich.o".into(),
+                place,
+                salt: 7,
+            };
+            let change = plan::make(found, &whole, &id).unwrap();
+            let mutant = Subject::new(whole.image.edited(&change.edits)).unwrap();
+            (change, mutant)
+        })
+        .collect()
+}
+
+#[test]
+fn jumps_go_where_the_operator_says() {
+    let broken = |change: &operators::Change, mutant: &Subject| {
+        let jump = mutant.find(change.section, change.offset).unwrap();
+        let target = mutant.insns[jump].decoded.near_branch_target();
+        (jump, mutant.find(change.section, target))
+    };
+    for (change, mutant) in mutants("jcc-into-insn") {
+        assert_eq!(broken(&change, &mutant).1, None, "{}", change.what);
+    }
+    for (change, mutant) in mutants("jcc-other-function") {
+        let (jump, target) = broken(&change, &mutant);
+        let (from, to) = (&mutant.insns[jump], &mutant.insns[target.unwrap()]);
+        assert!(to.function.is_some() && to.function != from.function);
+    }
+    for (change, mutant) in mutants("jmp-elsewhere") {
+        let (jump, target) = broken(&change, &mutant);
+        let (from, to) = (&mutant.insns[jump], &mutant.insns[target.unwrap()]);
+        assert_eq!(to.function, from.function);
+    }
+    for (change, mutant) in mutants("jump-out-of-section") {
+        let jump = mutant.find(change.section, change.offset).unwrap();
+        let target = mutant.insns[jump].decoded.near_branch_target();
+        assert!(target as usize >= mutant.image.sections[change.section].size);
+    }
+}
+
+#[test]
+fn dropped_code_is_nops_of_the_same_length() {
+    let whole = Subject::new(rich_object()).unwrap();
+    for operator in [
+        "drop-push",
+        "drop-pop",
+        "drop-leave",
+        "ret-to-nop",
+        "drop-stac",
+    ] {
+        for (change, mutant) in mutants(operator) {
+            let old = &whole.insns[change.insn.unwrap()];
+            let first = mutant.find(change.section, change.offset).unwrap();
+            let new = mutant.insns[first..]
+                .iter()
+                .take_while(|insn| insn.section == old.section && insn.offset() < old.end());
+            let new: Vec<_> = new.collect();
+            assert!(new.iter().all(|insn| insn.is_nop()), "{}", change.what);
+            assert_eq!(new.last().unwrap().end(), old.end());
+        }
+    }
+}
+
+#[test]
+fn a_relocation_that_is_taken_out_leaves_the_others() {
+    let whole = Subject::new(rich_object()).unwrap();
+    let all = |subject: &Subject, section: usize| -> Vec<(u64, usize, i64)> {
+        let relocs = subject.image.sections[section].relocs.iter();
+        relocs.map(|r| (r.offset, r.symbol, r.addend)).collect()
+    };
+    for operator in ["call-without-relocation", "hint-without-relocation"] {
+        for (change, mutant) in mutants(operator) {
+            let (old, new) = (all(&whole, change.section), all(&mutant, change.section));
+            let gone: Vec<_> = old.iter().filter(|reloc| !new.contains(reloc)).collect();
+            assert_eq!((gone.len(), new.len()), (1, old.len() - 1));
+        }
+    }
+}
+
 #[test]
 fn the_arguments_hold_together() {
     #[derive(clap::Parser)]

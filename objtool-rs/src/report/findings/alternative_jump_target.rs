@@ -17,7 +17,6 @@ func:
         ALTERNATIVE \"ret\", \"jmp 1f; nop; 1:\", X86_FEATURE_XMM2
                                 # nothing more in this section
 ",
-    fix:
-        "End the code behind the alternative with a return or a jump, or replace the jump by what \
-          is meant.",
+    fix: "End the code behind the alternative with a return or a jump, or replace the jump by \
+          what is meant.",
 };

@@ -13,7 +13,7 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            within it. The analysis of the file ends here.",
     why: "The replacement can't be followed.",
     example: "\
-# No table does this once its replacement was found; the model contradicts itself.
+# No table does this once its replacement was found.
 ",
     fix: "Report it with the object: it is a mistake in objtool-rs, not in the code.",
 };

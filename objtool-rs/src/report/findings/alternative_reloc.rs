@@ -13,7 +13,7 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            address in them changes its meaning unless the patching code adjusts it.",
     why: "An address that is not adjusted leads elsewhere once it is copied.",
     example: "\
-# On x86_64 the kernel adjusts whatever it copies, so no relocation is refused.
+# On x86_64 no relocation is refused: the kernel adjusts what it copies.
 ",
     fix: "Keep relative references out of the replacement, but for a call or jump as its first \
           instruction.",

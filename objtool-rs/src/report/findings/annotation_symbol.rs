@@ -1,7 +1,7 @@
 //! - `unexpected relocation symbol type in {}`
 //! - `unexpected relocation symbol type in .rela.discard.func_stack_frame_non_standard: {}`
 //!
-//! An annotation refers to its code by a symbol where only a section will do.
+//! An annotation refers to its code by the wrong kind of symbol.
 
 use super::{Explanation, Group};
 use crate::report::Names;
@@ -9,7 +9,7 @@ use crate::report::Names;
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "annotation-symbol",
     group: Group::Annotation,
-    title: "an annotation refers to its code by a symbol where only a section will do",
+    title: "an annotation refers to its code by the wrong kind of symbol",
     words: &[
         "unexpected relocation symbol type in {}",
         "unexpected relocation symbol type in .rela.discard.func_stack_frame_non_standard: {}",
@@ -17,10 +17,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     what: "Each entry of a .discard.* section is a relocation to the code that it is about. It \
            must be made against the code's section, or, for some annotations, against a local \
            label or a function.",
-    why:
-        "An annotation that can't be read is an annotation lost: what it exempts is reported, and \
-          what it states is not known. But for non-standard functions, the analysis of the file \
-          ends here.",
+    why: "An annotation that can't be read is an annotation lost: what it exempts is reported, \
+          and what it states is not known. But for non-standard functions, the analysis of the \
+          file ends here.",
     example: "\
         .globl  here
 here:

@@ -10,9 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "an annotation is for a place where no instruction begins",
     words: &["bad {} entry"],
-    what:
-        "An entry of a .discard.* section leads into the middle of an instruction, into data, or \
-           out of its section. The analysis of the file ends here.",
+    what: "An entry of a .discard.* section leads into the middle of an instruction, into data, \
+           or out of its section. The analysis of the file ends here.",
     why: "What was to be annotated is not.",
     example: "\
 func:

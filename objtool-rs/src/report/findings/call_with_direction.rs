@@ -13,9 +13,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     words: &["call to {}() with DF set"],
     what: "Between `std` and `cld` a function is called. `{dynamic}` stands for a call through a \
            pointer.",
-    why:
-        "The ABI has the direction flag clear at every call. A callee that uses `rep movs` copies \
-          in the wrong direction, over memory in front of its buffer.",
+    why: "The ABI has the direction flag clear at every call. A callee that uses `rep movs` \
+          copies in the wrong direction, over memory in front of its buffer.",
     example: "\
 func:
         std

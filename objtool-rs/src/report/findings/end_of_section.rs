@@ -21,8 +21,8 @@ func:
         mov     %rsp, %rbp
         call    does_not_return # which nobody knows
 ",
-    fix: "Declare the function that is called last as __noreturn and, if another file defines it, \
-          add it to the list of functions that do not return (tools/objtool/noreturns.h; for \
+    fix: "Declare the function that is called last as __noreturn and, if another file defines \
+          it, add it to the list of functions that do not return (tools/objtool/noreturns.h; for \
           objtool-rs model/noreturn_list.rs). Or end the code with a return or `ud2`.",
 };
 

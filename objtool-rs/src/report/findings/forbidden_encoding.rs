@@ -22,7 +22,8 @@ func:
         notrack jmp *%rax
 ",
     fix: "Drop the prefix; for switches of C code, compile with -fno-jump-tables, as the kernel \
-          does with CONFIG_X86_KERNEL_IBT. In place of enqcmd use enqcmds, which names the PASID.",
+          does with CONFIG_X86_KERNEL_IBT. In place of enqcmd use enqcmds, which names the \
+          PASID.",
 };
 
 /// The note's words are the architecture's, and so is whether its place has a `0x` in front.

@@ -21,10 +21,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
         .type   func, @function
 func:                           # the section ends here
 ",
-    fix:
-        "Look for undefined behaviour that lets the compiler drop the whole body (an endless loop \
-          without effect, __builtin_unreachable on every path). A label that is meant to mark the \
-          end must not be a function.",
+    fix: "Look for undefined behaviour that lets the compiler drop the whole body (an endless \
+          loop without effect, __builtin_unreachable on every path). A label that is meant to \
+          mark the end must not be a function.",
 };
 
 pub(super) fn text(names: &Names<'_>, function: &SymbolId) -> String {

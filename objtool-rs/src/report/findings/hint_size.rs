@@ -9,12 +9,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "the unwind hints do not consist of whole entries",
     words: &["struct unwind_hint size mismatch"],
-    what:
-        "The size of .discard.unwind_hints is no multiple of the size of a hint. The analysis of \
-           the file ends here.",
-    why:
-        "The hints were made with another layout than the one they are read with, so each of them \
-          would be read wrongly.",
+    what: "The size of .discard.unwind_hints is no multiple of the size of a hint. The analysis \
+           of the file ends here.",
+    why: "The hints were made with another layout than the one they are read with, so each of \
+          them would be read wrongly.",
     example: "\
 func:
 1:      ret

@@ -10,8 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "a checked function leads into code that is exempt from checking",
     words: &["BUG: why am I validating an ignored function?"],
     what: "A path comes from a checked function to an instruction that STACK_FRAME_NON_STANDARD \
-           exempts. It happens when only the cold part of a function is exempt, or only the other \
-           part.",
+           exempts. It happens when only the cold part of a function is exempt, or only the \
+           other part.",
     why: "The exempt code may leave the stack in any state, so the result for the function that \
           leads into it means nothing.",
     example: "\
@@ -23,7 +23,6 @@ func.cold:
         ud2
 STACK_FRAME_NON_STANDARD func.cold
 ",
-    fix:
-        "Name the function itself in STACK_FRAME_NON_STANDARD; its cold part follows. Better: let \
-          it keep the rules.",
+    fix: "Name the function itself in STACK_FRAME_NON_STANDARD; its cold part follows. Better: \
+          let it keep the rules.",
 };

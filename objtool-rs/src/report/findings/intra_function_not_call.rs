@@ -1,13 +1,13 @@
 //! `intra_function_call not a direct call`.
 //!
-//! ANNOTATE_INTRA_FUNCTION_CALL stands before something that is no direct call.
+//! An annotation for a call within the function is not at a call.
 
 use super::{Explanation, Group};
 
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "intra-function-not-call",
     group: Group::Annotation,
-    title: "ANNOTATE_INTRA_FUNCTION_CALL stands before something that is no direct call",
+    title: "an annotation for a call within the function is not at a call",
     words: &["intra_function_call not a direct call"],
     what: "The annotation declares the next instruction to be a call that stays in its function. \
            It is none. The analysis of the file ends here.",

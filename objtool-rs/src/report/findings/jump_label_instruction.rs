@@ -1,17 +1,16 @@
 //! `unsupported instruction at jump label`.
 //!
-//! A jump label stands at an instruction that is neither a nop nor a jump.
+//! A jump label stands at an instruction that is no nop and no jump.
 
 use super::{Explanation, Group};
 
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "jump-label-instruction",
     group: Group::Patching,
-    title: "a jump label stands at an instruction that is neither a nop nor a jump",
+    title: "a jump label stands at an instruction that is no nop and no jump",
     words: &["unsupported instruction at jump label"],
-    what:
-        "An entry of __jump_table is for an instruction that can't be switched between a nop and \
-           a jump. The analysis of the file ends here.",
+    what: "An entry of __jump_table is for an instruction that can't be switched between a nop \
+           and a jump. The analysis of the file ends here.",
     why: "When the static key changes, the instruction is overwritten, and with it what it did.",
     example: "\
 func:

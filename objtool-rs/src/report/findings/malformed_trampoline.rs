@@ -11,11 +11,11 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Output,
     title: "a static call goes to something that has no trampoline's name",
     words: &["static_call: trampoline name malformed: {}"],
-    what: "The key of a static call is found by the name of its trampoline: `__SCT__name` belongs \
-           to `__SCK__name`. This one has another form. Nothing is written.",
+    what: "The key of a static call is found by the name of its trampoline: `__SCT__name` \
+           belongs to `__SCK__name`. This one has another form. Nothing is written.",
     why: "Without its key the call can't be listed, and would never be patched.",
     example: "\
-# Only names that begin with __SCT__ count as trampolines; the model contradicts itself.
+# Only names that begin with __SCT__ count as trampolines.
 ",
     fix: "Report it with the object: it is a mistake in objtool-rs, not in the code.",
 };

@@ -9,9 +9,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "the unwind hints do not say which instructions they are for",
     words: &["missing .rela.discard.unwind_hints section"],
-    what:
-        "The file has a section .discard.unwind_hints and no relocations for it. The analysis of \
-           the file ends here.",
+    what: "The file has a section .discard.unwind_hints and no relocations for it. The analysis \
+           of the file ends here.",
     why: "A hint's instruction is given by a relocation. Without, no hint can be used, and the \
           code that needs them can't be checked.",
     example: "\

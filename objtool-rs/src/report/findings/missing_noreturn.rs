@@ -12,12 +12,12 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "code stands behind a call to a function that does not return",
     words: &["{}() is missing a __noreturn annotation"],
     what: "The callee never returns: its body in this file shows it, or it is on the list of \
-           functions that do not. Yet code stands behind the call, and no other path leads there. \
-           Only looked at when nothing else was found in the file.",
-    why:
-        "The compiler did not know it. It made code that never runs, and it believes things about \
-          the caller's paths that are not so. Where the callee is in another file and on no list, \
-          the opposite happens: what follows the call is checked although it never runs.",
+           functions that do not. Yet code stands behind the call, and no other path leads \
+           there. Only looked at when nothing else was found in the file.",
+    why: "The compiler did not know it. It made code that never runs, and it believes things \
+          about the caller's paths that are not so. Where the callee is in another file and on \
+          no list, the opposite happens: what follows the call is checked although it never \
+          runs.",
     example: "\
 func:
         push    %rbp

@@ -69,6 +69,8 @@ mod stack_mismatch;
 mod stack_realignment;
 mod stack_register_change;
 mod table_size;
+#[cfg(test)]
+mod tests;
 mod unannotated_intra_function_call;
 mod undefined_stack;
 mod unknown_stack_instruction;

@@ -1,13 +1,13 @@
 //! `'naked' return found in MITIGATION_RETHUNK build`.
 //!
-//! A plain return in a kernel whose returns go through a thunk.
+//! A return does not go through the return thunk.
 
 use super::{Explanation, Group};
 
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "naked-return",
     group: Group::Speculation,
-    title: "a plain return in a kernel whose returns go through a thunk",
+    title: "a return does not go through the return thunk",
     words: &["'naked' return found in MITIGATION_RETHUNK build"],
     what: "With --rethunk every return has to be a jump to the return thunk. Here is a `ret`, \
            without ANNOTATE_UNRET_SAFE, and not in init text.",
@@ -19,6 +19,6 @@ func:
         ret                     # RET would be a jump to __x86_return_thunk
 ",
     fix: "In assembly write RET, in inline assembly ASM_RET. C code of a file that lacks it is \
-          compiled without -mfunction-return=thunk-extern: look what the Makefile removes from the \
-          flags.",
+          compiled without -mfunction-return=thunk-extern: look what the Makefile removes from \
+          the flags.",
 };

@@ -10,8 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "an unwind hint does not say which instruction it is for",
     words: &["can't find reloc for unwind_hints[{}]"],
-    what: "One entry of .discard.unwind_hints, counted from 0, has no relocation at the field for \
-           its instruction. The analysis of the file ends here.",
+    what: "One entry of .discard.unwind_hints, counted from 0, has no relocation at the field \
+           for its instruction. The analysis of the file ends here.",
     why: "The hint is for an unknown place, and the one that it was made for is without.",
     example: "\
 func:

@@ -10,9 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "an annotated call goes to a place where no instruction begins",
     words: &["can't find call dest at {}"],
-    what:
-        "A call with ANNOTATE_INTRA_FUNCTION_CALL leads into the middle of an instruction or out \
-           of its section. The analysis of the file ends here.",
+    what: "A call with ANNOTATE_INTRA_FUNCTION_CALL leads into the middle of an instruction or \
+           out of its section. The analysis of the file ends here.",
     why: "Where it goes on can't be followed.",
     example: "\
 func:

@@ -9,9 +9,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Flow,
     title: "an indirect jump looks like a switch, and its table is empty",
     words: &["can't find switch jump table"],
-    what:
-        "A table was found for an indirect jump, but no entry of it leads into the function. The \
-           analysis of the file ends here.",
+    what: "A table was found for an indirect jump, but no entry of it leads into the function. \
+           The analysis of the file ends here.",
     why: "The cases of the switch can't be followed, so they would go unchecked.",
     example: "\
 func:

@@ -9,10 +9,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Patching,
     title: "a patched place is not the beginning of an instruction",
     words: &["special: can't find orig instruction"],
-    what: "An entry of .altinstructions, __jump_table or __ex_table is for an address at which no \
-           instruction begins. The analysis of the file ends here.",
-    why: "Patching there would tear an instruction apart, and a fault at an instruction would not \
-          find its handler.",
+    what: "An entry of .altinstructions, __jump_table or __ex_table is for an address at which \
+           no instruction begins. The analysis of the file ends here.",
+    why: "Patching there would tear an instruction apart, and a fault at an instruction would \
+          not find its handler.",
     example: "\
 func:
 1:      mov     (%rdi), %rax

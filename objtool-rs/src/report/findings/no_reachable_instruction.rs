@@ -10,11 +10,11 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Annotation,
     title: "an annotation says that code behind nothing can be reached",
     words: &["can't find reachable insn at {}"],
-    what: "An entry of .discard.reachable takes the dead end back from the instruction before the \
-           place that it names, and there is no instruction before it. The analysis of the file \
-           ends here.",
-    why: "The instruction that was meant is still taken for a dead end, and what follows would go \
-          unchecked.",
+    what: "An entry of .discard.reachable takes the dead end back from the instruction before \
+           the place that it names, and there is no instruction before it. The analysis of the \
+           file ends here.",
+    why: "The instruction that was meant is still taken for a dead end, and what follows would \
+          go unchecked.",
     example: "\
 func:
 1:      ret

@@ -22,8 +22,9 @@ pub(super) const EXPLANATION: Explanation = Explanation {
 func:
         push    %rbp
 ",
-    fix: "Move data out of the text section (.rodata, .data). Data that has to be there must fill \
-          whole instructions, or be followed by padding that lets the decoder find its way back.",
+    fix: "Move data out of the text section (.rodata, .data). Data that has to be there must \
+          fill whole instructions, or be followed by padding that lets the decoder find its way \
+          back.",
 };
 
 pub(super) fn text(names: &Names<'_>, function: &SymbolId) -> String {

@@ -11,17 +11,16 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "a static call is made without its key in sight",
     words: &["static_call: can't find static_call_key symbol: {}"],
     what: "A call to the trampoline `__SCT__name` is listed together with the key `__SCK__name`, \
-           and the object doesn't refer to such a symbol. Only modules may do without. Nothing is \
-           written.",
+           and the object doesn't refer to such a symbol. Only modules may do without. Nothing \
+           is written.",
     why: "Without its key the call can't be listed, and would go to the function that was there \
           first for ever.",
     example: "\
 func:
-        call    __SCT__name     # and no __SCK__name
-        ret
+        jmp     __SCT__name     # and no __SCK__name
 ",
-    fix: "Call by static_call(name)(…) with DECLARE_STATIC_CALL in view: it refers to the key. If \
-          a symbol prefix or objcopy renames one of the two, let it rename both.",
+    fix: "Call by static_call(name)(…) with DECLARE_STATIC_CALL in view: it refers to the key. \
+          If a symbol prefix or objcopy renames one of the two, let it rename both.",
 };
 
 pub(super) fn text(_: &Names<'_>, key: &str) -> String {

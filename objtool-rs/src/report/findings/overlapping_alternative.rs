@@ -28,8 +28,8 @@ func:
 3:      nop
         .popsection
 ",
-    fix: "Use ALTERNATIVE_2 or ALTERNATIVE_3 for several replacements of one place; they make all \
-          entries as long as the longest.",
+    fix: "Use ALTERNATIVE_2 or ALTERNATIVE_3 for several replacements of one place; they make \
+          all entries as long as the longest.",
 };
 
 pub(super) fn text(_: &Names<'_>, covered: &i64, original_len: &u32) -> String {

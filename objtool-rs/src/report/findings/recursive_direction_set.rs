@@ -10,7 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "the direction flag is set where it is set",
     words: &["recursive STD"],
     what: "A path leads from one `std` to another without a `cld` between them.",
-    why: "The first clear ends both: what follows, and still means to run downwards, runs upwards.",
+    why: "The first clear ends both: what follows, and still means to run downwards, runs \
+          upwards.",
     example: "\
 func:
         std

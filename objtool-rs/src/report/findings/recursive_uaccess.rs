@@ -10,8 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "access to user memory is opened where it is open",
     words: &["recursive UACCESS enable"],
     what: "A path leads from one `stac` to another without a `clac` between them.",
-    why: "The first close ends both: what follows, and still means to have access, faults. Mostly \
-          one of two nested helpers opens on its own.",
+    why: "The first close ends both: what follows, and still means to have access, faults. \
+          Mostly one of two nested helpers opens on its own.",
     example: "\
 func:
         stac

@@ -10,8 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "the direction flag is cleared where it is clear",
     words: &["redundant CLD"],
     what: "A path leads to `cld` in a function without having passed `std`.",
-    why: "The ABI has the flag clear at every call already. Code that clears it expects something \
-          else, or lacks the `std` that belongs to it.",
+    why: "The ABI has the flag clear at every call already. Code that clears it expects \
+          something else, or lacks the `std` that belongs to it.",
     example: "\
 func:
         cld

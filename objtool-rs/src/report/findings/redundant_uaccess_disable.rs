@@ -10,9 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     title: "access to user memory is closed where it is closed",
     words: &["redundant UACCESS disable"],
     what: "A path leads to `clac` without having passed `stac`.",
-    why:
-        "Harmless on its own, but the code is not what its author thought: on another path access \
-          may be open where it should not be.",
+    why: "Harmless on its own, but the code is not what its author thought: on another path \
+          access may be open where it should not be.",
     example: "\
 func:
         clac

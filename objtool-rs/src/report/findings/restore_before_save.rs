@@ -1,13 +1,13 @@
 //! `objtool isn't smart enough to handle this CFI save/restore combo`.
 //!
-//! An unwind hint restores a stack state before the place that saves it was reached.
+//! An unwind hint restores a state that is not saved yet.
 
 use super::{Explanation, Group};
 
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "restore-before-save",
     group: Group::Frame,
-    title: "an unwind hint restores a stack state before the place that saves it was reached",
+    title: "an unwind hint restores a state that is not saved yet",
     words: &["objtool isn't smart enough to handle this CFI save/restore combo"],
     what: "The path comes to UNWIND_HINT_RESTORE, straight from the instruction before, and has \
            not passed the UNWIND_HINT_SAVE that belongs to it.",

@@ -9,9 +9,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Frame,
     title: "an unwind hint restores a stack state that no hint saved",
     words: &["no corresponding CFI save for CFI restore"],
-    what:
-        "UNWIND_HINT_RESTORE takes the stack state of the last UNWIND_HINT_SAVE before it in the \
-           same function, and there is none.",
+    what: "UNWIND_HINT_RESTORE takes the stack state of the last UNWIND_HINT_SAVE before it in \
+           the same function, and there is none.",
     why: "The state behind the hint is unknown.",
     example: "\
 func:

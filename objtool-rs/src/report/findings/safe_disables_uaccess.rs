@@ -13,11 +13,11 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            `clac` without having saved the flag first.",
     why: "Its caller goes on as if access were open.",
     example: "\
-__asan_load8:                   # on the list
+__asan_load8_noabort:           # on the list
         clac
         stac
         ret
 ",
-    fix: "Use user_access_save and user_access_restore, which keep the flag, or take the function \
-          off the list if it should not be there.",
+    fix: "Use user_access_save and user_access_restore, which keep the flag, or take the \
+          function off the list if it should not be there.",
 };

@@ -10,11 +10,10 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Output,
     title: "the file has the section already that would be written",
     words: &["file already has {}, skipping"],
-    what: "objtool-rs was to make a section (.static_call_sites, .retpoline_sites, .return_sites, \
-           .call_sites), and the input has one.",
-    why:
-        "The section stays as it is. If the object changed in between, it lists the wrong places, \
-          and they are what the kernel patches.",
+    what: "objtool-rs was to make a section (.static_call_sites, .retpoline_sites, \
+           .return_sites, .call_sites), and the input has one.",
+    why: "The section stays as it is. If the object changed in between, it lists the wrong \
+          places, and they are what the kernel patches.",
     example: "\
 func:
         jmp     __x86_indirect_thunk_rax

@@ -1,21 +1,20 @@
 //! `sibling call from callable instruction with modified stack frame`.
 //!
-//! The function jumps to another one while its own frame is still on the stack.
+//! Another function is jumped to with the frame still in place.
 
 use super::{Explanation, Group};
 
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "sibling-call-with-frame",
     group: Group::Frame,
-    title: "the function jumps to another one while its own frame is still on the stack",
+    title: "another function is jumped to with the frame still in place",
     words: &["sibling call from callable instruction with modified stack frame"],
-    what: "A jump leaves the function: to another function, to code in another file, or through a \
-           register or memory without being a recognised switch. It counts as a sibling call, and \
-           the stack is not as it was at entry.",
-    why:
-        "The target returns straight to this function's caller, so it must find the stack as this \
-          function found it. Otherwise it returns into data, and no stack trace through it is \
-          right.",
+    what: "A jump leaves the function: to another function, to code in another file, or through \
+           a register or memory without being a recognised switch. It counts as a sibling call, \
+           and the stack is not as it was at entry.",
+    why: "The target returns straight to this function's caller, so it must find the stack as \
+          this function found it. Otherwise it returns into data, and no stack trace through it \
+          is right.",
     example: "\
 func:
         push    %rbx

@@ -3,7 +3,7 @@
 //! - `stack state mismatch: type1={} type2={}`
 //! - `stack state mismatch: drap1={} drap2={}`
 //!
-//! The stack is in different states depending on the path by which this instruction is reached.
+//! Paths that join here leave the stack in different states.
 
 use super::{Explanation, Group};
 use crate::report::Names;
@@ -12,8 +12,7 @@ use arch::object::Rule;
 pub(super) const EXPLANATION: Explanation = Explanation {
     code: "stack-mismatch",
     group: Group::Frame,
-    title: "the stack is in different states depending on the path by which this instruction is \
-            reached",
+    title: "paths that join here leave the stack in different states",
     words: &[
         "stack state mismatch: cfa1={} cfa2={}",
         "stack state mismatch: reg1[{}]={} reg2[{}]={}",
@@ -25,10 +24,11 @@ pub(super) const EXPLANATION: Explanation = Explanation {
            where a register is saved, about the kind of frame, or about the register of a \
            realigned frame (DRAP). The first value is the one that was met first.\n\n\
            In `cfa1=4+16` the number in front of the sign is a register (4 is rsp, 5 is rbp, 16 \
-           the return address) or a negative one: -1 nothing known, -2 the CFA itself, -3 what rsp \
-           points at, -4 what rbp points at. --explain prints names.",
-    why: "There is one way to unwind from an instruction. With two states, it is wrong for one of \
-          the paths, and mostly the code is wrong too: a push or pop is missing on one of them.",
+           the return address) or a negative one: -1 nothing known, -2 the CFA itself, -3 what \
+           rsp points at, -4 what rbp points at. --explain prints names.",
+    why: "There is one way to unwind from an instruction. With two states, it is wrong for one \
+          of the paths, and mostly the code is wrong too: a push or pop is missing on one of \
+          them.",
     example: "\
 func:
         test    %rdi, %rdi
@@ -38,8 +38,8 @@ func:
         ret
 ",
     fix: "Make the stack the same where paths join. Look for a push or pop that one of the paths \
-          skips, and for a call that is not known not to return, behind which the compiler left no \
-          cleanup.\n\n\
+          skips, and for a call that is not known not to return, behind which the compiler left \
+          no cleanup.\n\n\
           Code that does this on purpose needs an unwind hint at the instruction: \
           UNWIND_HINT_FUNC, _REGS or _SAVE and _RESTORE.",
 };

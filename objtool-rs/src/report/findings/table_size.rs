@@ -10,8 +10,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Patching,
     title: "a patch table does not consist of whole entries",
     words: &["{} size not a multiple of {}"],
-    what: "The size of .altinstructions, __jump_table or __ex_table is no multiple of the size of \
-           an entry. The analysis of the file ends here.",
+    what: "The size of .altinstructions, __jump_table or __ex_table is no multiple of the size \
+           of an entry. The analysis of the file ends here.",
     why: "Every entry behind the broken one is read wrongly.",
     example: "\
 func:
@@ -22,8 +22,8 @@ func:
         .popsection
 ",
     fix: "Make entries with the macros of the kernel that the object is for. If they did, the \
-          layout differs between the kernel and this version of objtool-rs: see the README for the \
-          versions that are known.",
+          layout differs between the kernel and this version of objtool-rs: see the README for \
+          the versions that are known.",
 };
 
 pub(super) fn text(_: &Names<'_>, table: &str, entry: &u64) -> String {

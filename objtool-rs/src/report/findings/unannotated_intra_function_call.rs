@@ -19,7 +19,6 @@ func:
 1:      pop     %rax
         ret
 ",
-    fix:
-        "Put ANNOTATE_INTRA_FUNCTION_CALL right before the call. If a function was meant, give it \
-          a symbol: SYM_FUNC_START or SYM_FUNC_START_LOCAL.",
+    fix: "Put ANNOTATE_INTRA_FUNCTION_CALL right before the call. If a function was meant, give \
+          it a symbol: SYM_FUNC_START or SYM_FUNC_START_LOCAL.",
 };

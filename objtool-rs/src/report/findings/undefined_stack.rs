@@ -20,8 +20,8 @@ func:
         push    %rax
         ret
 ",
-    fix:
-        "Put an unwind hint behind the switch that says what the new stack looks like, or use the \
-          pattern that is understood: store the old stack pointer at the top of the new stack, \
-          switch, and pop it back (see call_on_stack in arch/x86/include/asm/irq_stack.h).",
+    fix: "Put an unwind hint behind the switch that says what the new stack looks like, or use \
+          the pattern that is understood: store the old stack pointer at the top of the new \
+          stack, switch, and pop it back (see call_on_stack in \
+          arch/x86/include/asm/irq_stack.h).",
 };

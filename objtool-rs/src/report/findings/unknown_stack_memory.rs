@@ -9,8 +9,8 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     group: Group::Frame,
     title: "memory is written from the stack in a way that is not understood",
     words: &["unknown stack-related memory operation"],
-    what: "The decoder says that the instruction writes memory outside the frame, and it is not a \
-           pop.",
+    what: "The decoder says that the instruction writes memory outside the frame, and it is not \
+           a pop.",
     why: "What is behind it can't be checked.",
     example: "\
 # No known instruction does this; the decoder and the stack check disagree.
