@@ -16,7 +16,9 @@
 //! - [`transition`]: what a stack effect does to it.
 //! - [`walk`]: the walk over the paths.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
+//! - [`linked`]: what is checked besides when linked code is judged.
 
+pub mod linked;
 pub mod rules;
 pub mod state;
 pub mod transition;

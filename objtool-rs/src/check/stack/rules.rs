@@ -44,11 +44,12 @@ pub fn call<A>(model: &Model<'_, A>, insn: InsnId, flags: Flags) -> Result<(), M
 pub fn sibling_call<A>(
     model: &Model<'_, A>,
     insn: InsnId,
+    function: Option<SymbolId>,
     state: &StackState,
     entry: &StackState,
     flags: Flags,
 ) -> Result<(), Message> {
-    if model.function_of(insn).is_some() && state.is_modified(entry) {
+    if function.is_some() && state.is_modified(entry) {
         return Err(Message::SiblingCallWithFrame);
     }
     call(model, insn, flags)

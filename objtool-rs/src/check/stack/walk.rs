@@ -6,8 +6,9 @@
 
 use arch::insn::{Dest, InsnKind, Source};
 use arch::object::{Architecture, Base};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::linked::{self, Crossing, Linked};
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
@@ -24,8 +25,14 @@ const VISITED: [u8; 2] = [1, 2];
 pub struct Walked {
     /// Whether and how each instruction was reached.
     visited: Vec<u8>,
+    /// State before each instruction that was reached.
+    state_of: Vec<Option<StateId>>,
+    known: States,
+    entry: StackState,
     /// What broke a rule, in the order in which it was walked.
     pub failures: Vec<Failure>,
+    /// What was seen of linked code besides; empty in a build.
+    pub linked: Linked,
     /// Instructions reached.
     pub visits: usize,
     /// Different states met.
@@ -36,6 +43,20 @@ impl Walked {
     /// Whether an instruction was reached.
     pub fn is_visited(&self, insn: InsnId) -> bool {
         self.visited[insn.index()] != 0
+    }
+
+    /// Whether the state at an instruction is the one at the start of a function.
+    pub fn is_fresh<A: Architecture>(&self, insn: InsnId) -> bool {
+        self.state_of[insn.index()]
+            .is_some_and(|state| mismatch::<A>(self.known.get(state), &self.entry).is_none())
+    }
+
+    /// Whether a path that came from another function did so in the state that its own function's
+    /// paths have there.
+    pub fn agrees<A: Architecture>(&self, crossing: &Crossing) -> bool {
+        self.state_of[crossing.to.index()].is_some_and(|own| {
+            mismatch::<A>(self.known.get(own), self.known.get(crossing.state)).is_none()
+        })
     }
 }
 
@@ -101,6 +122,7 @@ struct Walker<'m, 'f, A> {
     failures: Vec<Failure>,
     /// Paths that ended at a call which does not return, when an image is judged.
     ended: Vec<Path>,
+    linked: Linked,
 }
 
 /// Walks every function, then every hint that none has reached.
@@ -121,6 +143,7 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
         pending: Vec::new(),
         failures: Vec::new(),
         ended: Vec::new(),
+        linked: Linked::default(),
         states,
     };
     for section in model.file.section_ids() {
@@ -131,11 +154,16 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
     if model.has_hints {
         walker.hints();
     }
+    walker.rare_calls();
     Walked {
         failures: walker.failures,
+        linked: walker.linked,
         visits: walker.visits,
         states: walker.states.len(),
         visited: walker.visited,
+        state_of: walker.state_of,
+        known: walker.states,
+        entry: walker.entry,
     }
 }
 
@@ -211,6 +239,37 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
     }
 
+    /// A call without a frame that hardly any machine makes is forgiven if it leads no further.
+    fn rare_calls(&mut self) {
+        let model = self.model;
+        let broken: FxHashSet<SymbolId> = self
+            .failures
+            .iter()
+            .filter_map(|failure| failure.function)
+            .collect();
+        for (function, insn) in std::mem::take(&mut self.linked.rare_calls) {
+            let callee = model.callee(insn).map(|callee| {
+                let section = model.file.symbol(callee).section;
+                let callee = model.symbols.alias(callee);
+                (section, model.symbols.parent(callee))
+            });
+            let is_harmless = callee.is_some_and(|(section, callee)| {
+                // Another file's function is for the verdict on that one.
+                section == SectionId::UNDEFINED
+                    || (model.file.symbol(callee).is_function()
+                        && !self.linked.callers.contains(&callee)
+                        && !broken.contains(&callee))
+            });
+            if !is_harmless {
+                self.failures.push(Failure {
+                    function: Some(function),
+                    place: Some(model.place(insn)),
+                    message: Message::CallWithoutFrame,
+                });
+            }
+        }
+    }
+
     fn hints(&mut self) {
         for insn in self.model.insns.ids() {
             let marks = self.model.insn(insn).marks;
@@ -229,10 +288,16 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     /// Walks all paths from an instruction.
     fn start(&mut self, path: Path, trace: Trace) {
-        let function = self.model.function_of(path.insn);
+        let model = self.model;
+        let mut function = model.function_of(path.insn);
+        if model.purpose == Purpose::Verify {
+            // The code behind a call may lie in the other part of the function.
+            function = function.map(|function| model.symbols.parent(function));
+        }
         let Err(Broken(place, message)) = self.run(function, path) else {
             return;
         };
+        self.linked.given_up.extend(function);
         self.failures.push(Failure {
             function,
             place,
@@ -291,6 +356,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
         if let (Some(function), Some(own)) = (function, model.function_of(insn)) {
             if function != model.symbols.parent(own) {
+                if model.purpose == Purpose::Verify {
+                    return Ok(self.cross(function, own, path));
+                }
                 let name = model.file.symbol(function).name;
                 // Preambles fall into the function that they belong to.
                 if name.starts_with(b"__cfi_")
@@ -312,7 +380,13 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
         let mode = VISITED[usize::from(path.flags.user_access)];
         let before = self.visited[insn.index()];
-        if before != 0 {
+        let outside = function
+            .filter(|_| model.purpose == Purpose::Verify && model.function_of(insn).is_none());
+        if let Some(function) = outside {
+            if self.enter_outside(function, path)? {
+                return Ok(Step::End);
+            }
+        } else if before != 0 {
             if !marks.has(Marks::HINT) {
                 self.compare(insn, path.state)?;
             }
@@ -345,6 +419,48 @@ impl<A: Architecture> Walker<'_, '_, A> {
         self.execute(function, path)
     }
 
+    /// A path leaves its function for the midst of another one, or runs over its end. Other paths
+    /// of it go on, so that all such places are known.
+    fn cross(&mut self, from: SymbolId, to: SymbolId, path: Path) -> Step {
+        self.linked.crossings.push(Crossing {
+            from,
+            to: path.insn,
+            state: path.state,
+        });
+        // Preambles fall into the function that they belong to.
+        if !self.model.file.symbol(from).name.starts_with(b"__cfi_") {
+            self.failures.push(Failure {
+                function: Some(from),
+                place: Some(self.model.place(path.insn)),
+                message: Message::FallsThrough { from, to },
+            });
+        }
+        Step::End
+    }
+
+    /// Code of no function belongs to every function that leads to it, and is walked for each.
+    /// Whether it was reached for this one before.
+    fn enter_outside(&mut self, function: SymbolId, path: Path) -> Result<bool, Broken> {
+        let insn = path.insn;
+        let key = (function, insn);
+        if let Some(&known) = self.linked.outside.get(&key) {
+            let (known, found) = (self.states.get(known), self.states.get(path.state));
+            return match mismatch::<A>(known, found) {
+                None => Ok(true),
+                Some(message) => self.broken(insn, message),
+            };
+        }
+        self.linked.outside.insert(key, path.state);
+        let owners = self.linked.owners.entry(insn).or_default();
+        owners.push(function);
+        if owners.len() > linked::MAX_OWNERS {
+            let to = owners[0];
+            let from = function;
+            return self.broken_at_large(insn, Message::FallsThrough { from, to });
+        }
+        Ok(false)
+    }
+
     /// Follows what is left of an instruction's alternatives, the last found first, and then the
     /// instruction.
     fn alternatives(
@@ -355,7 +471,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         skip_original: bool,
     ) -> Result<Step, Broken> {
         let Some(left) = left.checked_sub(1) else {
-            return if skip_original {
+            return if skip_original && self.model.purpose == Purpose::Build {
                 Ok(Step::End)
             } else {
                 self.execute(function, path)
@@ -388,7 +504,17 @@ impl<A: Architecture> Walker<'_, '_, A> {
         if record.kind == InsnKind::Invalid {
             return self.broken(insn, Message::NotCode);
         }
-        self.stack_effects(&mut path, record.ops, next)?;
+        let before = path.state;
+        self.stack_effects(function, &mut path, record.ops, next)?;
+        if model.purpose == Purpose::Verify
+            && function.is_some()
+            && record.marks.has(Marks::TOUCHES_FRAME)
+        {
+            let (before, after) = (self.states.get(before), self.states.get(path.state));
+            if let Err(message) = linked::frame_touched::<A>(before, after) {
+                return self.broken(insn, message);
+            }
+        }
         let result = match record.kind {
             InsnKind::Return => {
                 let state = self.states.get(path.state);
@@ -397,12 +523,15 @@ impl<A: Architecture> Walker<'_, '_, A> {
             }
             InsnKind::Call | InsnKind::CallDynamic => self.call(function, path),
             InsnKind::JumpConditional | InsnKind::JumpUnconditional => {
-                return self.jump(path, record.kind, next);
+                return self.jump(function, path, record.kind, next);
             }
             InsnKind::JumpDynamic | InsnKind::JumpDynamicConditional => {
-                let checked = if model.is_sibling_call(insn) {
-                    let state = self.states.get(path.state);
-                    rules::sibling_call(model, insn, state, &self.entry, path.flags)
+                let is_sibling = match model.purpose {
+                    Purpose::Build => model.is_sibling_call(insn),
+                    Purpose::Verify => !model.jumps_through_table(insn),
+                };
+                let checked = if is_sibling {
+                    self.sibling_call(function, path)
                 } else {
                     Ok(())
                 };
@@ -439,25 +568,51 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 model.has_role(callee, Roles::TRACE_ENTRY)
                     || model.has_role(callee, Roles::EMBEDDED)
             });
-        if model.options.stackval
-            && function.is_some()
-            && !is_special
-            && !self.states.get(path.state).has_frame::<A>()
-        {
+        let Some(function) = function.filter(|_| model.options.stackval && !is_special) else {
+            return Ok(None);
+        };
+        let state = self.states.get(path.state);
+        let has_frame = state.has_frame::<A>();
+        if model.purpose == Purpose::Verify {
+            if !has_frame && model.is_rare(path.insn) {
+                self.linked.rare_calls.push((function, path.insn));
+                return Ok(None);
+            }
+            self.linked.callers.insert(function);
+            if linked::is_above_stack::<A>(state) {
+                return Err(Message::CallWithoutFrame);
+            }
+        }
+        if !has_frame {
             return Err(Message::CallWithoutFrame);
         }
         Ok(None)
     }
 
-    fn jump(&mut self, path: Path, kind: InsnKind, next: Option<InsnId>) -> Result<Step, Broken> {
+    /// A jump out of a function. In linked code it may stand in code that belongs to none.
+    fn sibling_call(&self, function: Option<SymbolId>, path: Path) -> Result<(), Message> {
+        let model = self.model;
+        let function = match model.purpose {
+            Purpose::Build => model.function_of(path.insn),
+            Purpose::Verify => function,
+        };
+        let state = self.states.get(path.state);
+        rules::sibling_call(model, path.insn, function, state, &self.entry, path.flags)
+    }
+
+    fn jump(
+        &mut self,
+        function: Option<SymbolId>,
+        path: Path,
+        kind: InsnKind,
+        next: Option<InsnId>,
+    ) -> Result<Step, Broken> {
         let model = self.model;
         let ends = kind == InsnKind::JumpUnconditional;
         // A dead end behind a conditional jump would be the jump itself, which is never one.
         let next = if ends { None } else { next };
         if model.is_sibling_call(path.insn) {
-            let state = self.states.get(path.state);
-            let checked = rules::sibling_call(model, path.insn, state, &self.entry, path.flags);
-            if let Err(message) = checked {
+            if let Err(message) = self.sibling_call(function, path) {
                 return self.broken(path.insn, message);
             }
         } else if let Some(dest) = model.jump_target(path.insn) {
@@ -569,6 +724,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     fn stack_effects(
         &mut self,
+        function: Option<SymbolId>,
         path: &mut Path,
         ops: OpsId,
         next: Option<InsnId>,
@@ -578,9 +734,13 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
         let model = self.model;
         let context = Context {
-            in_function: model.function_of(path.insn).is_some(),
+            in_function: match model.purpose {
+                Purpose::Build => model.function_of(path.insn).is_some(),
+                Purpose::Verify => function.is_some(),
+            },
             stackval: model.options.stackval,
             next_has_hint: next.is_some_and(|next| model.insn(next).marks.has(Marks::HINT)),
+            linked: model.purpose == Purpose::Verify,
         };
         let effects = model.insns.ops(ops).iter().flatten();
         let key = (path.state, ops, context);
@@ -622,36 +782,42 @@ impl<A: Architecture> Walker<'_, '_, A> {
         if known == found {
             return Ok(());
         }
-        let (a, b) = (self.states.get(known), self.states.get(found));
-        let drap = |s: &StackState| DrapState {
-            active: s.drap,
-            reg: s.drap_reg.map_or(-1, |reg| reg.0.into()),
-            offset: s.drap_offset,
-        };
-        let message = if a.cfa != b.cfa {
-            Message::CfaMismatch {
-                known: a.cfa,
-                found: b.cfa,
-            }
-        } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
-            Message::RegisterMismatch {
-                reg,
-                known: a.regs[reg],
-                found: b.regs[reg],
-            }
-        } else if a.kind != b.kind {
-            Message::TypeMismatch {
-                known: a.kind.0,
-                found: b.kind.0,
-            }
-        } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
-            Message::DrapMismatch {
-                known: drap(a),
-                found: drap(b),
-            }
-        } else {
-            return Ok(());
-        };
-        self.broken(insn, message)
+        match mismatch::<A>(self.states.get(known), self.states.get(found)) {
+            None => Ok(()),
+            Some(message) => self.broken(insn, message),
+        }
+    }
+}
+
+/// What differs between two states, of what is compared.
+fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Option<Message> {
+    let drap = |s: &StackState| DrapState {
+        active: s.drap,
+        reg: s.drap_reg.map_or(-1, |reg| reg.0.into()),
+        offset: s.drap_offset,
+    };
+    if a.cfa != b.cfa {
+        Some(Message::CfaMismatch {
+            known: a.cfa,
+            found: b.cfa,
+        })
+    } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
+        Some(Message::RegisterMismatch {
+            reg,
+            known: a.regs[reg],
+            found: b.regs[reg],
+        })
+    } else if a.kind != b.kind {
+        Some(Message::TypeMismatch {
+            known: a.kind.0,
+            found: b.kind.0,
+        })
+    } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
+        Some(Message::DrapMismatch {
+            known: drap(a),
+            found: drap(b),
+        })
+    } else {
+        None
     }
 }
