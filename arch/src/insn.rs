@@ -138,6 +138,9 @@ pub struct Insn {
     pub interrupt_return: bool,
     /// Effects on the stack, in order; the tail is `None`.
     pub ops: [Option<StackOp>; MAX_STACK_OPS],
+    /// Changes the frame pointer, or one of the words that a frame keeps at it: the caller's frame
+    /// pointer and the return address. [`Insn::ops`] tell of most such changes, not of all.
+    pub touches_frame: bool,
     /// Something about the encoding that the kernel must not contain.
     pub note: Option<Note>,
 }

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod compile;
 pub mod fixture;
 pub mod fuzz;
+pub mod images;
 pub mod lines;
 pub mod messages;
 pub mod observe;
@@ -29,7 +30,8 @@ pub fn root() -> PathBuf {
         .to_path_buf()
 }
 
-/// Every fixture source below `fixtures/`, sorted: `.S` and `.c` files, without `include/`.
+/// Every fixture source below `fixtures/`, sorted: `.S` and `.c` files, without `include/`, and
+/// without `images/`, which are read otherwise.
 ///
 /// # Errors
 /// A folder that can't be read.
@@ -42,7 +44,8 @@ pub fn fixture_files() -> anyhow::Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
-                if path.file_name().is_some_and(|n| n != "include") {
+                let is_other = |name| name == "include" || name == "images";
+                if path.file_name().is_some_and(|name| !is_other(name)) {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|e| e == "S" || e == "c") {

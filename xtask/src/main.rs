@@ -11,6 +11,7 @@ mod bench;
 mod cmd;
 mod configs;
 mod demo;
+mod judge;
 mod kernel;
 mod lock;
 mod mutants;

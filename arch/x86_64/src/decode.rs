@@ -5,7 +5,10 @@
 //! must get the same findings from both. Not here: any meaning for the stack state.
 
 use arch::insn::{ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, Undecodable};
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
+};
 
 use crate::object::note;
 use crate::{reg, X86_64};
@@ -14,13 +17,16 @@ impl Decode for X86_64 {
     fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable> {
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
+        let mut effects = InstructionInfoFactory::new();
         while decoder.can_decode() {
             let offset = decoder.position();
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() {
                 return Err(Undecodable { offset });
             }
-            sink(offset, record(&instruction));
+            let mut insn = record(&instruction);
+            insn.touches_frame = touches_frame(&instruction, &mut effects);
+            sink(offset, insn);
         }
         Ok(())
     }
@@ -72,6 +78,7 @@ fn record(i: &Instruction) -> Insn {
         displacement: 0,
         interrupt_return: false,
         ops: [None; 2],
+        touches_frame: false,
         note: None,
     };
     match i.mnemonic() {
@@ -166,6 +173,42 @@ fn record(i: &Instruction) -> Insn {
     insn
 }
 
+/// Bytes at the frame pointer that make the frame: the caller's frame pointer, the return address.
+const FRAME: i64 = 16;
+
+/// Whether an instruction changes the frame pointer, or a word of the frame at it.
+fn touches_frame(i: &Instruction, effects: &mut InstructionInfoFactory) -> bool {
+    // Most instructions can be told by their operands; only the rest is looked up.
+    let is_implicit = matches!(i.mnemonic(), Mnemonic::Leave | Mnemonic::Enter);
+    let names_it = (0..i.op_count()).any(|operand| {
+        i.op_kind(operand) == OpKind::Register
+            && i.op_register(operand).full_register() == Register::RBP
+    });
+    let at_it = i.memory_base() == Register::RBP && i.memory_index() == Register::None && {
+        let start = i.memory_displacement64() as i64;
+        start < FRAME && start + i.memory_size().size().max(1) as i64 > 0
+    };
+    if i.mnemonic() == Mnemonic::Push || !(is_implicit || names_it || at_it) {
+        return false;
+    }
+    let writes = |access| {
+        matches!(
+            access,
+            OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+        )
+    };
+    let info = effects.info(i);
+    let writes_it = info
+        .used_registers()
+        .iter()
+        .any(|used| used.register().full_register() == Register::RBP && writes(used.access()));
+    let writes_at_it = info
+        .used_memory()
+        .iter()
+        .any(|used| used.base() == Register::RBP && writes(used.access()));
+    writes_it || (at_it && writes_at_it)
+}
+
 fn push(source: Source) -> StackOp {
     StackOp {
         dest: Dest::Push,
@@ -191,6 +234,9 @@ fn gpr(register: Register) -> Option<Reg> {
 fn source_operand(i: &Instruction) -> Source {
     match (i.op0_kind(), gpr(i.op0_register())) {
         (OpKind::Register, Some(reg)) => Source::Reg(reg),
+        (OpKind::Memory, _) => {
+            base_and_offset(i).map_or(Source::Const, |(base, offset)| Source::Mem { base, offset })
+        }
         _ => Source::Const,
     }
 }

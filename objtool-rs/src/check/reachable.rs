@@ -6,7 +6,7 @@
 
 use arch::insn::InsnKind;
 
-use super::stack::walk::Walked;
+use super::stack::walked::Walked;
 use crate::decode::{InsnId, Marks};
 use crate::model::{find_bytes, Hole, Model, Roles};
 use crate::read::SymbolId;

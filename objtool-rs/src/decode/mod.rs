@@ -96,6 +96,8 @@ impl Marks {
     pub const UNRET: Self = Self(1 << 11);
     /// Instrumentation begins or ends to be allowed here.
     pub const INSTRUMENTATION: Self = Self(1 << 12);
+    /// Changes the frame pointer, or one of the words that a frame keeps at it.
+    pub const TOUCHES_FRAME: Self = Self(1 << 13);
 
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {
@@ -394,6 +396,7 @@ fn record(offset: u32, insn: &Insn, ops: OpsId) -> Record {
     // Undefined on purpose: a dead end unless annotated otherwise.
     marks.set(Marks::DEAD_END, insn.kind == InsnKind::Bug);
     marks.set(Marks::INTERRUPT_RETURN, insn.interrupt_return);
+    marks.set(Marks::TOUCHES_FRAME, insn.touches_frame);
     Record {
         offset,
         displacement: insn.displacement,

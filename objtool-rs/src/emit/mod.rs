@@ -22,7 +22,7 @@ pub use output::{NewReloc, NewSection, NewSymbol, Output, SymbolRef};
 pub use write::{write, WriteError};
 
 use crate::check::ibt::LandingPads;
-use crate::check::stack::walk::Walked;
+use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
 use crate::report::{Abort, Findings, Message, Place};

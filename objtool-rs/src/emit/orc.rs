@@ -9,7 +9,7 @@ use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
 
 use super::{exists, places_section, NewSection, Output};
 use crate::check::stack::state::{StackState, StateId};
-use crate::check::stack::walk::Walked;
+use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::{HintKind, Model};
 use crate::read::SectionId;

@@ -6,7 +6,7 @@
 use arch::insn::InsnKind;
 
 use super::{NewSymbol, Output};
-use crate::check::stack::walk::Walked;
+use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
 use crate::read::SymbolId;

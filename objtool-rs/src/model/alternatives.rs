@@ -7,7 +7,7 @@
 use arch::insn::InsnKind;
 use arch::object::{AlternativePolicy, Architecture};
 
-use super::{Model, Target};
+use super::{tables, Model, Purpose, Target};
 use crate::decode::{InsnId, Marks};
 use crate::read::{FileKind, SectionId};
 use crate::report::{Abort, Findings, Message, Place};
@@ -94,22 +94,22 @@ pub(super) fn add<A: Architecture>(
     Ok(())
 }
 
-/// The entries of a table: its section and how many there are.
+/// A table: its section, where it starts there, and how many entries it has.
 fn table<A>(
     model: &Model<'_, A>,
     name: &'static str,
     entry: u64,
     findings: &mut Findings,
-) -> Result<Option<(SectionId, u64)>, Abort> {
-    let Some(id) = model.file.section_by_name(name.as_bytes()) else {
+) -> Result<Option<(SectionId, u64, u64)>, Abort> {
+    let Some((section, range)) = tables::find(model.file, name) else {
         return Ok(None);
     };
-    let size = model.file.section(id).data.len() as u64;
+    let size = range.end - range.start;
     if !size.is_multiple_of(entry) {
         findings.add(Message::TableSize { table: name, entry });
         return Err(Abort);
     }
-    Ok(Some((id, size / entry)))
+    Ok(Some((section, range.start, size / entry)))
 }
 
 /// The place that a field of a table means: by its relocation in an object, by its distance from
@@ -176,14 +176,15 @@ fn read_replacements<A: Architecture>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let layout = A::ALTERNATIVE;
-    let Some((section, count)) = table(model, ".altinstructions", layout.size, findings)? else {
+    let Some((section, from, count)) = table(model, ".altinstructions", layout.size, findings)?
+    else {
         return Ok(());
     };
     let data = model.file.section(section).data;
     // Entries for one original follow each other; all of them cover as much as the longest.
     let mut same_original = 0;
     for index in 0..count {
-        let start = index * layout.size;
+        let start = from + index * layout.size;
         let byte = |at: u64| data[(start + at) as usize];
         let feature = u16::from_le_bytes([byte(layout.feature), byte(layout.feature + 1)]);
         let new_len = u32::from(byte(layout.replacement_len));
@@ -216,9 +217,16 @@ fn read_replacements<A: Architecture>(
                 findings,
             )?)
         };
-        let policy = model
-            .arch
-            .alternative_policy(feature, model.options.uaccess);
+        let policy = match model.purpose {
+            Purpose::Build => model
+                .arch
+                .alternative_policy(feature, model.options.uaccess),
+            // Both may run, so both are followed; only what is rare is still told apart.
+            Purpose::Verify => match model.arch.alternative_policy(feature, false) {
+                AlternativePolicy::OriginalOnly => AlternativePolicy::Both,
+                policy => policy,
+            },
+        };
         let kind = EntryKind::Replacement {
             original_len,
             new_len,
@@ -239,10 +247,10 @@ fn read_jump_labels<A: Architecture>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let layout = A::JUMP_LABEL;
-    let Some((section, count)) = table(model, "__jump_table", layout.size, findings)? else {
+    let Some((section, from, count)) = table(model, "__jump_table", layout.size, findings)? else {
         return Ok(());
     };
-    for start in (0..count).map(|index| index * layout.size) {
+    for start in (0..count).map(|index| from + index * layout.size) {
         let original = field(model, section, start + layout.original, "orig", findings)?;
         let new = new_place(model, section, start + layout.target, findings)?;
         let key_flags = key_flags(model, section, start + layout.key, findings)?;
@@ -261,10 +269,10 @@ fn read_exceptions<A: Architecture>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let layout = A::EXCEPTION;
-    let Some((section, count)) = table(model, "__ex_table", layout.size, findings)? else {
+    let Some((section, from, count)) = table(model, "__ex_table", layout.size, findings)? else {
         return Ok(());
     };
-    for start in (0..count).map(|index| index * layout.size) {
+    for start in (0..count).map(|index| from + index * layout.size) {
         let original = field(model, section, start + layout.original, "orig", findings)?;
         let new = new_place(model, section, start + layout.target, findings)?;
         entries.push(Entry {
@@ -348,19 +356,23 @@ fn add_group<A: Architecture>(
     new_len: u32,
     findings: &mut Findings,
 ) -> Result<Option<InsnId>, Abort> {
-    let (original_group, covered) = match model.group_of(original) {
-        Some(group) => {
-            let known = *model.group(group);
-            let first = known.first.map_or(0, |id| u64::from(model.insn(id).offset));
-            let end = known.last.map_or(0, |id| model.insn(id).end());
-            (group, end as i64 - first as i64)
-        }
+    let (original_group, mut covered) = match model.group_of(original) {
+        Some(group) => (group, length(model, group)),
         None => (
             add_original(model, original, original_len),
             i64::from(original_len),
         ),
     };
-    if covered != i64::from(original_len) {
+    let mut fits = covered == i64::from(original_len);
+    if model.purpose == Purpose::Verify {
+        // No assembler or compiler has made sure that whole instructions are replaced, and by no
+        // more bytes than there are.
+        covered = length(model, original_group).max(i64::from(new_len));
+        fits = covered == i64::from(original_len)
+            && model.group(original_group).first == Some(original)
+            && model.group_of(original) == Some(original_group);
+    }
+    if !fits {
         let message = Message::OverlappingAlternative {
             covered,
             original_len,
@@ -439,7 +451,23 @@ fn add_group<A: Architecture>(
         return Err(Abort);
     }
     model.groups.push(group);
+    if model.purpose == Purpose::Verify && length(model, id) != i64::from(new_len) {
+        let message = Message::OverlappingAlternative {
+            covered: length(model, id),
+            original_len: new_len,
+        };
+        findings.add_at(place, message);
+        return Err(Abort);
+    }
     Ok(group.first)
+}
+
+/// From the first byte of a group's first instruction to the last one of its last.
+fn length<A>(model: &Model<'_, A>, group: GroupId) -> i64 {
+    let group = model.group(group);
+    let first = group.first.map_or(0, |id| u64::from(model.insn(id).offset));
+    let end = group.last.map_or(0, |id| model.insn(id).end());
+    end as i64 - first as i64
 }
 
 fn add_original<A>(model: &mut Model<'_, A>, original: InsnId, len: u32) -> GroupId {

@@ -48,6 +48,8 @@ fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Resu
             } else if model.has_role(reloc.symbol, Roles::RETURN_THUNK) {
                 make_return(model, insn, true);
                 return Ok(());
+            } else if let Some(place) = midst(model, reloc.symbol, distance) {
+                (place.section, place.offset)
             } else if function.is_some() {
                 set_callee(model, insn, Some(reloc.symbol), true, None);
                 return Ok(());
@@ -116,10 +118,29 @@ fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Resu
     Ok(())
 }
 
+/// The place some bytes behind a symbol, in a module that is judged: what stands there is not what
+/// the symbol names. A build goes by the name, as C objtool does.
+fn midst<A>(model: &Model<'_, A>, symbol: SymbolId, distance: i64) -> Option<Place> {
+    if model.purpose != Purpose::Verify || distance == 0 {
+        return None;
+    }
+    let symbol = model.file.symbol(symbol);
+    Some(Place {
+        section: symbol.section,
+        offset: symbol.value.wrapping_add_signed(distance),
+    })
+}
+
 /// A jump to the start of another function is a call in disguise.
 fn is_sibling<A>(model: &Model<'_, A>, from: InsnId, to: InsnId) -> bool {
-    let (Some(from), Some(dest)) = (model.symbol_of(from), model.symbol_of(to)) else {
+    let Some(dest) = model.symbol_of(to) else {
         return false;
+    };
+    let Some(from) = model.symbol_of(from) else {
+        // Linked code without a symbol may belong to a function's paths all the same.
+        return model.purpose == Purpose::Verify
+            && model.file.symbol(dest).is_function()
+            && model.file.symbol(dest).value == u64::from(model.insn(to).offset);
     };
     is_start(model, to, dest)
         && model.file.symbol(dest).kind != SymbolKind::NoType
@@ -209,6 +230,13 @@ fn resolve_call<A: Architecture>(
         set_callee(model, insn, Some(callee), false, Some(noreturn));
     } else if model.has_role(reloc.symbol, Roles::RETPOLINE_THUNK) {
         make_indirect(model, insn, reloc.symbol);
+    } else if let Some(place) = midst(
+        model,
+        reloc.symbol,
+        reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN),
+    ) {
+        let callee = named(model, place.section, place.offset).or_else(|| model.label(place));
+        return resolve_linked_call(model, insn, place, callee, noreturn);
     } else {
         set_callee(model, insn, Some(reloc.symbol), false, Some(noreturn));
     }
@@ -228,7 +256,8 @@ fn resolve_linked_call<A: Architecture>(
         return Ok(());
     }
     let dest = model.insns.at(place.section, place.offset);
-    if callee.is_none() {
+    let is_embedded = callee.is_some_and(|callee| model.has_role(callee, Roles::EMBEDDED));
+    if callee.is_none() || (dest.is_none() && !is_embedded) {
         // A call that stays inside its function is a jump that pushes.
         let own = model.function_of(insn);
         let stays = own.is_some() && dest.is_some_and(|dest| model.function_of(dest) == own);

@@ -6,32 +6,50 @@
 use arch::insn::InsnKind;
 use arch::object::{Architecture, BugLayout, BUG_FLAG_WARNING};
 
-use super::Model;
+use super::{tables, Model};
 use crate::decode::InsnId;
-use crate::read::FileKind;
-use crate::report::Place;
+use crate::read::{FileKind, SectionId};
+use crate::report::{Abort, Findings, Message, Place};
 
-const TABLE: &[u8] = b"__bug_table";
+const TABLE: &str = "__bug_table";
 
 /// The traps that are warnings.
-pub(super) fn warnings<A: Architecture>(model: &Model<'_, A>) -> Vec<InsnId> {
-    let layouts = A::BUG.iter();
-    layouts
-        .filter_map(|layout| read(model, layout))
-        .next()
-        .unwrap_or_default()
+///
+/// # Errors
+///
+/// [`Abort`] when the table has none of the layouts that are known.
+pub(super) fn warnings<A: Architecture>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+) -> Result<Vec<InsnId>, Abort> {
+    let Some((section, range)) = tables::find(model.file, TABLE) else {
+        return Ok(Vec::new());
+    };
+    let found = A::BUG
+        .iter()
+        .find_map(|layout| read(model, section, range.clone(), layout));
+    found.ok_or_else(|| {
+        let offset = range.start;
+        findings.add_at(Place { section, offset }, Message::NoOriginalInstruction);
+        Abort
+    })
 }
 
 /// The warnings of a table in this layout; nothing if it can't be the right one.
-fn read<A>(model: &Model<'_, A>, layout: &BugLayout) -> Option<Vec<InsnId>> {
-    let section = model.file.section_by_name(TABLE)?;
+fn read<A>(
+    model: &Model<'_, A>,
+    section: SectionId,
+    range: std::ops::Range<u64>,
+    layout: &BugLayout,
+) -> Option<Vec<InsnId>> {
     let data = model.file.section(section).data;
+    let data = data.get(range.start as usize..range.end as usize)?;
     if !(data.len() as u64).is_multiple_of(layout.size) {
         return None;
     }
     let mut warnings = Vec::new();
     for (index, entry) in data.chunks_exact(layout.size as usize).enumerate() {
-        let offset = index as u64 * layout.size + layout.insn;
+        let offset = range.start + index as u64 * layout.size + layout.insn;
         let place = match model.file.kind {
             FileKind::Image => model.relative_place(section, offset)?,
             FileKind::Object => {

@@ -16,6 +16,7 @@ mod noreturn_list;
 mod noreturn_paths;
 mod paravirt;
 mod roles;
+mod tables;
 mod uaccess_safe;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use paravirt::Paravirt;
 pub use roles::{Roles, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
 
 pub(crate) use functions::find as find_bytes;
+pub(crate) use tables::check as check_tables;
 
 /// Where a direct branch or a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +211,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
         self.resolve_interrupt_returns();
         alternatives::add(self, findings)?;
         branches::resolve_jumps(self, findings)?;
-        let warnings = bug_table::warnings(self);
+        let warnings = bug_table::warnings(self, findings)?;
         let noreturn = noreturn_paths::infer(self, &warnings);
         branches::resolve_calls(self, &noreturn, findings)?;
         for insn in warnings {
@@ -520,6 +522,15 @@ impl<'f, A> Model<'f, A> {
     /// The unwind hint at an instruction.
     pub fn hint(&self, id: InsnId) -> Option<HintState> {
         self.hints.get(&id).copied()
+    }
+
+    /// Whether an instruction belongs to an original that next to no machine runs.
+    pub fn is_rare(&self, insn: InsnId) -> bool {
+        self.group_of(insn)
+            .map(|id| self.group(id))
+            .filter(|group| group.original.is_none())
+            .and_then(|group| group.first)
+            .is_some_and(|first| self.alternatives(first).iter().any(|a| a.skip_original))
     }
 
     /// The instruction that runs after another one, given that replacements are copied over their

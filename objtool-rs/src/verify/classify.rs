@@ -5,9 +5,10 @@
 
 use arch::insn::InsnKind;
 use arch::object::Architecture;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::check::stack::walk::{Failure, Walked};
+use super::entries::{self, judged};
+use crate::check::stack::walked::{Failure, Walked};
 use crate::decode::{InsnId, Marks};
 use crate::model::{Model, Roles};
 use crate::read::{SectionId, SymbolId};
@@ -65,9 +66,11 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
     let mut broken: FxHashMap<SymbolId, &Failure> = FxHashMap::default();
     for failure in &walked.failures {
         if let Some(function) = failure.function {
-            broken.entry(function).or_insert(failure);
+            broken.entry(judged(model, function)).or_insert(failure);
         }
     }
+    let entered = entries::entered(model, walked);
+    let covering = covering(model);
     let sources = super::subsystem::sources(model.file, &model.symbols);
     let mut functions = Vec::new();
     for section in model.file.section_ids() {
@@ -79,12 +82,19 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
             if !symbol.is_function() || symbol.name.starts_with(PADDING_PREFIX) {
                 continue;
             }
-            let judged = judged_symbol(model, id);
-            let class = match broken.get(&judged) {
-                Some(failure) => {
-                    Class::KeepsNoFrame(reason(model, &names, id, failure.place, &failure.message))
-                }
-                None => unbroken(model, walked, &names, id, judged),
+            let judged = judged(model, id);
+            let class = if let Some(failure) = broken.get(&judged) {
+                Class::KeepsNoFrame(reason(model, &names, id, failure.place, &failure.message))
+            } else if covering.contains(&judged) {
+                Class::KeepsNoFrame(reason(model, &names, id, None, &Message::CoveredBySymbol))
+            } else if let Some(entry) = entered.get(&judged) {
+                Class::KeepsNoFrame(Reason {
+                    code: Message::CoveredBySymbol.explanation().code,
+                    text: entry.text(&names),
+                    offset: offset(model, id, Some(entry.to)),
+                })
+            } else {
+                unbroken(model, walked, &names, id, judged)
             };
             functions.push(Function {
                 name: symbol.display_name().into_owned(),
@@ -103,11 +113,39 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
 /// Prefix of the symbols over the padding before functions; there is no code of its own there.
 const PADDING_PREFIX: &[u8] = b"__pfx_";
 
-/// The symbol under which a function's code is walked.
-fn judged_symbol<A>(model: &Model<'_, A>, id: SymbolId) -> SymbolId {
-    let id = model.symbols.alias(id);
-    let id = model.symbols.parent(id);
-    model.symbols.alias(id)
+/// Functions whose code lies in the range of another function's symbol. Neither of the two can be
+/// told by its symbol, so neither is trusted.
+fn covering<A>(model: &Model<'_, A>) -> FxHashSet<SymbolId> {
+    let mut covering = FxHashSet::default();
+    for section in model.file.section_ids() {
+        for &id in model.symbols.of_section(section) {
+            if model.file.symbol(id).is_function() {
+                let own = judged(model, id);
+                let owners = span(model, id).filter_map(|insn| model.function_of(insn));
+                covering.extend(
+                    owners
+                        .map(|owner| judged(model, owner))
+                        .filter(|&owner| owner != own),
+                );
+            }
+        }
+    }
+    covering
+}
+
+/// The instructions that begin in a symbol's range.
+fn span<'m, A>(model: &'m Model<'_, A>, id: SymbolId) -> impl Iterator<Item = InsnId> + 'm {
+    let symbol = model.file.symbol(id);
+    let first = model.insns.at(symbol.section, symbol.value);
+    std::iter::successors(first, |&insn| model.insns.next(insn))
+        .take_while(move |&insn| u64::from(model.insn(insn).offset) < symbol.end())
+}
+
+fn offset<A>(model: &Model<'_, A>, function: SymbolId, place: Option<Place>) -> Option<i64> {
+    let symbol = model.file.symbol(function);
+    place
+        .filter(|place| place.section == symbol.section)
+        .map(|place| place.offset.wrapping_sub(symbol.value) as i64)
 }
 
 fn reason<A>(
@@ -117,14 +155,10 @@ fn reason<A>(
     place: Option<Place>,
     message: &Message,
 ) -> Reason {
-    let symbol = model.file.symbol(function);
-    let offset = place
-        .filter(|place| place.section == symbol.section)
-        .map(|place| place.offset.wrapping_sub(symbol.value) as i64);
     Reason {
         code: message.explanation().code,
         text: message.text(names),
-        offset,
+        offset: offset(model, function, place),
     }
 }
 
@@ -143,33 +177,27 @@ fn unbroken<A: Architecture>(
     if symbol.size == 0 {
         return not(None, &Message::MissingSize(id));
     }
-    let Some(first) = model.insns.at(symbol.section, symbol.value) else {
+    if model.insns.at(symbol.section, symbol.value).is_none() {
         return not(None, &Message::NoStartingInstruction(id));
-    };
-    if model.function_of(first).map(|f| model.symbols.parent(f)) != Some(judged) {
-        // Another symbol lies over it, so its code was walked under that one's rules.
-        return match model.function_of(first) {
-            Some(_) => not(at(first), &Message::CoveredBySymbol),
-            None => not(at(first), &Message::NotAFunction),
-        };
     }
-    let mut calls = false;
-    for insn in model.function_insns(judged) {
-        if !walked.is_visited(insn) {
-            if is_filling(model, insn) {
-                continue;
-            }
+    // All that the symbol names, and the function's other part.
+    for insn in span(model, id).chain(model.function_insns(judged)) {
+        if model
+            .function_of(insn)
+            .map(|owner| entries::judged(model, owner))
+            != Some(judged)
+        {
+            // Another symbol lies over it, so its code was walked under that one's rules.
+            return match model.function_of(insn) {
+                Some(_) => not(at(insn), &Message::CoveredBySymbol),
+                None => not(at(insn), &Message::NotAFunction),
+            };
+        }
+        if !walked.is_visited(insn) && !is_filling(model, insn) {
             return not(at(insn), &Message::Unreachable);
         }
-        calls |= match model.insn(insn).kind {
-            InsnKind::Call => !model
-                .callee(insn)
-                .is_some_and(|callee| model.has_role(callee, Roles::TRACE_ENTRY)),
-            InsnKind::CallDynamic => true,
-            _ => false,
-        };
     }
-    if calls {
+    if walked.linked.callers.contains(&judged) {
         Class::KeepsFrame
     } else {
         Class::MakesNoCall
@@ -179,15 +207,19 @@ fn unbroken<A: Architecture>(
 /// Bytes behind a dead end that are not meant to run.
 fn is_filling<A>(model: &Model<'_, A>, insn: InsnId) -> bool {
     let record = model.insn(insn);
-    // A static call's trampoline is a jump and a mark behind it.
-    let is_trampoline = model
-        .symbol_of(insn)
-        .is_some_and(|symbol| model.has_role(symbol, Roles::STATIC_CALL_TRAMPOLINE));
-    is_trampoline
-        || matches!(record.kind, InsnKind::Nop | InsnKind::Trap)
-        || (record.kind == InsnKind::Bug
-            && model
-                .insns
-                .prev(insn)
-                .is_some_and(|prev| model.insn(prev).marks.has(Marks::DEAD_END)))
+    match record.kind {
+        InsnKind::Nop | InsnKind::Trap => true,
+        InsnKind::Bug => {
+            // A static call's trampoline is a jump, or a return, with a mark behind it.
+            let is_trampoline = model
+                .symbol_of(insn)
+                .is_some_and(|symbol| model.has_role(symbol, Roles::STATIC_CALL_TRAMPOLINE));
+            is_trampoline
+                || model
+                    .insns
+                    .prev(insn)
+                    .is_some_and(|prev| model.insn(prev).marks.has(Marks::DEAD_END))
+        }
+        _ => false,
+    }
 }

@@ -7,6 +7,7 @@
 //! text that an unwinder must not trust.
 //!
 //! - [`classify`]: one class for each function.
+//! - [`entries`]: functions that other code enters in their midst.
 //! - [`ranges`]: the text that must not be trusted.
 //! - [`verdict`]: what follows for the whole.
 //! - [`subsystem`]: which source file a function comes from, for people.
@@ -14,6 +15,7 @@
 
 pub mod assembly;
 pub mod classify;
+pub mod entries;
 pub mod human;
 pub mod json;
 pub mod ranges;
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use arch::object::Architecture;
 
 use crate::check::stack::walk;
-use crate::model::{Model, Symbols};
+use crate::model::{check_tables, Model, Symbols};
 use crate::options::Options;
 use crate::read::{ElfFile, FileKind, ReadError, SymbolKind};
 use crate::report::{Findings, Names};
@@ -60,6 +62,7 @@ pub struct Report {
 pub fn read(data: &[u8]) -> Result<ElfFile<'_>, ReadError> {
     let file = ElfFile::parse_any(data, Target::MACHINE)?;
     check_symbols(&file)?;
+    check_tables(&file)?;
     Ok(file)
 }
 

@@ -18,6 +18,7 @@ mod run;
 mod table;
 mod trial;
 
+pub use lines::Line;
 pub use table::align;
 pub use trial::memory;
 

@@ -104,7 +104,7 @@ fn first_difference(a: &[u8], b: &[u8]) -> String {
 }
 
 /// Every module of a build, as a path inside of it.
-fn modules(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+pub(super) fn modules(dir: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -1,9 +1,10 @@
 //! `./x parity`: objtool-rs against C objtool, on every object of a kernel build and on the kernel
-//! that comes out.
+//! that comes out; and its verdict on linked code against its objects (`verify`).
 
 mod elf;
 mod images;
 mod objects;
+mod verify;
 
 use std::fs;
 use std::time::Instant;
@@ -21,9 +22,13 @@ const SHOWN: usize = 10;
 
 /// `./x parity …`
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The configuration, with or without x86_64-, such as fp
-    config: String,
+    #[arg(required = true)]
+    config: Option<String>,
     /// Compare the objects only, not the kernel that comes out
     #[arg(long)]
     objects: bool,
@@ -32,12 +37,22 @@ pub struct Args {
     filter: Option<String>,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    /// Compare the verdict on vmlinux and the modules with their objects, function by function
+    Verify(verify::Args),
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Anything differs, or cannot be compared.
 pub fn run(args: Args) -> Result<()> {
-    let config = Config::named(&args.config)?;
+    if let Some(What::Verify(args)) = args.what {
+        println!("{}", verify::run(&args)?);
+        return Ok(());
+    }
+    let config = Config::named(args.config.as_deref().unwrap_or_default())?;
     setup::run()?;
     let filter = args.filter.as_deref();
     println!(

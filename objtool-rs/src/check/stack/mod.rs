@@ -14,14 +14,17 @@
 //!
 //! - [`state`]: the state of the stack, interned.
 //! - [`transition`]: what a stack effect does to it.
-//! - [`walk`]: the walk over the paths.
+//! - [`walk`]: the walk over the paths; [`walked`]: what it leaves behind.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
 //! - [`noinstr`]: calls out of text that must not be instrumented.
+//! - [`linked`]: what is checked besides when linked code is judged.
 //! - `path`: how the walk came to where a rule is broken, for people.
 
+pub mod linked;
 pub mod noinstr;
 mod path;
 pub mod rules;
 pub mod state;
 pub mod transition;
 pub mod walk;
+pub mod walked;

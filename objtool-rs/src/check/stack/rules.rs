@@ -45,13 +45,12 @@ pub fn call<A>(model: &Model<'_, A>, insn: InsnId, flags: Flags) -> Result<(), M
 }
 
 /// A jump out of a function must leave the frame as the function found it.
-pub fn sibling_call<A>(
-    model: &Model<'_, A>,
-    insn: InsnId,
+pub fn sibling_call(
+    function: Option<SymbolId>,
     state: &StackState,
     entry: &StackState,
 ) -> Result<(), Message> {
-    if model.function_of(insn).is_some() && state.is_modified(entry) {
+    if function.is_some() && state.is_modified(entry) {
         return Err(Message::SiblingCallWithFrame);
     }
     Ok(())

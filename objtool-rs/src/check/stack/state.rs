@@ -20,6 +20,18 @@ impl StateId {
     }
 }
 
+/// What a realigned stack holds of the frame that the function must make there, because the one
+/// that its caller's call began lies at an unknown distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameCopy {
+    /// Nothing.
+    None,
+    /// The return address.
+    ReturnAddress,
+    /// The return address and below it the caller's frame pointer.
+    FramePointer,
+}
+
 /// Where the caller's registers and the CFA are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackState {
@@ -41,6 +53,8 @@ pub struct StackState {
     pub frame_pointer_scratch: bool,
     /// The frame is realigned.
     pub drap: bool,
+    /// How far it has come to have a frame of its own there; only followed in linked code.
+    pub copy: FrameCopy,
     /// The frame is that of an interrupted context.
     pub signal: bool,
     /// Nothing is known, on purpose, and nothing is checked.
@@ -59,6 +73,7 @@ impl StackState {
         kind: HintKind::UNDEFINED,
         frame_pointer_scratch: false,
         drap: false,
+        copy: FrameCopy::None,
         signal: false,
         force_undefined: false,
     };

@@ -15,7 +15,7 @@
 use arch::insn::{Dest, Reg, Source, StackOp};
 use arch::object::{Architecture, Base, Rule};
 
-use super::state::StackState;
+use super::state::{FrameCopy, StackState};
 use crate::model::HintKind;
 use crate::report::Message;
 
@@ -28,6 +28,8 @@ pub struct Context {
     pub stackval: bool,
     /// The next instruction has an unwind hint.
     pub next_has_hint: bool,
+    /// Linked code is judged.
+    pub linked: bool,
 }
 
 /// Applies one effect.
@@ -192,6 +194,7 @@ fn align<A: Architecture>(state: &mut StackState, dest: Reg) -> Result<(), Messa
         state.cfa = Rule::new(Base::Reg(drap), 0);
         state.stack_size = 0;
         state.drap = true;
+        state.copy = FrameCopy::None;
     }
     Ok(())
 }
@@ -248,6 +251,9 @@ fn load<A: Architecture>(state: &mut StackState, dest: Reg, base: Reg, offset: i
 
 fn push<A: Architecture>(arch: &A, state: &mut StackState, source: Source, context: Context) {
     let fp = A::FRAME_POINTER;
+    if context.linked && state.drap {
+        state.copy = copied::<A>(state, source);
+    }
     state.stack_size = state.stack_size.wrapping_add(A::WORD);
     if state.cfa.base == Base::Reg(A::STACK_POINTER) {
         state.cfa.offset = state.cfa.offset.wrapping_add(A::WORD);
@@ -270,6 +276,31 @@ fn push<A: Architecture>(arch: &A, state: &mut StackState, source: Source, conte
     // Assembly that saves the frame pointer may be about to use it for something else.
     if context.stackval && context.in_function && reg == fp && state.cfa.base != Base::Reg(fp) {
         state.frame_pointer_scratch = true;
+    }
+}
+
+/// What a push adds to the frame of a realigned stack: it must be the return address first, by the
+/// register that holds the CFA, and the frame pointer next.
+fn copied<A: Architecture>(state: &StackState, source: Source) -> FrameCopy {
+    let Some(drap) = state
+        .drap_reg
+        .filter(|&drap| state.cfa.base == Base::Reg(drap))
+    else {
+        return state.copy;
+    };
+    let return_address = Source::Mem {
+        base: drap,
+        offset: -A::WORD,
+    };
+    let holds_cfa = state.value(drap) == Rule::new(Base::Cfa, 0);
+    match (state.copy, state.stack_size) {
+        (FrameCopy::None, 0) if source == return_address && holds_cfa => FrameCopy::ReturnAddress,
+        (FrameCopy::ReturnAddress, size)
+            if size == A::WORD && source == Source::Reg(A::FRAME_POINTER) =>
+        {
+            FrameCopy::FramePointer
+        }
+        (copy, _) => copy,
     }
 }
 

@@ -8,43 +8,23 @@ use arch::insn::InsnKind;
 use arch::object::{Architecture, Base};
 use rustc_hash::FxHashMap;
 
+use super::linked::{self, Linked};
 use super::noinstr::Noinstr;
 use super::path::{Known, Turn, Walked as Steps};
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
+use super::walked::{mismatch, Failure, Walked};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{HintState, Model, Purpose, Roles};
 use crate::read::{SectionId, SymbolId};
 use crate::report::detail::Detail;
-use crate::report::{DrapState, Findings, Message, Place, Trace};
+use crate::report::{Findings, Message, Place, Trace};
+
+mod judge;
 
 /// Reached with user access closed, and with it open.
 const VISITED: [u8; 2] = [1, 2];
-
-/// What the walk found out about each instruction.
-#[derive(Debug)]
-pub struct Walked {
-    /// Whether and how each instruction was reached.
-    visited: Vec<u8>,
-    /// State before each instruction that was reached, or that has a hint.
-    pub state_of: Vec<Option<StateId>>,
-    /// For each original of an alternative, the state at each byte from its start.
-    pub group_states: Vec<Vec<Option<StateId>>>,
-    /// All states.
-    pub states: States,
-    /// What broke a rule, in the order in which it was walked.
-    pub failures: Vec<Failure>,
-    /// Instructions reached.
-    pub visits: usize,
-}
-
-impl Walked {
-    /// Whether an instruction was reached.
-    pub fn is_visited(&self, insn: InsnId) -> bool {
-        self.visited[insn.index()] != 0
-    }
-}
 
 /// A path: where it is and what it carries.
 #[derive(Clone, Copy, Debug)]
@@ -82,17 +62,6 @@ enum Step {
 /// A rule is broken; the finding stands already.
 struct Broken(Option<Place>, Message);
 
-/// A function, or a stretch of code under a hint, that breaks a rule.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The function; none for code outside of functions.
-    pub function: Option<SymbolId>,
-    /// Where the rule is broken, if it is at one place.
-    pub place: Option<Place>,
-    /// Which rule.
-    pub message: Message,
-}
-
 struct Walker<'m, 'f, A> {
     model: &'m Model<'f, A>,
     findings: &'m mut Findings,
@@ -113,6 +82,7 @@ struct Walker<'m, 'f, A> {
     noinstr: Noinstr,
     /// The state that the last broken rule found where another was expected.
     clash: Option<StateId>,
+    linked: Linked,
 }
 
 /// Sections that are walked when only their calls are to be checked.
@@ -130,6 +100,7 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
         let insns = model.insns.ids();
         walker.hints(insns, false);
     }
+    walker.rare_calls();
     walker.finish()
 }
 
@@ -169,6 +140,7 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
             ended: Vec::new(),
             clash: None,
             noinstr: Noinstr::default(),
+            linked: Linked::default(),
             states,
         };
         // A hint holds for its instruction even where no path leads to it.
@@ -181,6 +153,8 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
     fn finish(self) -> Walked {
         Walked {
             failures: self.failures,
+            linked: self.linked,
+            entry: self.entry,
             visits: self.visits,
             states: self.states,
             state_of: self.state_of,
@@ -245,32 +219,6 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
     }
 
-    /// In an image it is worked out which calls do not return, and more is found than the compiler
-    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
-    fn walk_behind_calls(&mut self, function: SymbolId) {
-        let model = self.model;
-        while let Some(path) = self.ended.pop() {
-            let next = model.insns.next(path.insn).filter(|&next| {
-                let own = model.function_of(next).map(|own| model.symbols.parent(own));
-                let is_filling = matches!(
-                    model.insn(next).kind,
-                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
-                );
-                own == Some(function) && !is_filling && self.visited[next.index()] == 0
-            });
-            if let Some(insn) = next {
-                self.start(
-                    Path {
-                        insn,
-                        prev: Some(path.insn),
-                        ..path
-                    },
-                    Trace::Symbol,
-                );
-            }
-        }
-    }
-
     fn hints(&mut self, insns: impl Iterator<Item = InsnId>, noinstr: bool) {
         for insn in insns {
             let marks = self.model.insn(insn).marks;
@@ -293,11 +241,17 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     /// Walks all paths from an instruction.
     fn start(&mut self, path: Path, trace: Trace) {
-        let function = self.model.function_of(path.insn);
+        let model = self.model;
+        let mut function = model.function_of(path.insn);
+        if model.purpose == Purpose::Verify {
+            // The code behind a call may lie in the other part of the function.
+            function = function.map(|function| model.symbols.parent(function));
+        }
         let before = self.findings.lines().len();
         let Err((end, Broken(place, message))) = self.run(function, path) else {
             return;
         };
+        self.linked.given_up.extend(function);
         self.failures.push(Failure {
             function,
             place,
@@ -406,6 +360,9 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
         if let (Some(function), Some(own)) = (function, model.function_of(insn)) {
             if function != model.symbols.parent(own) {
+                if model.purpose == Purpose::Verify {
+                    return Ok(self.cross(function, own, path));
+                }
                 let name = model.file.symbol(function).name;
                 // Preambles fall into the function that they belong to.
                 if name.starts_with(b"__cfi_")
@@ -427,7 +384,13 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
         let mode = VISITED[usize::from(path.flags.user_access)];
         let before = self.visited[insn.index()];
-        if before != 0 {
+        let outside = function
+            .filter(|_| model.purpose == Purpose::Verify && model.function_of(insn).is_none());
+        if let Some(function) = outside {
+            if self.enter_outside(function, path)? {
+                return Ok(Step::End);
+            }
+        } else if before != 0 {
             if !marks.has(Marks::HINT) {
                 self.compare(insn, path.state)?;
             }
@@ -475,7 +438,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
         skip_original: bool,
     ) -> Result<Step, Broken> {
         let Some(left) = left.checked_sub(1) else {
-            return if skip_original {
+            return if skip_original && self.model.purpose == Purpose::Build {
                 Ok(Step::End)
             } else {
                 self.execute(function, path)
@@ -509,7 +472,17 @@ impl<A: Architecture> Walker<'_, '_, A> {
         if record.kind == InsnKind::Invalid {
             return self.broken(insn, Message::NotCode);
         }
-        self.stack_effects(&mut path, record.ops, next)?;
+        let before = path.state;
+        self.stack_effects(function, &mut path, record.ops, next)?;
+        if model.purpose == Purpose::Verify
+            && function.is_some()
+            && record.marks.has(Marks::TOUCHES_FRAME)
+        {
+            let (before, after) = (self.states.get(before), self.states.get(path.state));
+            if let Err(message) = linked::frame_touched::<A>(before, after) {
+                return self.broken(insn, message);
+            }
+        }
         let result = match record.kind {
             InsnKind::Return => {
                 let state = self.states.get(path.state);
@@ -518,11 +491,15 @@ impl<A: Architecture> Walker<'_, '_, A> {
             }
             InsnKind::Call | InsnKind::CallDynamic => self.call(function, path),
             InsnKind::JumpConditional | InsnKind::JumpUnconditional => {
-                return self.jump(path, record.kind, next);
+                return self.jump(function, path, record.kind, next);
             }
             InsnKind::JumpDynamic | InsnKind::JumpDynamicConditional => {
-                let checked = if model.is_sibling_call(insn) {
-                    self.sibling_call(path)
+                let is_sibling = match model.purpose {
+                    Purpose::Build => model.is_sibling_call(insn),
+                    Purpose::Verify => !model.jumps_through_table(insn),
+                };
+                let checked = if is_sibling {
+                    self.sibling_call(function, path)
                 } else {
                     Ok(())
                 };
@@ -561,32 +538,54 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 model.has_role(callee, Roles::TRACE_ENTRY)
                     || model.has_role(callee, Roles::EMBEDDED)
             });
-        if model.options.stackval
-            && function.is_some()
-            && !is_special
-            && !self.states.get(path.state).has_frame::<A>()
-        {
+        let Some(function) = function.filter(|_| model.options.stackval && !is_special) else {
+            return Ok(None);
+        };
+        let state = self.states.get(path.state);
+        let has_frame = state.has_frame::<A>();
+        if model.purpose == Purpose::Verify {
+            if !has_frame && model.is_rare(path.insn) {
+                self.linked.rare_calls.push((function, path.insn));
+                return Ok(None);
+            }
+            self.linked.callers.insert(function);
+            if linked::is_above_stack::<A>(state) {
+                return Err(Message::CallWithoutFrame);
+            }
+        }
+        if !has_frame {
             return Err(Message::CallWithoutFrame);
         }
         Ok(None)
     }
 
-    fn sibling_call(&mut self, path: Path) -> Result<(), Message> {
+    /// A jump out of a function. In linked code it may stand in code that belongs to none.
+    fn sibling_call(&mut self, function: Option<SymbolId>, path: Path) -> Result<(), Message> {
         let model = self.model;
+        let function = match model.purpose {
+            Purpose::Build => model.function_of(path.insn),
+            Purpose::Verify => function,
+        };
         let state = self.states.get(path.state);
-        rules::sibling_call(model, path.insn, state, &self.entry)?;
+        rules::sibling_call(function, state, &self.entry)?;
         self.noinstr
             .check(model, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)
     }
 
-    fn jump(&mut self, path: Path, kind: InsnKind, next: Option<InsnId>) -> Result<Step, Broken> {
+    fn jump(
+        &mut self,
+        function: Option<SymbolId>,
+        path: Path,
+        kind: InsnKind,
+        next: Option<InsnId>,
+    ) -> Result<Step, Broken> {
         let model = self.model;
         let ends = kind == InsnKind::JumpUnconditional;
         // A dead end behind a conditional jump would be the jump itself, which is never one.
         let next = if ends { None } else { next };
         if model.is_sibling_call(path.insn) {
-            if let Err(message) = self.sibling_call(path) {
+            if let Err(message) = self.sibling_call(function, path) {
                 return self.broken(path.insn, message);
             }
         } else if let Some(dest) = model.jump_target(path.insn) {
@@ -702,6 +701,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
 
     fn stack_effects(
         &mut self,
+        function: Option<SymbolId>,
         path: &mut Path,
         ops: OpsId,
         next: Option<InsnId>,
@@ -711,9 +711,13 @@ impl<A: Architecture> Walker<'_, '_, A> {
         }
         let model = self.model;
         let context = Context {
-            in_function: model.function_of(path.insn).is_some(),
+            in_function: match model.purpose {
+                Purpose::Build => model.function_of(path.insn).is_some(),
+                Purpose::Verify => function.is_some(),
+            },
             stackval: model.options.stackval,
             next_has_hint: next.is_some_and(|next| model.insn(next).marks.has(Marks::HINT)),
+            linked: model.purpose == Purpose::Verify,
         };
         let effects = model.insns.ops(ops).iter().flatten();
         let key = (path.state, ops, context);
@@ -746,37 +750,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
         if known == found {
             return Ok(());
         }
-        let (a, b) = (self.states.get(known), self.states.get(found));
-        let drap = |s: &StackState| DrapState {
-            active: s.drap,
-            reg: s.drap_reg.map_or(-1, |reg| reg.0.into()),
-            offset: s.drap_offset,
-        };
-        let message = if a.cfa != b.cfa {
-            Message::CfaMismatch {
-                known: a.cfa,
-                found: b.cfa,
+        match mismatch::<A>(self.states.get(known), self.states.get(found)) {
+            None => Ok(()),
+            Some(message) => {
+                self.clash = Some(known);
+                self.broken(insn, message)
             }
-        } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
-            Message::RegisterMismatch {
-                reg,
-                known: a.regs[reg],
-                found: b.regs[reg],
-            }
-        } else if a.kind != b.kind {
-            Message::TypeMismatch {
-                known: a.kind.0,
-                found: b.kind.0,
-            }
-        } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
-            Message::DrapMismatch {
-                known: drap(a),
-                found: drap(b),
-            }
-        } else {
-            return Ok(());
-        };
-        self.clash = Some(known);
-        self.broken(insn, message)
+        }
     }
 }

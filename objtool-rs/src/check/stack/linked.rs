@@ -1,0 +1,75 @@
+//! What the walk looks at besides when linked code is judged.
+//!
+//! In a build the rules are C objtool's, word for word, because builds must get the same findings.
+//! A verdict has to hold for whatever the code does, so here the walk is stricter, and keeps what
+//! the verdict has to know about code that leads from one function into another. What follows from
+//! it is the verdict's (`verify::entries`).
+
+use arch::object::{Architecture, Base, Rule};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::state::{FrameCopy, StackState, StateId};
+use crate::decode::InsnId;
+use crate::read::SymbolId;
+use crate::report::Message;
+
+/// Functions that may lead to the same code of none. Real code has a dozen that share the handler
+/// of their faults; without a limit each function could walk through all of the file.
+pub(super) const MAX_OWNERS: usize = 64;
+
+/// What the walk keeps.
+#[derive(Debug, Default)]
+pub struct Linked {
+    /// Functions of which a path was given up, so that others may not have been followed.
+    pub given_up: FxHashSet<SymbolId>,
+    /// Functions that make a call, wherever on their paths it stands.
+    pub callers: FxHashSet<SymbolId>,
+    /// Paths from a function into another one, other than by a call or a sibling call.
+    pub crossings: Vec<Crossing>,
+    /// Instructions of no function, by the functions whose paths lead to them.
+    pub owners: FxHashMap<InsnId, Vec<SymbolId>>,
+    /// The state of a function's paths at an instruction of no function.
+    pub(super) outside: FxHashMap<(SymbolId, InsnId), StateId>,
+    /// Calls without a frame in code that runs only on the oldest machines, and who makes them;
+    /// harmless if the function that is called makes no call itself.
+    pub rare_calls: Vec<(SymbolId, InsnId)>,
+}
+
+/// A path that leads from a function into another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossing {
+    /// The function that it comes from.
+    pub from: SymbolId,
+    /// Where it enters the other one.
+    pub to: InsnId,
+    /// Its state there.
+    pub(super) state: StateId,
+}
+
+/// An instruction that changes the frame pointer, or a word of the frame at it, must set up a
+/// frame, take it down, or come at a time when the caller's frame pointer is kept elsewhere and
+/// no frame of the function's own is claimed.
+pub(super) fn frame_touched<A: Architecture>(
+    before: &StackState,
+    after: &StackState,
+) -> Result<(), Message> {
+    if before.cfa.base == Base::Undefined || before.force_undefined {
+        return Ok(());
+    }
+    let fp = A::FRAME_POINTER;
+    let is_kept = before.saved(fp).base != Base::Undefined;
+    let keeps_claim = before.has_frame::<A>() && after.has_frame::<A>();
+    let realigns = before.drap
+        && before.copy == FrameCopy::FramePointer
+        && after.saved(fp) == Rule::new(Base::Reg(fp), 0);
+    if keeps_claim || !(is_kept || realigns) {
+        return Err(Message::FramePointerScratch);
+    }
+    Ok(())
+}
+
+/// Whether a call leaves the frame alone: what it pushes must come below it.
+pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
+    let plain = !state.drap && state.cfa.base == Base::Reg(A::FRAME_POINTER);
+    plain && state.stack_size < state.cfa.offset
+}

@@ -1,0 +1,94 @@
+//! What the walk found out, to be read by what comes after it.
+
+use arch::object::Architecture;
+
+use super::linked::{Crossing, Linked};
+use super::state::{StackState, StateId, States};
+use crate::decode::InsnId;
+use crate::read::SymbolId;
+use crate::report::{DrapState, Message, Place};
+
+/// What the walk found out about each instruction.
+#[derive(Debug)]
+pub struct Walked {
+    /// Whether and how each instruction was reached.
+    pub(super) visited: Vec<u8>,
+    /// State before each instruction that was reached, or that has a hint.
+    pub state_of: Vec<Option<StateId>>,
+    /// For each original of an alternative, the state at each byte from its start.
+    pub group_states: Vec<Vec<Option<StateId>>>,
+    /// All states.
+    pub states: States,
+    pub(super) entry: StackState,
+    /// What broke a rule, in the order in which it was walked.
+    pub failures: Vec<Failure>,
+    /// What was seen of linked code besides; empty in a build.
+    pub linked: Linked,
+    /// Instructions reached.
+    pub visits: usize,
+}
+
+impl Walked {
+    /// Whether an instruction was reached.
+    pub fn is_visited(&self, insn: InsnId) -> bool {
+        self.visited[insn.index()] != 0
+    }
+
+    /// Whether the state at an instruction is the one at the start of a function.
+    pub fn is_fresh<A: Architecture>(&self, insn: InsnId) -> bool {
+        self.state_of[insn.index()]
+            .is_some_and(|state| mismatch::<A>(self.states.get(state), &self.entry).is_none())
+    }
+
+    /// Whether a path that came from another function did so in the state that its own function's
+    /// paths have there.
+    pub fn agrees<A: Architecture>(&self, crossing: &Crossing) -> bool {
+        self.state_of[crossing.to.index()].is_some_and(|own| {
+            mismatch::<A>(self.states.get(own), self.states.get(crossing.state)).is_none()
+        })
+    }
+}
+
+/// A function, or a stretch of code under a hint, that breaks a rule.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The function; none for code outside of functions.
+    pub function: Option<SymbolId>,
+    /// Where the rule is broken, if it is at one place.
+    pub place: Option<Place>,
+    /// Which rule.
+    pub message: Message,
+}
+
+/// What differs between two states, of what is compared.
+pub(super) fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Option<Message> {
+    let drap = |s: &StackState| DrapState {
+        active: s.drap,
+        reg: s.drap_reg.map_or(-1, |reg| reg.0.into()),
+        offset: s.drap_offset,
+    };
+    if a.cfa != b.cfa {
+        Some(Message::CfaMismatch {
+            known: a.cfa,
+            found: b.cfa,
+        })
+    } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
+        Some(Message::RegisterMismatch {
+            reg,
+            known: a.regs[reg],
+            found: b.regs[reg],
+        })
+    } else if a.kind != b.kind {
+        Some(Message::TypeMismatch {
+            known: a.kind.0,
+            found: b.kind.0,
+        })
+    } else if a.drap != b.drap || (a.drap && drap(a) != drap(b)) {
+        Some(Message::DrapMismatch {
+            known: drap(a),
+            found: drap(b),
+        })
+    } else {
+        None
+    }
+}
