@@ -49,8 +49,8 @@ const USAGE: &str = "objtool <actions> [<options>] file.o";
 /// Usage line of the environment variable.
 const ENVIRONMENT_USAGE: &str = "OBJTOOL_ARGS=\"<options>\"";
 
-const ACTIONS: &str = "Actions:";
-const OPTIONS: &str = "Options:";
+const ACTIONS: &str = "Actions";
+const OPTIONS: &str = "Options";
 
 /// An option without a value: short name, long name, help, and what it sets.
 type Switch = (

@@ -22,7 +22,7 @@ const GAP: usize = 2;
 pub fn page(usage: &str, groups: &[(&str, Vec<OptionHelp>)]) -> String {
     let mut text = format!("\n Usage: {usage}\n");
     for (heading, options) in groups {
-        text += &format!("\n{heading}\n");
+        text += &format!("\n{heading}:\n");
         for option in options {
             text += &line(option);
         }

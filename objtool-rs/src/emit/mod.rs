@@ -1,6 +1,6 @@
 //! What the output has that the input hasn't. One file an emitted section or rewrite.
 //!
-//! Everything is collected in an [`Output`] and written once, by [`write`]. Sections appear in the
+//! Everything is collected in an [`Output`] and written once, by [`write()`]. Sections appear in the
 //! order in which C objtool makes them, so that the linked result is the same.
 
 mod call_sites;

@@ -390,7 +390,7 @@ impl Program {
                 Symbol {
                     name: pick(NAMES, new.name).to_vec(),
                     // Local, global or weak; no type, object, function, section or file.
-                    info: (new.info >> 4) % 3 << 4 | (new.info & 0xf) % 5,
+                    info: (((new.info >> 4) % 3) << 4) | ((new.info & 0xf) % 5),
                     section: section as u16,
                     value,
                     size,

@@ -43,10 +43,10 @@ pub fn complaints(data: &[u8], functions: &[Function], ranges: &[Range]) -> Resu
         }
         known.push(name.to_owned());
         let bytes = section.data()?;
-        let mut own = ranges.iter().filter(|range| range.section == name);
+        let own = ranges.iter().filter(|range| range.section == name);
         let mut end = 0;
         let mut listed = vec![false; bytes.len()];
-        while let Some(range) = own.next() {
+        for range in own {
             let here = format!("range {name}+{:#x}, {:#x} bytes", range.offset, range.size);
             if range.address != section.address() + range.offset {
                 wrong.push(format!("{here}: its address is {:#x}", range.address));

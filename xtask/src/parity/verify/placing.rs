@@ -111,7 +111,8 @@ pub fn is_telling(section: &Section) -> bool {
 /// missing in the answer has no place, or none of its own.
 pub fn place(linked: &Linked, objects: &[(usize, &[Section])]) -> HashMap<(usize, usize), Place> {
     // Sections that may lie at the same places, in order.
-    let mut alike: BTreeMap<(Vec<Place>, &str), Vec<(usize, usize)>> = BTreeMap::new();
+    type Key<'a> = (Vec<Place>, &'a str);
+    let mut alike: BTreeMap<Key<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     for &(object, sections) in objects {
         for (number, section) in sections.iter().enumerate() {
             if is_telling(section) {
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn what_the_linker_fills_in_does_not_count() {
         let mut object = section(&[1, 0, 0, 4], &[function("f", 0, 4)]);
-        object.open = vec![1..3];
+        object.open = std::iter::once(1..3).collect();
         let there = [function("f", 1, 4)];
         assert_eq!(
             one(section(&[9, 1, 7, 7, 4], &there), &object),
