@@ -54,6 +54,8 @@ pub enum Cause {
     FlagClear,
     /// The hint's contents are used for ORC only.
     HintUnused,
+    /// A hint further down declares the state anew.
+    HintResets,
     /// The rule that the annotation is for is not asked for.
     RuleNotAsked,
     /// The code obeys the rule without the annotation.
@@ -68,7 +70,7 @@ pub enum Cause {
 
 /// All causes.
 #[cfg(test)]
-const ALL: [Cause; 25] = [
+const ALL: [Cause; 26] = [
     Cause::ExemptFunction,
     Cause::OutsideFunction,
     Cause::NotWalked,
@@ -89,6 +91,7 @@ const ALL: [Cause; 25] = [
     Cause::FlagAtJoin,
     Cause::FlagClear,
     Cause::HintUnused,
+    Cause::HintResets,
     Cause::RuleNotAsked,
     Cause::AnnotationUnneeded,
     Cause::SymbolExtent,
@@ -120,6 +123,7 @@ impl Cause {
             Self::FlagAtJoin => "flag-at-join",
             Self::FlagClear => "flag-clear",
             Self::HintUnused => "hint-unused",
+            Self::HintResets => "hint-resets",
             Self::RuleNotAsked => "rule-not-asked",
             Self::AnnotationUnneeded => "annotation-unneeded",
             Self::SymbolExtent => "symbol-extent",
@@ -153,6 +157,7 @@ impl Cause {
             | Self::FrameUnneeded
             | Self::FlagClear
             | Self::HintUnused
+            | Self::HintResets
             | Self::RuleNotAsked
             | Self::AnnotationUnneeded
             | Self::NameUnused => "no",
@@ -240,8 +245,26 @@ fn of_code(effect: Effect, subject: &Subject, change: &Change, function: Option<
         Effect::Decoding => Cause::LengthOnly,
         Effect::Direction if change.what.ends_with("std") => Cause::FlagAtJoin,
         Effect::Direction => Cause::FlagClear,
+        _ if hint_follows(subject, change, function) => Cause::HintResets,
         _ => Cause::Unexplained,
     }
+}
+
+/// Whether an unwind hint stands behind the place in the same function.
+fn hint_follows(subject: &Subject, change: &Change, function: Option<usize>) -> bool {
+    let Some(hints) = subject.image.section(".discard.unwind_hints") else {
+        return false;
+    };
+    let mut hints = subject.image.sections[hints].relocs.iter();
+    hints.any(|reloc| {
+        let Some((section, offset)) = subject.image.target(reloc) else {
+            return false;
+        };
+        let hinted = subject.find(section, offset);
+        section == change.section
+            && offset > change.offset
+            && hinted.is_some_and(|hinted| subject.insns[hinted].function == function)
+    })
 }
 
 /// What a function does that matters here.
