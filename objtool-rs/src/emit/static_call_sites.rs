@@ -5,7 +5,7 @@ use arch::object::Architecture;
 
 use super::{exists, NewReloc, NewSection, Output, SymbolRef};
 use crate::model::{Model, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
-use crate::read::elf;
+use crate::read::{elf, printable};
 use crate::report::{Abort, Findings, Message};
 
 const NAME: &str = ".static_call_sites";
@@ -56,7 +56,7 @@ pub(super) fn emit<A: Architecture>(
             // of the trampoline stands in until the module is loaded.
             None if model.options.module => trampoline,
             None => {
-                let key = String::from_utf8_lossy(&key_name).into_owned();
+                let key = printable(&key_name).into_owned();
                 findings.add(Message::NoStaticCallKey { key });
                 return Err(Abort);
             }

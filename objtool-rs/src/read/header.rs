@@ -9,6 +9,7 @@ use object::elf::{
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::LittleEndian as LE;
 
+use super::name::{printable, string};
 use super::{elf, FileKind, ReadError, Section, SectionHeader, SectionId};
 
 /// What the headers say.
@@ -43,16 +44,8 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
     let mut sections = Vec::with_capacity(table.len());
     for (index, raw) in table.iter().enumerate() {
         let header = convert(raw);
-        let name = string(names, header.name).ok_or_else(|| {
-            ReadError::malformed(
-                format!("section header {index}"),
-                format!(
-                    "its name starts at {:#x}, outside of the {:#x} bytes of the name table",
-                    header.name,
-                    names.len()
-                ),
-            )
-        })?;
+        let name = string(names, header.name)
+            .map_err(|what| ReadError::malformed(format!("section header {index}"), what))?;
         let place = place(name, index);
         check(&header, &place)?;
         let bytes = if index == 0 {
@@ -79,13 +72,7 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
 
 /// How messages name a section.
 pub(super) fn place(name: &[u8], index: usize) -> String {
-    format!("section {} [{index}]", String::from_utf8_lossy(name))
-}
-
-/// The zero-terminated string at an offset of a string table.
-pub(super) fn string(table: &[u8], offset: u32) -> Option<&[u8]> {
-    let tail = table.get(offset as usize..)?;
-    tail.iter().position(|&b| b == 0).map(|end| &tail[..end])
+    format!("section {} [{index}]", printable(name))
 }
 
 fn file_header(data: &[u8], machine: u16) -> Result<(&FileHeader64<LE>, FileKind), ReadError> {

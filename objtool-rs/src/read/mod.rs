@@ -6,6 +6,7 @@
 mod error;
 mod header;
 mod ids;
+mod name;
 mod reloc;
 mod symbol;
 
@@ -13,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 pub use error::ReadError;
 pub use ids::{RelocId, SectionId, SymbolId};
+pub use name::printable;
 pub use reloc::{Reloc, RelocTable};
 pub use symbol::{Binding, Symbol, SymbolKind};
 
@@ -111,7 +113,7 @@ impl Section<'_> {
 
     /// Its name for a message.
     pub fn display_name(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.name)
+        printable(self.name)
     }
 }
 

@@ -10,7 +10,8 @@ use object::elf::{
 use object::read::elf::Sym as _;
 use object::LittleEndian as LE;
 
-use super::header::{place, string};
+use super::header::place;
+use super::name::{printable, string};
 use super::{elf, FileKind, ReadError, Section, SectionId, SymbolId};
 
 /// What a symbol is (`STT_*`).
@@ -101,7 +102,7 @@ pub struct Symbol<'d> {
 impl Symbol<'_> {
     /// Its name for a message.
     pub fn display_name(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.name)
+        printable(self.name)
     }
 
     /// Whether it is a function.
@@ -193,13 +194,7 @@ pub(super) fn read<'d>(
     let mut symbols = Vec::with_capacity(count);
     for (index, raw) in raw.iter().enumerate() {
         let at = |what: String| ReadError::malformed(format!("{here}, symbol {index}"), what);
-        let mut name = string(strings, raw.st_name(LE)).ok_or_else(|| {
-            at(format!(
-                "its name starts at {:#x}, outside of the {:#x} bytes of the string table",
-                raw.st_name(LE),
-                strings.len()
-            ))
-        })?;
+        let mut name = string(strings, raw.st_name(LE)).map_err(at)?;
         let section = match raw.st_shndx(LE).0 {
             elf::SHN_XINDEX => {
                 let word = extended.and_then(|bytes| bytes.get(index * 4..index * 4 + 4));
