@@ -22,6 +22,9 @@ pub(super) struct Headers<'d> {
 /// Larger sections would not fit the 32-bit offsets of instruction records.
 const MAX_SECTION: u64 = u32::MAX as u64 / 2;
 
+/// More code could have more instructions than 32 bits number.
+const MAX_CODE: u64 = u32::MAX as u64 / 2;
+
 pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> {
     let (header, kind) = file_header(data, machine)?;
     let table = section_table(data, header)?;
@@ -38,21 +41,47 @@ pub(super) fn read(data: &[u8], machine: u16) -> Result<Headers<'_>, ReadError> 
             ),
         )
     })?;
+    let names_header = convert(names_header);
     let names_place = format!("section name table [{names_index}]");
-    let names = contents(data, &convert(names_header), &names_place)?;
+    if names_header.kind != elf::SHT_STRTAB {
+        return Err(ReadError::malformed(
+            names_place,
+            format!("its type is {}, no string table", names_header.kind),
+        ));
+    }
+    let names = contents(data, &names_header, &names_place)?;
 
+    let mut code = 0;
     let mut sections = Vec::with_capacity(table.len());
     for (index, raw) in table.iter().enumerate() {
         let header = convert(raw);
         let name = string(names, header.name)
             .map_err(|what| ReadError::malformed(format!("section header {index}"), what))?;
         let place = place(name, index);
+        if index == 0 && header.kind != elf::SHT_NULL {
+            return Err(ReadError::malformed(
+                place,
+                format!(
+                    "the first section is the null section, but its type is {}",
+                    header.kind
+                ),
+            ));
+        }
         check(&header, &place)?;
         let bytes = if index == 0 {
             &[]
         } else {
             contents(data, &header, &place)?
         };
+        if header.flags & elf::SHF_EXECINSTR != 0 {
+            code += bytes.len() as u64;
+            if code > MAX_CODE {
+                return Err(ReadError::malformed(
+                    place,
+                    format!("up to its end there are {code:#x} bytes of code, and {MAX_CODE:#x} are supported"),
+                ));
+            }
+        }
         sections.push(Section {
             name,
             header,
@@ -224,6 +253,25 @@ fn check(header: &SectionHeader, place: &str) -> Result<(), ReadError> {
             format!(
                 "its size {:#x} is beyond what is supported ({MAX_SECTION:#x})",
                 header.size
+            ),
+        ));
+    }
+    // Code may be rewritten; a table that the rewriting itself needs must not change under it.
+    if header.flags & elf::SHF_EXECINSTR != 0
+        && matches!(
+            header.kind,
+            elf::SHT_SYMTAB
+                | elf::SHT_SYMTAB_SHNDX
+                | elf::SHT_STRTAB
+                | elf::SHT_RELA
+                | elf::SHT_GROUP
+        )
+    {
+        return Err(ReadError::malformed(
+            place,
+            format!(
+                "it is executable, but its type is {}, a table of the linker's",
+                header.kind
             ),
         ));
     }

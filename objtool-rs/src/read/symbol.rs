@@ -170,7 +170,8 @@ pub(super) fn read<'d>(
     let count = sections[table].data.len() / size_of::<Sym64<LE>>();
     let (raw, _) = object::pod::slice_from_bytes::<Sym64<LE>>(sections[table].data, count)
         .map_err(|()| ReadError::malformed(here.as_str(), "its bytes can't be read as symbols"))?;
-    if header.info as usize > count {
+    // The null symbol is a local one.
+    if header.info as usize > count || header.info == 0 {
         return Err(ReadError::malformed(
             here.as_str(),
             format!(
