@@ -66,25 +66,41 @@ impl RelocTable<'_> {
     /// Index of the lowest relocation in `[offset, offset + len)`. Of several at one offset it is
     /// the last in file order.
     pub fn first_in(&self, offset: u64, len: u64) -> Option<u32> {
-        let index_at = |rank: usize| self.order.as_ref().map_or(rank as u32, |o| o[rank]);
-        let offset_at = |rank: usize| self.entries[index_at(rank) as usize].r_offset(LE);
-        let (mut low, mut high) = (0, self.entries.len());
+        let first = self.rank(0, |at| at < offset);
+        if first == self.entries.len() || self.offset_at(first) - offset >= len {
+            return None;
+        }
+        let found = self.offset_at(first);
+        let mut last = first;
+        // Nearly always there is just the one; a table may have any number at one offset, though.
+        if last + 1 < self.entries.len() && self.offset_at(last + 1) == found {
+            last = self.rank(last + 1, |at| at == found) - 1;
+        }
+        Some(self.index_at(last))
+    }
+
+    /// Position by offset, from `from` on, of the first relocation of whose offset `before` does
+    /// not hold, where it holds of none after one of which it does not.
+    fn rank(&self, from: usize, before: impl Fn(u64) -> bool) -> usize {
+        let (mut low, mut high) = (from, self.entries.len());
         while low < high {
-            let mid = (low + high) / 2;
-            if offset_at(mid) < offset {
+            let mid = low.midpoint(high);
+            if before(self.offset_at(mid)) {
                 low = mid + 1;
             } else {
                 high = mid;
             }
         }
-        if low == self.entries.len() || offset_at(low) - offset >= len {
-            return None;
-        }
-        let found = offset_at(low);
-        while low + 1 < self.entries.len() && offset_at(low + 1) == found {
-            low += 1;
-        }
-        Some(index_at(low))
+        low
+    }
+
+    /// Index in file order of the relocation at a position by offset.
+    fn index_at(&self, rank: usize) -> u32 {
+        self.order.as_ref().map_or(rank as u32, |order| order[rank])
+    }
+
+    fn offset_at(&self, rank: usize) -> u64 {
+        self.entries[self.index_at(rank) as usize].r_offset(LE)
     }
 }
 
