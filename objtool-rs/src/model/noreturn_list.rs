@@ -5,6 +5,8 @@
 //! about Linux 6.12 (`tools/objtool/noreturns.h` is its own list); Rust's panic functions are told
 //! by their paths, because their mangled names change with every compiler.
 
+use std::fmt::{self, Write};
+
 use rustc_demangle::try_demangle;
 
 /// Whether a function that another object defines does not return.
@@ -86,6 +88,23 @@ const RUST_PATHS: &[&str] = &[
     "core::result::unwrap_failed::unwrap_failed_inner",
 ];
 
+/// A path that is longer is no panic function's. A mangled name may refer to its own parts, so that
+/// a short one stands for a path of any length.
+const LONGEST_PATH: usize = 8192;
+
+/// Text up to [`LONGEST_PATH`].
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > LONGEST_PATH {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
 fn is_rust_panic(name: &str) -> bool {
     if !name.starts_with("_R") {
         return false;
@@ -93,7 +112,11 @@ fn is_rust_panic(name: &str) -> bool {
     let Ok(demangled) = try_demangle(name) else {
         return false;
     };
-    let path = format!("{demangled:#}");
+    let mut path = Bounded(String::new());
+    if write!(path, "{demangled:#}").is_err() {
+        return false;
+    }
+    let path = path.0;
     // Generic arguments of a function follow its path.
     let base = match path.rfind("::<") {
         Some(at) if path.ends_with('>') => &path[..at],
@@ -134,5 +157,34 @@ mod tests {
         ] {
             assert!(!is_listed(name.as_bytes()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_multiplies_itself_is_given_up() {
+        // A generic argument `(i32, i32)`, then pairs of the one before, 30 times over.
+        let mut name = "_RINvC1a1fTllE".to_owned();
+        let mut last = 8;
+        for _ in 0..30 {
+            let backref = format!("B{}_", base62(last - 1));
+            last = name.len() - 2;
+            name += &format!("T{backref}{backref}E");
+        }
+        name += "E";
+        let demangled = rustc_demangle::try_demangle(&name).expect("the name is well-formed");
+        let len = format!("{demangled:#}").len();
+        assert!(len > super::LONGEST_PATH, "{len} bytes, which is no test");
+        assert!(!is_listed(name.as_bytes()));
+    }
+
+    /// A number as the v0 mangling scheme writes it, without the closing underscore.
+    fn base62(mut number: usize) -> String {
+        let digit =
+            |d: usize| b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[d] as char;
+        let mut digits = Vec::new();
+        while digits.is_empty() || number > 0 {
+            digits.push(digit(number % 62));
+            number /= 62;
+        }
+        digits.iter().rev().collect()
     }
 }
