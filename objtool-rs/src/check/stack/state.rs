@@ -3,9 +3,11 @@
 //! States are compared at every instruction and differ at few, so an instruction holds a number.
 //! What changes a state is in `transition`.
 
+use std::hash::BuildHasher as _;
+
 use arch::insn::Reg;
 use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::model::HintKind;
 
@@ -127,18 +129,24 @@ impl StackState {
     pub fn has_frame<A: Architecture>(&self) -> bool {
         let fp = A::FRAME_POINTER;
         let at = |reg, offset| self.saved(reg) == Rule::new(Base::Cfa, offset);
+        let saved_at = self.cfa.offset.wrapping_neg();
         let plain = self.cfa.base == Base::Reg(fp)
-            && at(fp, -self.cfa.offset)
-            && at(A::RETURN_ADDRESS, -self.cfa.offset + A::WORD);
+            && at(fp, saved_at)
+            && at(A::RETURN_ADDRESS, saved_at.wrapping_add(A::WORD));
         plain || (self.drap && self.saved(fp).base == Base::Reg(fp))
     }
 }
 
 /// All states met in a file.
+///
+/// A state is half a kilobyte, so each is kept once: found by its hash, and then compared.
 #[derive(Clone, Debug)]
 pub struct States {
     list: Vec<StackState>,
-    known: FxHashMap<StackState, StateId>,
+    /// For each state, one met before that has the same hash.
+    same_hash: Vec<Option<StateId>>,
+    /// The last state met, by hash.
+    by_hash: FxHashMap<u64, StateId>,
 }
 
 impl Default for States {
@@ -152,27 +160,35 @@ impl States {
     pub fn new() -> Self {
         Self {
             list: Vec::new(),
-            known: FxHashMap::default(),
+            same_hash: Vec::new(),
+            by_hash: FxHashMap::default(),
         }
     }
 
     /// The number of a state.
     pub fn intern(&mut self, state: &StackState) -> StateId {
-        if let Some(&id) = self.known.get(state) {
-            return id;
+        let hash = FxBuildHasher.hash_one(state);
+        let last = self.by_hash.get(&hash).copied();
+        let mut next = last;
+        while let Some(id) = next {
+            if self.get(id) == state {
+                return id;
+            }
+            next = self.same_hash[id.number()];
         }
         self.list.push(*state);
         let number = u32::try_from(self.list.len())
             .ok()
             .and_then(std::num::NonZeroU32::new);
         let id = StateId(number.unwrap_or(std::num::NonZeroU32::MAX));
-        self.known.insert(*state, id);
+        self.same_hash.push(last);
+        self.by_hash.insert(hash, id);
         id
     }
 
     /// A state.
     pub fn get(&self, id: StateId) -> &StackState {
-        &self.list[id.0.get() as usize - 1]
+        &self.list[id.number()]
     }
 
     /// How many different states there are.
