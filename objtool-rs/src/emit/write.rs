@@ -21,6 +21,9 @@ const HEADER: usize = size_of::<FileHeader64<LE>>();
 const RELA: usize = size_of::<Rela64<LE>>();
 const SYM: usize = size_of::<Sym64<LE>>();
 
+/// Room for gaps between sections that were not there before, in bytes.
+const MOST_GAPS: u64 = 1 << 20;
+
 /// What keeps an output from being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteError(pub String);
@@ -344,9 +347,21 @@ fn add_sections(
 
 fn lay_out(file: &ElfFile<'_>, sections: &mut [OutSection<'_>]) -> Result<Vec<u8>, WriteError> {
     let mut end = HEADER as u64;
-    for section in sections.iter_mut().skip(1) {
+    // Whoever laid out the input has aligned its sections, too. More than this can only be gaps.
+    let data: u64 = sections.iter().map(|s| s.data.len() as u64).sum();
+    let most = data + 2 * file.data.len() as u64 + MOST_GAPS;
+    for (index, section) in sections.iter_mut().enumerate().skip(1) {
         let header = &mut section.header;
-        end = end.next_multiple_of(header.addralign.max(1));
+        end = end
+            .checked_next_multiple_of(header.addralign.max(1))
+            .filter(|&end| end <= most)
+            .ok_or_else(|| {
+                WriteError(format!(
+                    "section {}, aligned to {:#x} bytes, would make the file much longer than it is",
+                    file.sections.get(index).map_or("".into(), |s| s.display_name()),
+                    header.addralign
+                ))
+            })?;
         header.offset = end;
         if !matches!(header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
             header.size = section.data.len() as u64;
