@@ -4,11 +4,14 @@
 //! return is not known as such: then everything behind the call was never checked. Only looked at
 //! when the walk found nothing else, because its own findings leave paths unfinished.
 
+use std::ops::RangeInclusive;
+
 use arch::insn::InsnKind;
+use rustc_hash::FxHashSet;
 
 use super::stack::walked::Walked;
 use crate::decode::{InsnId, Marks};
-use crate::model::{find_bytes, Hole, Model, Roles};
+use crate::model::{Hole, Model, Roles};
 use crate::read::SymbolId;
 use crate::report::{Findings, Message};
 
@@ -20,9 +23,7 @@ pub fn check<A>(model: &Model<'_, A>, walked: &Walked, findings: &mut Findings) 
     if model.ignore_unreachable {
         return 0;
     }
-    let mut holes = Holes {
-        dead_cold: Vec::new(),
-    };
+    let mut holes = Holes::default();
     let mut violations = 0;
     for insn in model.insns.ids() {
         if walked.is_visited(insn) || is_expected(model, walked, insn, &mut holes) {
@@ -43,9 +44,13 @@ pub fn check<A>(model: &Model<'_, A>, walked: &Walked, findings: &mut Findings) 
 }
 
 /// Code that a linker left behind without a symbol.
+#[derive(Default)]
 struct Holes {
     /// Cold parts that only such code jumps to.
-    dead_cold: Vec<SymbolId>,
+    dead_cold: FxHashSet<SymbolId>,
+    /// The stretch that was looked at last, and whether a path leads into it further on: one look
+    /// at a hole is enough for all instructions in it.
+    known: Option<(RangeInclusive<InsnId>, bool)>,
 }
 
 fn is_expected<A>(model: &Model<'_, A>, walked: &Walked, insn: InsnId, holes: &mut Holes) -> bool {
@@ -131,23 +136,27 @@ fn is_leftover<A>(model: &Model<'_, A>, walked: &Walked, insn: InsnId, holes: &m
         Hole::UntilEnd => return true,
         Hole::Until(end) => end,
     };
-    let mut next = model.insns.next(insn);
-    while let Some(insn) = next {
-        if walked.is_visited(insn) {
-            return true;
+    if let Some((stretch, leftover)) = &holes.known {
+        if stretch.contains(&insn) {
+            return *leftover;
         }
-        if u64::from(model.insn(insn).offset) >= end {
+    }
+    let first = insn;
+    let mut last = first;
+    let mut is_entered = false;
+    while let Some(insn) = model.insns.next(last) {
+        is_entered = walked.is_visited(insn);
+        if is_entered || u64::from(model.insn(insn).offset) >= end {
             break;
         }
         let dest = model
             .jump_target(insn)
             .and_then(|dest| model.function_of(dest));
-        if let Some(cold) = dest {
-            if find_bytes(model.file.symbol(cold).name, b".cold").is_some() {
-                holes.dead_cold.push(cold);
-            }
+        if let Some(cold) = dest.filter(|&dest| model.symbols.is_cold(dest)) {
+            holes.dead_cold.insert(cold);
         }
-        next = model.insns.next(insn);
+        last = insn;
     }
-    false
+    holes.known = Some((first..=last, is_entered));
+    is_entered
 }

@@ -183,30 +183,24 @@ fn read_replacements<A: Architecture>(
     let data = model.file.section(section).data;
     // Entries for one original follow each other; all of them cover as much as the longest.
     let mut same_original = 0;
+    let mut longest = 0;
     for index in 0..count {
         let start = from + index * layout.size;
         let byte = |at: u64| data[(start + at) as usize];
         let feature = u16::from_le_bytes([byte(layout.feature), byte(layout.feature + 1)]);
         let new_len = u32::from(byte(layout.replacement_len));
-        let mut original_len = u32::from(byte(layout.original_len));
+        let original_len = u32::from(byte(layout.original_len));
         let original = field(model, section, start + layout.original, "orig", findings)?;
 
         if entries
             .get(same_original)
             .is_some_and(|e| e.original != original)
         {
+            cover(&mut entries[same_original..], longest);
             same_original = entries.len();
+            longest = 0;
         }
-        for entry in &mut entries[same_original..] {
-            if let EntryKind::Replacement {
-                original_len: other,
-                ..
-            } = &mut entry.kind
-            {
-                original_len = original_len.max(*other);
-                *other = original_len;
-            }
-        }
+        longest = longest.max(original_len);
         let new = if new_len == 0 {
             None
         } else {
@@ -238,7 +232,17 @@ fn read_replacements<A: Architecture>(
             new,
         });
     }
+    cover(&mut entries[same_original..], longest);
     Ok(())
+}
+
+/// Lets replacements of one original all cover as much.
+fn cover(entries: &mut [Entry], len: u32) {
+    for entry in entries {
+        if let EntryKind::Replacement { original_len, .. } = &mut entry.kind {
+            *original_len = len;
+        }
+    }
 }
 
 fn read_jump_labels<A: Architecture>(

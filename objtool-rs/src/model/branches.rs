@@ -8,7 +8,7 @@ use arch::insn::InsnKind;
 use arch::object::Architecture;
 
 use super::noreturn::{Noreturn, Returns};
-use super::{find_bytes, Model, Purpose, Roles, Target};
+use super::{Model, Purpose, Roles, Target};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::read::{SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
@@ -102,7 +102,7 @@ fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Resu
     }
 
     if let (Some(from), Some(to)) = (function, model.function_of(dest)) {
-        let is_cold = |id: SymbolId| find_bytes(model.file.symbol(id).name, b".cold").is_some();
+        let is_cold = |id| model.symbols.is_cold(id);
         // Where a function has several names, its first one counts as the hot part.
         if from != to && !is_cold(from) && is_cold(to) {
             model.symbols.join(from, to);

@@ -21,6 +21,8 @@ pub struct Symbols {
     parent: Vec<SymbolId>,
     child: Vec<SymbolId>,
     alias: Vec<SymbolId>,
+    /// Whether the name says that it is a cold part.
+    cold: Vec<bool>,
     /// Functions and untyped symbols in the order in which they are looked at.
     order: Grouped,
     /// Symbols with a size that stand for no section, by address.
@@ -40,6 +42,7 @@ struct Grouped {
 struct Spans {
     by_address: Grouped,
     start: Vec<u64>,
+    /// See [`Symbols`].
     max_end: Vec<u64>,
 }
 
@@ -60,6 +63,11 @@ impl Symbols {
             parent: ids().collect(),
             child: ids().collect(),
             alias: aliases(file),
+            cold: file
+                .symbols
+                .iter()
+                .map(|s| s.is_function() && cold_at(s.name).is_some())
+                .collect(),
             order: order(file),
             all: Spans {
                 by_address: Grouped::empty(),
@@ -84,10 +92,10 @@ impl Symbols {
             for i in self.order.ranges[section.index()].clone() {
                 let id = self.order.ids[i as usize];
                 let symbol = file.symbol(id);
-                if !symbol.is_function() {
+                if !self.cold[id.index()] {
                     continue;
                 }
-                let Some(cold) = find(symbol.name, b".cold") else {
+                let Some(cold) = cold_at(symbol.name) else {
                     continue;
                 };
                 let Some(parent) = file.symbol_by_name(&symbol.name[..cold]) else {
@@ -114,10 +122,16 @@ impl Symbols {
     }
 
     fn spans(&self, file: &ElfFile<'_>, wanted: impl Fn(SymbolKind) -> bool) -> Spans {
-        let by_address = Grouped::new(file, |id| {
+        let mut by_address = Grouped::new(file, |id| {
             let symbol = file.symbol(id);
             symbol.size != 0 && wanted(symbol.kind)
         });
+        // Those that lost all of their size go last where several start: they are never looked
+        // for, and any number of them may stand at one place.
+        for range in by_address.ranges.clone() {
+            let ids = &mut by_address.ids[range.start as usize..range.end as usize];
+            ids.sort_by_key(|&id| (file.symbol(id).value, self.len[id.index()] == 0));
+        }
         let start: Vec<u64> = by_address
             .ids
             .iter()
@@ -159,6 +173,11 @@ impl Symbols {
         self.child[id.index()]
     }
 
+    /// Whether this is a function whose name says that it is a cold part.
+    pub fn is_cold(&self, id: SymbolId) -> bool {
+        self.cold[id.index()]
+    }
+
     /// Joins two parts of a function.
     pub fn join(&mut self, hot: SymbolId, cold: SymbolId) {
         self.child[hot.index()] = cold;
@@ -198,17 +217,9 @@ impl Symbols {
     /// How far the hole between symbols reaches in which an offset lies.
     pub fn hole(&self, section: SectionId, offset: u64) -> Hole {
         let range = self.all.range(section);
-        let (ids, start) = (&self.all.by_address.ids, &self.all.start);
+        let start = &self.all.start;
         let next = range.start + start[range.clone()].partition_point(|&s| s <= offset);
-        let before = range.start..next;
-        if before.is_empty() {
-            return Hole::None;
-        }
-        let covered = ids[before]
-            .iter()
-            .zip(&start[range.start..next])
-            .any(|(id, s)| offset - s < self.len[id.index()]);
-        if covered {
+        if next == range.start || self.all.max_end[next - 1] > offset {
             return Hole::None;
         }
         match start[next..range.end].first() {
@@ -277,10 +288,9 @@ impl Spans {
     fn at(&self, section: SectionId, offset: u64, len: &[u64]) -> Option<SymbolId> {
         let range = self.range(section);
         let skip = self.start[range.clone()].partition_point(|&start| start < offset);
-        (range.start + skip..range.end)
-            .take_while(|&i| self.start[i] == offset)
-            .map(|i| self.by_address.ids[i])
-            .find(|id| len[id.index()] != 0)
+        let i = range.start + skip;
+        let id = *self.by_address.ids[..range.end].get(i)?;
+        (self.start[i] == offset && len[id.index()] != 0).then_some(id)
     }
 }
 
@@ -357,6 +367,11 @@ fn reorder_unsized(file: &ElfFile<'_>, ids: &mut [SymbolId]) {
         pending.extend(followers.remove(&Some(id)).unwrap_or_default());
     }
     ids.copy_from_slice(&out);
+}
+
+/// Where the name of a cold part goes on behind that of its function.
+fn cold_at(name: &[u8]) -> Option<usize> {
+    find(name, b".cold")
 }
 
 /// Position of a needle in a haystack.
