@@ -7,7 +7,7 @@
 //! but it is there, and then the walk over the paths finds it unreachable.
 
 use arch::insn::InsnKind;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 
@@ -84,8 +84,9 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
             }
         }
     }
-    // Callees come before their callers.
-    for component in tarjan_scc(&graph) {
+    // Callees come before their callers. (Of petgraph's two algorithms this is the one that does
+    // not recurse; how long a chain of calls is, the file decides.)
+    for component in kosaraju_scc(&graph) {
         let in_circle = component.len() > 1
             || component
                 .iter()
