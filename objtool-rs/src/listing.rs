@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use arch::insn::Disassemble;
 
-use crate::model::Model;
+use crate::model::{Model, Task};
 use crate::report::Findings;
 
 /// Columns that an instruction's bytes take, as `objdump -w` pads them.
@@ -30,6 +30,12 @@ pub fn functions<A: Disassemble>(model: &Model<'_, A>, findings: &Findings) -> S
                 .unwrap_or(usize::MAX)
                 .min(data.len());
             let code = &data[start..end];
+            if !model
+                .effort
+                .spend(Task::Listing, Some(id), code.len() as u64)
+            {
+                return out;
+            }
             let _ = writeln!(
                 out,
                 "0000 {:016x} <{}>:",

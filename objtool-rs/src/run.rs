@@ -125,6 +125,7 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         Ok(()) => validate(&model, &mut findings, &mut outcome.stats, &mut lap),
         Err(_) => None,
     };
+    model.effort.check(&file).map_err(RunError::Read)?;
     let names = Names {
         file: &file,
         symbols: &model.symbols,
@@ -140,6 +141,7 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
     }
     if options.verbose && findings.any_warned() {
         outcome.listing = listing::functions(&model, &findings);
+        model.effort.check(&file).map_err(RunError::Read)?;
     }
     if let Some(output) = output.filter(|output| !output.is_empty()) {
         outcome.output = Some(emit::write(&file, &output).map_err(RunError::Write)?);

@@ -9,7 +9,7 @@ use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
-use super::{Alternative, Model, Purpose};
+use super::{Alternative, Model, Purpose, Task};
 use crate::decode::InsnId;
 use crate::read::{FileKind, RelocId, SymbolId};
 use crate::report::{Abort, Findings, Message, Place};
@@ -101,6 +101,9 @@ fn find<A: Architecture + Decode>(
     let jump_offset = model.insn(jump).offset;
     let mut next = Some(jump);
     while let Some(insn) = next.filter(|&insn| own(model, insn)) {
+        if !model.effort.spend(Task::JumpTables, Some(function), 1) {
+            return None;
+        }
         let record = *model.insn(insn);
         if insn != jump && record.kind == InsnKind::JumpDynamic {
             break;
@@ -264,6 +267,9 @@ fn add_target<A: Architecture>(model: &mut Model<'_, A>, jump: InsnId, dest: Pla
     let Some(function) = model.function_of(jump).map(|f| model.symbols.parent(f)) else {
         return false;
     };
+    if !model.effort.spend(Task::JumpTables, Some(function), 4) {
+        return false;
+    }
     let symbol = model.file.symbol(function);
     if dest.section == symbol.section {
         // The function's own address is a function pointer of neighbouring data.

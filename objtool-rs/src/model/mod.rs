@@ -8,6 +8,7 @@ mod alternatives;
 mod annotations;
 mod branches;
 mod bug_table;
+mod effort;
 mod functions;
 mod hints;
 mod jump_tables;
@@ -19,7 +20,7 @@ mod roles;
 mod tables;
 mod uaccess_safe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
@@ -31,6 +32,7 @@ use crate::read::{ElfFile, FileKind, ReadError, Reloc, RelocId, SectionId, Symbo
 use crate::report::{Abort, Findings, Message, Place};
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
+pub use effort::{Effort, Task};
 pub use functions::{Hole, Symbols};
 pub use hints::{HintKind, HintState};
 pub use paravirt::Paravirt;
@@ -48,6 +50,13 @@ pub enum Target {
     Insn(InsnId),
     /// Another function: a call, or a sibling call when it is a jump.
     Symbol(SymbolId),
+}
+
+/// Instructions that a symbol covers: from one of them up to an offset in its section.
+struct Covered {
+    first: InsnId,
+    end: u64,
+    id: SymbolId,
 }
 
 /// What the name of a section says about its code.
@@ -149,6 +158,8 @@ pub struct Model<'f, A> {
     pub rewrites: Rewrites,
     /// Jump labels met.
     pub jump_labels: JumpLabelCounts,
+    /// The work that the file has caused.
+    pub effort: Effort,
 }
 
 impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
@@ -192,6 +203,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             sites: Sites::default(),
             rewrites: Rewrites::default(),
             jump_labels: JumpLabelCounts::default(),
+            effort: Effort::new(file.data.len()),
         })
     }
 
@@ -273,6 +285,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             if !bytes.is_executable() {
                 continue;
             }
+            let mut covered = Vec::new();
             for &id in self.symbols.of_section(section) {
                 let symbol = self.file.symbol(id);
                 if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
@@ -300,28 +313,51 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                     return Err(Abort);
                 };
                 let end = symbol.value.saturating_add(self.symbols.len(id));
-                let mut next = Some(first);
-                while let Some(insn) = next {
-                    if u64::from(self.insns.get(insn).offset) >= end {
-                        break;
-                    }
-                    self.symbol_of[insn.index()] = Some(id);
-                    if self.insns.get(insn).kind == InsnKind::LandingPad
-                        && symbol.is_function()
-                        && !listed.contains(&insn)
-                    {
-                        if u64::from(self.insns.get(insn).offset) == symbol.value {
-                            self.landing_pads.push(insn);
-                            listed.insert(insn);
-                        } else {
-                            self.inner_landing_pads += 1;
-                        }
-                    }
-                    next = self.insns.next(insn);
+                if end > symbol.value
+                    && symbol.is_function()
+                    && self.insns.get(first).kind == InsnKind::LandingPad
+                    && listed.insert(first)
+                {
+                    self.landing_pads.push(first);
+                }
+                covered.push(Covered { first, end, id });
+            }
+            self.assign_covered(section, &covered, &listed);
+        }
+        Ok(())
+    }
+
+    /// Gives the instructions of a section their symbols, of which the last one counts. One pass
+    /// over the instructions, however many symbols cover them.
+    fn assign_covered(
+        &mut self,
+        section: SectionId,
+        covered: &[Covered],
+        landing_pads: &FxHashSet<InsnId>,
+    ) {
+        let mut by_start: Vec<usize> = (0..covered.len()).collect();
+        by_start.sort_by_key(|&i| covered[i].first);
+        let mut starts = by_start.into_iter().peekable();
+        let mut open = BinaryHeap::new();
+        for insn in self.insns.ids_of(section) {
+            while let Some(i) = starts.next_if(|&i| covered[i].first == insn) {
+                open.push(i);
+            }
+            let offset = u64::from(self.insns.get(insn).offset);
+            while open.peek().is_some_and(|&i| covered[i].end <= offset) {
+                open.pop();
+            }
+            if let Some(&last) = open.peek() {
+                let id = covered[last].id;
+                self.symbol_of[insn.index()] = Some(id);
+                if self.insns.get(insn).kind == InsnKind::LandingPad
+                    && self.file.symbol(id).is_function()
+                    && !landing_pads.contains(&insn)
+                {
+                    self.inner_landing_pads += 1;
                 }
             }
         }
-        Ok(())
     }
 
     /// Inside a function a return from interrupt is a way to serialize: it takes its frame off the
@@ -332,19 +368,22 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             .ids()
             .filter(|&id| self.insns.get(id).marks.has(Marks::INTERRUPT_RETURN))
             .collect();
+        if ids.is_empty() {
+            return;
+        }
+        let sp = A::STACK_POINTER;
+        let pop = StackOp {
+            dest: Dest::Reg(sp),
+            source: Source::Add {
+                reg: sp,
+                offset: A::INTERRUPT_RETURN_POP,
+            },
+        };
+        let ops = self.insns.add_ops([Some(pop), None]);
         for id in ids {
             let place = self.place(id);
             let symbol = self.symbols.containing(place.section, place.offset);
             if symbol.is_some_and(|symbol| self.file.symbol(symbol).is_function()) {
-                let sp = A::STACK_POINTER;
-                let pop = StackOp {
-                    dest: Dest::Reg(sp),
-                    source: Source::Add {
-                        reg: sp,
-                        offset: A::INTERRUPT_RETURN_POP,
-                    },
-                };
-                let ops = self.insns.add_ops([Some(pop), None]);
                 let record = self.insns.get_mut(id);
                 record.kind = InsnKind::Other;
                 record.ops = ops;
@@ -578,6 +617,7 @@ impl<'f, A> Model<'f, A> {
         let symbol = self.file.symbol(function);
         FunctionInsns {
             model: self,
+            function,
             next: self.insns.at(symbol.section, symbol.value),
             in_other_part: false,
         }
@@ -588,6 +628,7 @@ impl<'f, A> Model<'f, A> {
 #[derive(Debug)]
 pub struct FunctionInsns<'m, 'f, A> {
     model: &'m Model<'f, A>,
+    function: SymbolId,
     next: Option<InsnId>,
     /// A function has two parts at the most; following a third could go round.
     in_other_part: bool,
@@ -599,6 +640,9 @@ impl<A> Iterator for FunctionInsns<'_, '_, A> {
     fn next(&mut self) -> Option<InsnId> {
         let insn = self.next?;
         let model = self.model;
+        if !model.effort.spend(Task::Functions, Some(self.function), 1) {
+            return None;
+        }
         let function = model.function_of(insn);
         self.next = function.and_then(|function| {
             let next = model.insns.next(insn);

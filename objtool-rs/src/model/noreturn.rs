@@ -12,7 +12,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 
 use super::noreturn_list::is_listed;
-use super::Model;
+use super::{Model, Task};
 use crate::read::{Binding, SectionId, SymbolId};
 
 /// Whether a function returns.
@@ -37,6 +37,9 @@ impl Noreturn {
         self.0[symbol.index()]
     }
 }
+
+/// What an edge of the call graph takes, in steps over an instruction.
+const EDGE_STEPS: u64 = 32;
 
 /// What the body of a function says.
 enum Body {
@@ -123,7 +126,15 @@ fn body<A>(model: &Model<'_, A>, function: SymbolId) -> Body {
         }
         if model.is_sibling_call(insn) {
             match model.callee(insn) {
-                Some(callee) => others.push(callee),
+                Some(callee) => {
+                    if !model
+                        .effort
+                        .spend(Task::Functions, Some(function), EDGE_STEPS)
+                    {
+                        return Body::MayReturn;
+                    }
+                    others.push(callee);
+                }
                 // Through a register: it may be anywhere.
                 None => return Body::MayReturn,
             }

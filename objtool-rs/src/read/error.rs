@@ -40,6 +40,13 @@ pub enum ReadError {
         /// Offset in it, in bytes.
         offset: u64,
     },
+    /// A file that would take time or memory out of all proportion to its length.
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// Name of the function where it was given up, if it was in one.
+        function: Option<String>,
+    },
 }
 
 impl ReadError {
@@ -65,6 +72,15 @@ impl fmt::Display for ReadError {
             Self::Malformed { what, place } => write!(f, "{place}: {what}"),
             Self::Undecodable { section, offset } => {
                 write!(f, "can't decode instruction at {section}:{offset:#x}")
+            }
+            Self::TooComplex { what, function } => {
+                if let Some(function) = function {
+                    write!(f, "{function}(): ")?;
+                }
+                write!(
+                    f,
+                    "too complex for a file of this size: {what}; if a compiler made it, please report it"
+                )
             }
         }
     }

@@ -91,7 +91,9 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
     lap(&mut phases, "decode", 0.5);
 
     let mut findings = Findings::default();
-    if model.recover(&mut findings).is_err() {
+    let recovered = model.recover(&mut findings);
+    model.effort.check(file)?;
+    if recovered.is_err() {
         let names = Names {
             file,
             symbols: &model.symbols,
@@ -108,6 +110,7 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
     let unreliable = ranges::unreliable(&model, &functions);
     let text_size = ranges::text_size(&model);
     let verdict = verdict::conclude(file, &functions);
+    model.effort.check(file)?;
     lap(&mut phases, "classify", 1.0);
     Ok(Report {
         kind: file.kind,

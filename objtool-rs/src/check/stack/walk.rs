@@ -16,7 +16,7 @@ use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
 use super::walked::{mismatch, Failure, Walked};
 use crate::decode::{InsnId, Marks, OpsId};
-use crate::model::{HintState, Model, Purpose, Roles};
+use crate::model::{HintState, Model, Purpose, Roles, Task};
 use crate::read::{SectionId, SymbolId};
 use crate::report::detail::Detail;
 use crate::report::{Findings, Message, Place, Trace};
@@ -75,6 +75,8 @@ struct Walker<'m, 'f, A> {
     transitions: FxHashMap<(StateId, OpsId, Context), StateId>,
     entry: StackState,
     unknown: StateId,
+    /// All places whose state is kept for a restore, in order.
+    saves: Vec<InsnId>,
     pending: Vec<Pending>,
     failures: Vec<Failure>,
     /// Paths that ended at a call which does not return, when an image is judged.
@@ -135,6 +137,7 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
             transitions: FxHashMap::default(),
             entry,
             unknown,
+            saves: Vec::new(),
             pending: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
@@ -143,6 +146,10 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
             linked: Linked::default(),
             states,
         };
+        if model.has_hints {
+            let is_save = |&id: &InsnId| model.insn(id).marks.has(Marks::SAVE);
+            walker.saves = model.insns.ids().filter(is_save).collect();
+        }
         // A hint holds for its instruction even where no path leads to it.
         for (insn, hint) in model.hints() {
             walker.state_of[insn.index()] = Some(walker.intern_hint(hint));
@@ -649,17 +656,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
     ) -> Result<Option<StateId>, Broken> {
         let model = self.model;
         let start = function.map_or(u64::MAX, |function| model.file.symbol(function).value);
-        let mut save = model.insns.prev(path.insn);
-        while let Some(insn) = save {
-            if u64::from(model.insn(insn).offset) < start {
-                save = None;
-            } else if model.insn(insn).marks.has(Marks::SAVE) {
-                break;
-            } else {
-                save = model.insns.prev(insn);
-            }
-        }
-        let Some(save) = save else {
+        let before = self.saves.partition_point(|&save| save < path.insn);
+        let here = model.insns.section(path.insn);
+        let save = self.saves[..before].last().filter(|&&save| {
+            model.insns.section(save) == here && u64::from(model.insn(save).offset) >= start
+        });
+        let Some(&save) = save else {
             return self.broken(path.insn, Message::NoSave);
         };
         let reached = self.visited[save.index()] != 0;
@@ -725,6 +727,11 @@ impl<A: Architecture> Walker<'_, '_, A> {
         path.state = match known {
             Some(state) => state,
             None => {
+                let function = model.symbol_of(path.insn);
+                if !model.effort.spend(Task::StackStates, function, 1) {
+                    // Never shown: the run ends with an error.
+                    return self.broken(path.insn, Message::MissingState);
+                }
                 let mut state = *self.states.get(path.state);
                 for op in effects {
                     if let Err(message) = transition::apply(&model.arch, &mut state, *op, context) {
