@@ -222,7 +222,7 @@ pub(super) fn read<'d>(
         if in_section && (value > len || size > len - value) {
             return Err(at(format!(
                 "{} at {value:#x}, {size:#x} bytes long, leaves {} ({len:#x} bytes)",
-                String::from_utf8_lossy(name),
+                printable(name),
                 place(sections[section as usize].name, section as usize),
             )));
         }
