@@ -95,7 +95,10 @@ fn a_symbol_table_without_the_null_symbol() {
             let at = header(bytes, SYMBOLS);
             put(bytes, at + INFO, first_global);
         };
-        refused(change, &[".symtab", "the first global symbol", "of 2 symbols"]);
+        refused(
+            change,
+            &[".symtab", "the first global symbol", "of 2 symbols"],
+        );
     }
 }
 

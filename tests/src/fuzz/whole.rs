@@ -1,7 +1,7 @@
 //! What must hold of every run, whatever the object is.
 //!
 //! It ends, without a panic. The same input gives the same result. Every finding and every error
-//! is one printable line, and what is shown of a finding is printable, too. A changed file can be read, has kept everything that it was not asked to
+//! is one printable line. A changed file can be read, has kept everything that it was not asked to
 //! change, and can be run again.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use arch::object::Architecture as _;
 use arch_x86_64::X86_64;
 use objtool_rs::read::{elf, ElfFile, Reloc, SectionId, Symbol, SymbolId};
-use objtool_rs::report::rich::render;
+use objtool_rs::report::rich::{render, Exhibit};
 use objtool_rs::{run, Options, Outcome};
 
 /// Runs an object and checks what comes of it.
@@ -45,11 +45,7 @@ fn check_outcome(object: &[u8], options: &Options, outcome: &Outcome) {
         one_line(line);
     }
     for exhibit in &outcome.exhibits {
-        let shown = render(exhibit, "file.o", &|_| None, false);
-        assert!(
-            !shown.chars().any(|c| c.is_control() && c != '\n'),
-            "not printable: {shown:?}"
-        );
+        shown(exhibit);
     }
     let Some(output) = &outcome.output else {
         return;
@@ -75,6 +71,18 @@ fn one_line(text: &str) {
         "not one printable line: {text:?}"
     );
     assert!(text.len() < 16 * 1024, "{} bytes in one line", text.len());
+}
+
+/// A finding that is shown to people is text of printable lines, whether or not its source is there.
+fn shown(exhibit: &Exhibit) {
+    let sources: [fn(&str) -> Option<String>; 2] =
+        [|_| None, |_| Some("a\n\tb(); // c\n".repeat(9))];
+    for read in sources {
+        let text = render(exhibit, "file.o", &read, false);
+        let bad = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert!(bad.is_none(), "{bad:?} in {text}");
+        assert!(text.contains(exhibit.explanation.code));
+    }
 }
 
 /// Sections keep their numbers, headers and bytes. Tables of names and symbols may grow, code may
@@ -117,7 +125,7 @@ type Identity<'d> = (&'d [u8], u8, u8, SectionId, u64, u64);
 fn identity<'d>(symbol: &Symbol<'d>) -> Identity<'d> {
     (
         symbol.name,
-        symbol.kind.number(),
+        symbol.raw.st_info.0,
         symbol.raw.st_other.0,
         symbol.section,
         symbol.value,
@@ -184,6 +192,93 @@ fn relocations_are_kept(before: &ElfFile<'_>, after: &ElfFile<'_>) {
                 named(after, b.symbol),
                 "the symbol of a relocation of section {index}"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::super::image::{self, Image, Relocation, Section};
+    use super::*;
+
+    /// A function `f` with a relocation, a global `g`, and data.
+    fn image() -> Image {
+        let mut image = Image::default();
+        image.section(Section {
+            relocations: vec![Relocation {
+                offset: 1,
+                symbol: 2,
+                kind: 4,
+                addend: -4,
+            }],
+            ..Section::code(".text", vec![0xe9, 0, 0, 0, 0, 0xc3])
+        });
+        image.section(Section::new(".data", image::elf::ALLOC, vec![1, 2, 3]));
+        for (name, info, value) in [("f", 2, 0), ("g", 0x12, 5)] {
+            image.symbol(image::Symbol {
+                name: name.into(),
+                info,
+                section: 1,
+                value,
+                size: 1,
+            });
+        }
+        image
+    }
+
+    fn bytes(change: impl FnOnce(&mut Image)) -> Vec<u8> {
+        let mut image = image();
+        change(&mut image);
+        image.bytes(X86_64::MACHINE)
+    }
+
+    fn is_kept(after: &[u8]) -> bool {
+        let before = bytes(|_| ());
+        let read = |bytes| ElfFile::parse(bytes, X86_64::MACHINE).expect("a valid object");
+        catch_unwind(|| {
+            let (before, after) = (read(&before), read(after));
+            sections_are_kept(&before, &after, &Options::default());
+            symbols_are_kept(&before, &after);
+            relocations_are_kept(&before, &after);
+        })
+        .is_ok()
+    }
+
+    #[test]
+    fn an_unchanged_file_is_kept() {
+        assert!(is_kept(&bytes(|_| ())));
+        let void = X86_64::RELOCATIONS.none;
+        assert!(is_kept(
+            &bytes(|i| i.sections[0].relocations[0].kind = void)
+        ));
+    }
+
+    #[test]
+    fn every_loss_is_seen() {
+        let losses: [fn(&mut Image); 10] = [
+            |i| i.sections[1].data[0] = 9,
+            |i| i.sections[0].data[5] = 0x90,
+            |i| i.sections[1].flags = 0,
+            |i| i.sections[1].name.push(b'x'),
+            |i| i.symbols[0].value = 1,
+            |i| i.symbols[1].name = b"h".to_vec(),
+            |i| i.symbols[0].info = 0x12,
+            |i| i.sections[0].relocations[0].addend = 0,
+            |i| i.sections[0].relocations[0].symbol = 1,
+            |i| i.sections[0].relocations[0].kind = 2,
+        ];
+        for (number, loss) in losses.into_iter().enumerate() {
+            assert!(!is_kept(&bytes(loss)), "loss {number}");
+        }
+    }
+
+    #[test]
+    fn only_printable_lines_pass() {
+        one_line("f+0x1: naked return");
+        for bad in ["", "two\nlines", "\u{1b}[1m", "\u{85}"] {
+            assert!(catch_unwind(|| one_line(bad)).is_err(), "{bad:?}");
         }
     }
 }
