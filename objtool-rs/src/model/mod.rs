@@ -457,6 +457,24 @@ impl<'f, A> Model<'f, A> {
         Place { section, offset }
     }
 
+    /// Where a direct branch goes, by its relocation where it has one.
+    pub(crate) fn destination(&self, id: InsnId) -> Place
+    where
+        A: Architecture,
+    {
+        match self.insn_reloc(id) {
+            Some((_, reloc)) if self.file.kind == FileKind::Object => {
+                let symbol = self.file.symbol(reloc.symbol);
+                let distance = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN);
+                Place {
+                    section: symbol.section,
+                    offset: symbol.value.wrapping_add_signed(distance),
+                }
+            }
+            _ => self.branch_place(id),
+        }
+    }
+
     /// The place that a 32-bit field of an image's table means by its distance from there.
     pub(crate) fn relative_place(&self, section: SectionId, offset: u64) -> Option<Place> {
         let start = usize::try_from(offset).ok()?;

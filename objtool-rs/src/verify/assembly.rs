@@ -37,6 +37,8 @@ pub fn source(report: &Report, file: &ElfFile<'_>) -> String {
     for range in &report.unreliable {
         out += &entry(report.kind, file, range, base);
     }
+    // Nothing here is run from the stack; linkers want to be told.
+    out += "\t.section .note.GNU-stack, \"\", %progbits\n";
     out
 }
 

@@ -11,7 +11,7 @@ use super::entries::{self, judged};
 use crate::check::stack::walked::{Failure, Walked};
 use crate::decode::{InsnId, Marks};
 use crate::model::{Model, Roles};
-use crate::read::{SectionId, SymbolId};
+use crate::read::{FileKind, SectionId, SymbolId};
 use crate::report::{Message, Names, Place};
 
 /// What a function does about its frame.
@@ -33,7 +33,7 @@ pub struct Reason {
     /// The words of the finding.
     pub text: String,
     /// Where it is, as distance from the function's start in bytes; outside of the function for
-    /// code that it leads to.
+    /// code that it leads to. Absent when it is about no place, or in another section of a module.
     pub offset: Option<i64>,
 }
 
@@ -143,9 +143,12 @@ fn span<'m, A>(model: &'m Model<'_, A>, id: SymbolId) -> impl Iterator<Item = In
 
 fn offset<A>(model: &Model<'_, A>, function: SymbolId, place: Option<Place>) -> Option<i64> {
     let symbol = model.file.symbol(function);
-    place
-        .filter(|place| place.section == symbol.section)
-        .map(|place| place.offset.wrapping_sub(symbol.value) as i64)
+    // Sections of a module are at no distance from each other.
+    let place = place
+        .filter(|place| model.file.kind == FileKind::Image || place.section == symbol.section)?;
+    let start = model.file.address(symbol.section, symbol.value);
+    let place = model.file.address(place.section, place.offset);
+    Some(place.wrapping_sub(start) as i64)
 }
 
 fn reason<A>(

@@ -107,8 +107,10 @@ impl<'m, 'f, A: Architecture> Ways<'m, 'f, A> {
     }
 
     fn instruction(&mut self, insn: InsnId) {
-        if let Target::Symbol(callee) = self.model.target(insn) {
-            self.call(insn, callee);
+        match self.model.target(insn) {
+            Target::Symbol(callee) => self.call(insn, callee),
+            Target::None => self.lost(insn),
+            Target::Insn(_) => {}
         }
         let Some(function) = self.function(insn) else {
             let owners = self.walked.linked.owners.get(&insn);
@@ -191,6 +193,20 @@ impl<'m, 'f, A: Architecture> Ways<'m, 'f, A> {
         }
     }
 
+    /// A branch that could not be made out, because it goes into the midst of an instruction, or
+    /// calls what has no name.
+    fn lost(&mut self, insn: InsnId) {
+        let model = self.model;
+        let kind = model.insn(insn).kind;
+        if !kind.is_static_jump() && kind != InsnKind::Call {
+            return;
+        }
+        let to = model.destination(insn);
+        if let Some(function) = model.symbols.function_containing(to.section, to.offset) {
+            self.enter_at(judged(model, function), insn, to);
+        }
+    }
+
     fn starts(&self, function: SymbolId, insn: InsnId) -> bool {
         let symbol = self.model.file.symbol(function);
         let place = self.model.place(insn);
@@ -198,10 +214,12 @@ impl<'m, 'f, A: Architecture> Ways<'m, 'f, A> {
     }
 
     fn enter(&mut self, function: SymbolId, from: InsnId, to: InsnId) {
-        self.entered.entry(function).or_insert(Entry {
-            from: self.model.place(from),
-            to: self.model.place(to),
-        });
+        self.enter_at(function, from, self.model.place(to));
+    }
+
+    fn enter_at(&mut self, function: SymbolId, from: InsnId, to: Place) {
+        let from = self.model.place(from);
+        self.entered.entry(function).or_insert(Entry { from, to });
     }
 }
 

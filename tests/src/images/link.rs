@@ -119,7 +119,14 @@ impl Objects {
         match self.kind {
             Kind::Module => linker.args(["-r", "-T"]).arg(&self.script),
             Kind::Kernel | Kind::Sections => linker
-                .args(["-static", "-nostdlib", "-z", "max-page-size=0x1000"])
+                .args([
+                    "-static",
+                    "-nostdlib",
+                    "-z",
+                    "max-page-size=0x1000",
+                    "-z",
+                    "noexecstack",
+                ])
                 .args(["--no-warn-rwx-segments", "--fatal-warnings", "-T"])
                 .arg(&self.script),
         };
