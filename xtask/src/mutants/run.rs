@@ -309,13 +309,18 @@ fn only_ours(plan: &Plan, outcomes: &[Outcome]) {
     println!("{}", table::align(&rows));
 }
 
-/// A message without its numbers, so that those of one kind are the same.
+/// The beginning of a message without its numbers, so that those of one kind are the same.
 fn shape(message: &str) -> String {
-    let words = message.split(' ').map(|word| match word.find("0x") {
-        Some(at) => format!("{}0x...", &word[..at]),
-        None => word.to_owned(),
+    const SHOWN: usize = 40;
+    let words = message.split(' ').map(|word| {
+        word.find(|c: char| c.is_ascii_digit())
+            .map_or_else(|| word.to_owned(), |at| format!("{}N", &word[..at]))
     });
-    words.collect::<Vec<_>>().join(" ")
+    let text = words.collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 /// Prints what neither tool warns about, by operator and cause.
@@ -388,10 +393,13 @@ mod tests {
 
     #[test]
     fn messages_of_one_kind_have_one_shape() {
-        assert_eq!(
-            shape("can't find jump dest instruction at .text+0x1f"),
-            "can't find jump dest instruction at .text+0x..."
-        );
         assert_eq!(shape("unreachable instruction"), "unreachable instruction");
+        assert_eq!(
+            shape("symbol 12: it leaves .text [3]"),
+            "symbol N it leaves .text [N"
+        );
+        let long = "can't find jump dest instruction at .text+0x";
+        assert_eq!(shape(&format!("{long}1f")), shape(&format!("{long}200")));
+        assert!(shape(long).ends_with("..."));
     }
 }
