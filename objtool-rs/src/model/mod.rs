@@ -14,6 +14,7 @@ mod jump_tables;
 mod noreturn;
 mod noreturn_list;
 mod noreturn_paths;
+mod pointers;
 mod roles;
 mod tables;
 mod uaccess_safe;
