@@ -4,8 +4,9 @@
 //! itself is the library's.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::print;
 /// Says whether the stack trace of a linked kernel is reliable, where not, and why.
 ///
 /// The exit status is 0 when HAVE_RELIABLE_STACKTRACE holds for every file, 2 when it does not for
-/// one of them, and 1 when a file can't be judged.
+/// one of them, and 1 when a file can't be judged or the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "objtool-rs verify", version)]
 struct Args {
@@ -55,30 +56,38 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
-        Err(error) => error.exit(),
+        Err(error) => {
+            // Its own status for a wrong command line is the one for "does not hold" here.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
     };
     if args.unreliable_text.is_some() && args.files.len() > 1 {
         print::err("error: objtool: --unreliable-text takes one file at a time\n");
         return ExitCode::FAILURE;
     }
-    let mut all_hold = true;
+    let (mut all_hold, mut all_judged) = (true, true);
     for path in &args.files {
         match judge(path, &args) {
             Ok(holds) => all_hold &= holds,
             Err(error) => {
                 print::error(path, &error);
-                return ExitCode::FAILURE;
+                all_judged = false;
             }
         }
     }
-    if all_hold {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(DOES_NOT_HOLD)
+    match (all_judged, all_hold) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(DOES_NOT_HOLD),
+        (true, true) => ExitCode::SUCCESS,
     }
 }
 
-fn judge(path: &std::path::Path, args: &Args) -> Result<bool, file::Error> {
+fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     let unreadable = |error: objtool_rs::read::ReadError| file::Error::Input(error.to_string());
     let input = Input::open(path, false)?;
     let file = verify::read(input.bytes()).map_err(unreadable)?;
@@ -87,20 +96,61 @@ fn judge(path: &std::path::Path, args: &Args) -> Result<bool, file::Error> {
         if bar.elapsed() >= PATIENCE {
             bar.set_position((done * 100.0) as u64);
         }
-    })
-    .map_err(unreadable)?;
+    });
     bar.finish_and_clear();
+    let report = report.map_err(unreadable)?;
 
-    let name = path.display().to_string();
-    match args.format {
-        Format::Human => print::out(&human::render(&report, &file, &name)),
-        Format::Json => print::out(&format!("{}\n", json::render(&report, &file, &name))),
-    }
+    // First what may fail: a verdict that was printed is one that is complete.
     if let Some(to) = &args.unreliable_text {
-        let source = assembly::source(&report, &file);
-        file::write_whole(to, "the table", source.as_bytes())?;
+        let table = assembly::source(&report, &file).map_err(unreadable)?;
+        write_table(path, to, &table)?;
     }
+    let name = path.display().to_string();
+    show(&match args.format {
+        Format::Human => human::render(&report, &file, &name),
+        Format::Json => format!("{}\n", json::render(&report, &file, &name)),
+    })?;
     Ok(report.verdict.holds())
+}
+
+/// Writes the table as a whole or not at all, where it goes to a file.
+fn write_table(input: &Path, to: &Path, table: &str) -> Result<(), file::Error> {
+    let is_special = fs::metadata(to).is_ok_and(|old| !old.is_file() && !old.is_dir());
+    if is_special {
+        // A device or a pipe must not be replaced by a file.
+        let written = OpenOptions::new()
+            .write(true)
+            .open(to)
+            .and_then(|mut file| file.write_all(table.as_bytes()));
+        return written.map_err(|error| file::Error::Write {
+            what: "the table",
+            path: to.to_owned(),
+            error,
+        });
+    }
+    let is_input = match (input.canonicalize(), to.canonicalize()) {
+        (Ok(input), Ok(to)) => input == to,
+        _ => false,
+    };
+    if is_input {
+        return Err(file::Error::Input(
+            "--unreliable-text names the input itself, which the table would replace; name \
+             another file"
+                .into(),
+        ));
+    }
+    file::write_whole(to, "the table", table.as_bytes())
+}
+
+/// Prints the verdict. Nobody reading it to the end is no error; that it can't be written is one.
+fn show(text: &str) -> Result<(), file::Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(file::Error::Input(format!(
+            "can't write the verdict to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A bar at a terminal, nothing elsewhere.

@@ -16,6 +16,7 @@ mod noreturn;
 mod noreturn_list;
 mod noreturn_paths;
 mod paravirt;
+mod pointers;
 mod roles;
 mod tables;
 mod uaccess_safe;

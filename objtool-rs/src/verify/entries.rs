@@ -5,9 +5,11 @@
 //! function's own calls are made with whatever frame that code had. Such a function is trusted only
 //! if every path of the other code is known to arrive in the state that its own paths have there.
 //!
-//! Every instruction is looked at, whether a path reaches it or not. Two ways in are taken to be
-//! right: calls and jumps to a function's first instruction from code that is no function, because
-//! that is how entry code calls; and indirect branches, because nothing says where they go.
+//! Every instruction is looked at, whether a path reaches it or not, and every address in data that
+//! lies in the midst of a function: but for the entries of its jump tables, nobody knows who goes
+//! there. Two ways in are taken to be right: calls and jumps to a function's first instruction from
+//! code that is no function, because that is how entry code calls; and addresses of the midst of a
+//! function in code, because nearly all of them are only looked at (`_THIS_IP_`).
 
 use arch::insn::InsnKind;
 use arch::object::Architecture;
@@ -22,19 +24,23 @@ use crate::report::{Names, Place};
 /// A way into a function that is not known to be right.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The instruction from which it is entered.
+    /// The instruction from which it is entered, or the data that holds the address.
     pub from: Place,
     /// Where it is entered.
     pub to: Place,
+    /// Whether it is only an address in data.
+    is_pointer: bool,
 }
 
 impl Entry {
     /// What is wrong, in words.
     pub fn text(&self, names: &Names<'_>) -> String {
-        format!(
-            "entered from {}, where the stack is not known to be as it is here",
-            names.place(self.from)
-        )
+        let from = names.place(self.from);
+        if self.is_pointer {
+            format!("{from} holds this address, and nobody knows who goes there")
+        } else {
+            format!("entered from {from}, where the stack is not known to be as it is here")
+        }
     }
 }
 
@@ -62,6 +68,7 @@ pub fn entered<A: Architecture>(
         ways.instruction(insn);
     }
     ways.follow_strays();
+    ways.pointers();
     ways.entered
 }
 
@@ -203,7 +210,46 @@ impl<'m, 'f, A: Architecture> Ways<'m, 'f, A> {
         }
         let to = model.destination(insn);
         if let Some(function) = model.symbols.function_containing(to.section, to.offset) {
-            self.enter_at(judged(model, function), insn, to);
+            let entry = Entry {
+                from: model.place(insn),
+                to,
+                is_pointer: false,
+            };
+            self.note(judged(model, function), entry);
+        }
+    }
+
+    /// Addresses in data.
+    fn pointers(&mut self) {
+        let model = self.model;
+        let mut known: FxHashSet<InsnId> = FxHashSet::default();
+        for insn in model.insns.ids() {
+            let is_switch = model.insn(insn).kind == InsnKind::JumpDynamic;
+            if is_switch && model.jumps_through_table(insn) {
+                known.extend(model.alternatives(insn).iter().map(|a| a.insn));
+            }
+        }
+        for (from, to) in model.pointers() {
+            let Some(function) = model.symbols.function_containing(to.section, to.offset) else {
+                continue;
+            };
+            let function = judged(model, function);
+            let insn = model.insns.at(to.section, to.offset);
+            let is_start = insn.is_some_and(|insn| {
+                self.starts(function, insn)
+                    || model.symbols.function_at(to.section, to.offset).is_some()
+            });
+            if !is_start && !insn.is_some_and(|insn| known.contains(&insn)) {
+                let is_pointer = true;
+                self.note(
+                    function,
+                    Entry {
+                        from,
+                        to,
+                        is_pointer,
+                    },
+                );
+            }
         }
     }
 
@@ -214,12 +260,16 @@ impl<'m, 'f, A: Architecture> Ways<'m, 'f, A> {
     }
 
     fn enter(&mut self, function: SymbolId, from: InsnId, to: InsnId) {
-        self.enter_at(function, from, self.model.place(to));
+        let entry = Entry {
+            from: self.model.place(from),
+            to: self.model.place(to),
+            is_pointer: false,
+        };
+        self.note(function, entry);
     }
 
-    fn enter_at(&mut self, function: SymbolId, from: InsnId, to: Place) {
-        let from = self.model.place(from);
-        self.entered.entry(function).or_insert(Entry { from, to });
+    fn note(&mut self, function: SymbolId, entry: Entry) {
+        self.entered.entry(function).or_insert(entry);
     }
 }
 

@@ -1,7 +1,36 @@
 //! The verdict for machines.
 //!
-//! One object; its fields are listed in [`render`]. Addresses are strings in hexadecimal, because
-//! they do not fit the numbers of JSON.
+//! One object a file, on one line. Sizes, offsets and counts are numbers, sizes and offsets in
+//! bytes. An address is a string in hexadecimal (`0x…`), because it does not fit the numbers of
+//! JSON; in a module, whose sections have no addresses, it is the offset in its section. Fields may
+//! be added; none is left out.
+//!
+//! | field | type | meaning |
+//! |---|---|---|
+//! | `file` | string | the file, as it was named |
+//! | `kind` | string | `image` or `module` |
+//! | `reliable` | boolean | whether `HAVE_RELIABLE_STACKTRACE` holds, but for the exceptions |
+//! | `reason` | string or null | why it does not: `orc` or `no-frame-pointers` |
+//! | `functions.keep_frame` | number | functions that keep their frame |
+//! | `functions.make_no_call` | number | functions that make no call, and need none |
+//! | `functions.keep_no_frame` | number | functions that are not trusted |
+//! | `text_size` | number | text in all, without replacement code |
+//! | `unreliable_size` | number | how much of it must not be trusted |
+//! | `exceptions[]` | list | functions that are not trusted, by section and address; empty if it does not hold, because then they are nearly all |
+//! | `exceptions[].name` | string | its name; every name of a function has an entry of its own |
+//! | `exceptions[].address` | address | its first byte |
+//! | `exceptions[].size` | number | its size |
+//! | `exceptions[].section` | string | its section |
+//! | `exceptions[].source` | string or null | its source file, as far as the symbol table tells |
+//! | `exceptions[].code` | string | code of the finding; `objtool-rs explain` takes it |
+//! | `exceptions[].reason` | string | words of the finding |
+//! | `exceptions[].offset` | number or null | its place, from the function's first byte; outside of the function for code that it leads to |
+//! | `unreliable_text[]` | list | the text that must not be trusted, by section and offset, disjoint; empty if it does not hold |
+//! | `unreliable_text[].address` | address | first byte |
+//! | `unreliable_text[].size` | number | size |
+//! | `unreliable_text[].section` | string | section |
+//! | `unreliable_text[].offset` | number | offset in the section |
+//! | `phases_ms.*` | number | milliseconds that each phase took |
 
 use serde_json::{json, Value};
 

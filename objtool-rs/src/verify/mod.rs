@@ -29,7 +29,7 @@ use arch::object::Architecture;
 use crate::check::stack::walk;
 use crate::model::{check_tables, Model, Symbols};
 use crate::options::Options;
-use crate::read::{ElfFile, FileKind, ReadError, SymbolKind};
+use crate::read::{elf, ElfFile, FileKind, ReadError, Section, SymbolKind};
 use crate::report::{Findings, Names};
 use crate::run::Target;
 
@@ -62,6 +62,7 @@ pub struct Report {
 pub fn read(data: &[u8]) -> Result<ElfFile<'_>, ReadError> {
     let file = ElfFile::parse_any(data, Target::MACHINE)?;
     check_symbols(&file)?;
+    check_addresses(&file)?;
     check_tables(&file)?;
     Ok(file)
 }
@@ -120,6 +121,53 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
         text_size,
         phases,
     })
+}
+
+/// An address of text must mean one place.
+fn check_addresses(file: &ElfFile<'_>) -> Result<(), ReadError> {
+    if file.kind == FileKind::Object {
+        return Ok(());
+    }
+    let mut sections: Vec<&Section<'_>> = file
+        .sections
+        .iter()
+        .filter(|s| s.header.flags & elf::SHF_ALLOC != 0 && s.header.size != 0)
+        .collect();
+    sections.sort_by_key(|section| section.header.addr);
+    let mut before: Option<&Section<'_>> = None;
+    for section in sections {
+        let header = &section.header;
+        let Some(end) = header.addr.checked_add(header.size) else {
+            return Err(ReadError::malformed(
+                format!("section {}", section.display_name()),
+                format!(
+                    "{:#x} bytes at {:#x} are too many",
+                    header.size, header.addr
+                ),
+            ));
+        };
+        if let Some(before) = before {
+            let text = section.is_executable() || before.is_executable();
+            let before_end = before.header.addr + before.header.size;
+            if text && before_end > header.addr {
+                return Err(ReadError::malformed(
+                    format!("section {}", section.display_name()),
+                    format!(
+                        "its addresses {:#x} to {end:#x} are also those of section {}, which ends \
+                         at {before_end:#x}",
+                        header.addr,
+                        before.display_name()
+                    ),
+                ));
+            }
+        }
+        let reaches = |s: &Section<'_>| s.header.addr + s.header.size;
+        before = match before {
+            Some(before) if reaches(before) > end => Some(before),
+            _ => Some(section),
+        };
+    }
+    Ok(())
 }
 
 /// Functions are told by their symbols, so there must be some, and they must make sense.

@@ -10,6 +10,34 @@ use serde_json::{Map, Value};
 
 use crate::tool::{finish, Finished, Tool};
 
+/// Every field of the verdict, as the tool documents it.
+pub const FIELDS: [&str; 24] = [
+    "file",
+    "kind",
+    "reliable",
+    "reason",
+    "functions.keep_frame",
+    "functions.make_no_call",
+    "functions.keep_no_frame",
+    "text_size",
+    "unreliable_size",
+    "exceptions[]",
+    "exceptions[].name",
+    "exceptions[].address",
+    "exceptions[].size",
+    "exceptions[].section",
+    "exceptions[].source",
+    "exceptions[].code",
+    "exceptions[].reason",
+    "exceptions[].offset",
+    "unreliable_text[]",
+    "unreliable_text[].address",
+    "unreliable_text[].size",
+    "unreliable_text[].section",
+    "unreliable_text[].offset",
+    "phases_ms.*",
+];
+
 /// The verdict on a file.
 #[derive(Clone, Debug)]
 pub struct Verdict {

@@ -103,7 +103,7 @@ impl Objects {
     /// An assembler or linker that is not there, and their complaints.
     pub fn link_with(&self, name: &str, more: &[&Path]) -> Result<PathBuf> {
         let out = self.dir.join(name);
-        let mut files = self.files.clone();
+        let mut objects = Vec::new();
         for path in more {
             let object = path.with_extension("o");
             let mut assembler = Command::new("as");
@@ -113,23 +113,22 @@ impl Objects {
                 .arg("-o")
                 .arg(&object);
             run(&mut assembler, path, "install binutils")?;
-            files.push(object);
+            objects.push(object);
         }
-        let mut linker = Command::new("ld");
-        match self.kind {
-            Kind::Module => linker.args(["-r", "-T"]).arg(&self.script),
-            Kind::Kernel | Kind::Sections => linker
-                .args([
-                    "-static",
-                    "-nostdlib",
-                    "-z",
-                    "max-page-size=0x1000",
-                    "-z",
-                    "noexecstack",
-                ])
-                .args(["--no-warn-rwx-segments", "--fatal-warnings", "-T"])
-                .arg(&self.script),
+        // A module tells its sections by where the table's part of them lies: in front.
+        let files = match self.kind {
+            Kind::Module => [objects, self.files.clone()].concat(),
+            Kind::Kernel | Kind::Sections => [self.files.clone(), objects].concat(),
         };
+        let mut linker = Command::new("ld");
+        linker.args(["-z", "noexecstack", "--fatal-warnings"]);
+        match self.kind {
+            Kind::Module => linker.arg("-r"),
+            Kind::Kernel | Kind::Sections => linker
+                .args(["-static", "-nostdlib", "--no-warn-rwx-segments"])
+                .args(["-z", "max-page-size=0x1000"]),
+        };
+        linker.arg("-T").arg(&self.script);
         linker.arg("-o").arg(&out).args(&files);
         run(&mut linker, &files[0], "install binutils")?;
         Ok(out)

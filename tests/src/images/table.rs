@@ -1,9 +1,54 @@
-//! The table of text that must not be trusted, as a kernel that has linked it in finds it.
+//! The table of text that must not be trusted, as a kernel or a module that has it linked in finds
+//! it.
 //!
 //! Its form is documented in `objtool-rs/src/verify/assembly.rs`.
 
 use anyhow::{ensure, Context, Result};
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
+
+/// The ranges of a module's table: section, offset, and size in bytes.
+///
+/// # Errors
+/// Labels that are missing, and entries without the relocation that they need.
+pub fn read_module(data: &[u8]) -> Result<Vec<(String, u64, u64)>> {
+    let file = object::File::parse(data)?;
+    let place = |name: &str| -> Result<(object::SectionIndex, u64)> {
+        let symbol = file.symbol_by_name(name);
+        let symbol = symbol.with_context(|| format!("the module has no {name}"))?;
+        let section = symbol.section_index().context("a label of no section")?;
+        Ok((section, symbol.address()))
+    };
+    let word = |bytes: &[u8], at: u64| -> Result<u64> {
+        let word = bytes.get(at as usize..).and_then(|rest| rest.first_chunk());
+        let word = word.context("the table leaves its section")?;
+        Ok(u64::from(u32::from_le_bytes(*word)))
+    };
+    let (section, at) = place("unreliable_text_count")?;
+    let section = file.section_by_index(section)?;
+    let bytes = section.data()?;
+    let count = word(bytes, at)?;
+    let (_, start) = place("unreliable_text")?;
+    let mut ranges = Vec::new();
+    for at in (0..count).map(|index| start + 8 * index) {
+        let (_, reloc) = section
+            .relocations()
+            .find(|(offset, _)| *offset == at)
+            .with_context(|| format!("no relocation at {at:#x}"))?;
+        let RelocationTarget::Symbol(symbol) = reloc.target() else {
+            anyhow::bail!("a relocation without a symbol at {at:#x}");
+        };
+        ensure!(
+            reloc.kind() == object::RelocationKind::Relative && reloc.size() == 32,
+            "no 32-bit distance at {at:#x}"
+        );
+        let symbol = file.symbol_by_index(symbol)?;
+        let text = symbol.section_index().context("a range of no section")?;
+        let offset = symbol.address().wrapping_add_signed(reloc.addend());
+        let name = file.section_by_index(text)?.name()?.to_owned();
+        ranges.push((name, offset, word(bytes, at + 4)?));
+    }
+    Ok(ranges)
+}
 
 /// The ranges of an image's table: address and size in bytes.
 ///
