@@ -329,6 +329,67 @@ fn returns_from_interrupts_among_many_effects() {
 }
 
 #[test]
+fn a_table_of_operations_that_has_no_end() {
+    let noinstr = Options {
+        noinstr: true,
+        link: true,
+        ..Options::default()
+    };
+    let mut image = code(vec![NOP, RET]);
+    image.symbol(function("f", 0, 2));
+    image.symbol(Symbol {
+        name: b"pv_ops".to_vec(),
+        info: GLOBAL,
+        size: u64::MAX,
+        ..Symbol::default()
+    });
+    finish(&image, &noinstr).expect("of a symbol that is elsewhere, nothing is known");
+}
+
+#[test]
+fn operations_that_may_go_anywhere() {
+    const N: usize = 3_000;
+    // call *pv_ops(%rip)
+    let call = [0xff, 0x15, 0, 0, 0, 0, RET];
+    let noinstr = Options {
+        noinstr: true,
+        link: true,
+        ..Options::default()
+    };
+    let mut image = code(call.repeat(N));
+    image.sections[0].name = b".noinstr.text".to_vec();
+    image.section(Section::code(".text", vec![RET; N]));
+    for i in 0..N {
+        image.symbol(function(format!("f{i}"), call.len() * i, call.len()));
+    }
+    let first = image.symbols.len() as u32 + 1;
+    for i in 0..N {
+        let other = function(format!("g{i}"), i, 1);
+        image.symbol(Symbol { section: 2, ..other });
+    }
+    // All of them where the table's only operation is: a relocation at each byte.
+    let fields: Vec<_> = (0..8).map(|i| (i, first + i as u32, 0)).collect();
+    table(&mut image, ".data", vec![0; 8], &fields);
+    let pv_ops = image.symbol(Symbol {
+        name: b"pv_ops".to_vec(),
+        info: GLOBAL,
+        section: 3,
+        size: 8,
+        ..Symbol::default()
+    });
+    image.sections[0].relocations = (0..N)
+        .map(|i| Relocation {
+            offset: (call.len() * i + 2) as u64,
+            symbol: pv_ops,
+            kind: relocation::PC32,
+            addend: -4,
+        })
+        .collect();
+    let outcome = finish(&image, &noinstr).expect("findings are no error");
+    assert!(outcome.lines.len() > N, "{}", outcome.lines.len());
+}
+
+#[test]
 fn symbols_that_share_a_long_name() {
     const LONG: usize = 1 << 20;
     let mut image = code(vec![RET]);

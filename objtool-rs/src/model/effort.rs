@@ -26,6 +26,8 @@ pub enum Task {
     JumpTables,
     /// Keeping the different states of the stack: a whole kernel has a few hundred.
     StackStates,
+    /// Finding the same of many places.
+    Findings,
     /// Disassembling functions with findings.
     Listing,
 }
@@ -37,6 +39,7 @@ impl Task {
             Self::Functions => 1,
             Self::JumpTables => 4,
             Self::Listing => 16,
+            Self::Findings => 64,
             Self::StackStates => 1024,
         }
     }
@@ -46,6 +49,7 @@ impl Task {
             Self::Functions => "functions that share their code",
             Self::JumpTables => "indirect jumps and their tables",
             Self::StackStates => "different stack states",
+            Self::Findings => "calls that may go to many places",
             Self::Listing => "functions with findings that share their code",
         }
     }

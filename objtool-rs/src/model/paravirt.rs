@@ -5,6 +5,7 @@
 //! if all of its targets must not be either (the kernel's `paravirt.h`).
 
 use arch::insn::Decode;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Model;
 use crate::read::{ElfFile, SectionId, SymbolId};
@@ -22,29 +23,31 @@ const POINTER: u64 = 8;
 /// The operations and their targets.
 #[derive(Clone, Debug, Default)]
 pub struct Paravirt {
-    /// For each operation what it may go to, the last found first.
-    targets: Vec<Vec<SymbolId>>,
+    /// How many operations there are, by the size of the table.
+    count: u64,
+    /// For each operation that has any, what it may go to, in the order in which it was found.
+    targets: FxHashMap<u64, Vec<SymbolId>>,
+    /// All targets.
+    known: FxHashSet<SymbolId>,
 }
 
 impl Paravirt {
     /// The name of the table.
     pub const TABLE: &'static [u8] = TABLES[0];
 
-    /// What an operation may go to.
-    pub fn targets(&self, operation: usize) -> &[SymbolId] {
-        self.targets.get(operation).map_or(&[], Vec::as_slice)
+    /// What an operation may go to, the last found first.
+    pub fn targets(&self, operation: u64) -> impl Iterator<Item = SymbolId> + '_ {
+        let targets = self.targets.get(&operation).map_or(&[][..], Vec::as_slice);
+        targets.iter().rev().copied()
     }
 
     fn add(&mut self, file: &ElfFile<'_>, operation: u64, target: SymbolId) {
-        let is_known = self.targets.iter().any(|known| known.contains(&target));
-        if PATCHED.contains(&file.symbol(target).name) || is_known {
+        if PATCHED.contains(&file.symbol(target).name) || self.known.contains(&target) {
             return;
         }
-        if let Some(targets) = usize::try_from(operation)
-            .ok()
-            .and_then(|i| self.targets.get_mut(i))
-        {
-            targets.insert(0, target);
+        if operation < self.count {
+            self.known.insert(target);
+            self.targets.entry(operation).or_default().push(target);
         }
     }
 }
@@ -58,9 +61,9 @@ pub(super) fn read<A: Decode>(
     let Some(table) = file.symbol_by_name(Paravirt::TABLE) else {
         return Ok(());
     };
-    let count = file.symbol(table).size / POINTER;
     let mut paravirt = Paravirt {
-        targets: vec![Vec::new(); count as usize],
+        count: file.symbol(table).size / POINTER,
+        ..Paravirt::default()
     };
     for table in TABLES.iter().filter_map(|name| file.symbol_by_name(name)) {
         let symbol = file.symbol(table);

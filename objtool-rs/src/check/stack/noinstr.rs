@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 
 use super::rules::Flags;
 use crate::decode::InsnId;
-use crate::model::{Model, Paravirt, Roles};
+use crate::model::{Model, Paravirt, Roles, Task};
 use crate::report::{Findings, Message};
 
 /// Size of a pointer in bytes.
@@ -74,7 +74,11 @@ impl Noinstr {
             return true;
         }
         let mut clean = true;
-        for &target in paravirt.targets(operation) {
+        for target in paravirt.targets(operation as u64) {
+            let function = model.function_of(insn);
+            if !model.effort.spend(Task::Findings, function, 1) {
+                break;
+            }
             let section = model.file.symbol(target).section;
             if !model.sections[section.index()].noinstr {
                 findings.add(Message::ParavirtLeavesNoinstr { operation, target });
