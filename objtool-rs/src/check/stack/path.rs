@@ -6,6 +6,7 @@
 
 use arch::insn::InsnKind;
 use arch::object::Architecture;
+use rustc_hash::FxHashMap;
 
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId};
@@ -39,24 +40,61 @@ pub(super) struct Walked<'w, A> {
     pub model: &'w Model<'w, A>,
     pub state_of: &'w [Option<StateId>],
     pub state: &'w dyn Fn(StateId) -> StackState,
-    pub next: &'w dyn Fn(InsnId) -> Option<InsnId>,
+    pub sources: &'w dyn Fn() -> &'w Sources,
+}
+
+/// From where each instruction is gone on at, however that is.
+///
+/// Made once, because there may be as many findings that ask for it as there are functions.
+#[derive(Debug)]
+pub(super) struct Sources(Vec<(InsnId, InsnId)>);
+
+impl Sources {
+    /// Of all instructions.
+    pub fn new<A>(model: &Model<'_, A>) -> Self {
+        let mut pairs = Vec::new();
+        for from in model.insns.ids() {
+            let ends = matches!(
+                model.insn(from).kind,
+                InsnKind::JumpUnconditional | InsnKind::JumpDynamic | InsnKind::Return
+            );
+            let next = if ends {
+                None
+            } else {
+                model.next_executed(from)
+            };
+            let alternatives = model.alternatives(from).iter().map(|a| a.insn);
+            let to = next.into_iter().chain(model.jump_target(from));
+            pairs.extend(to.chain(alternatives).map(|to| (to, from)));
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        Self(pairs)
+    }
+
+    fn of(&self, insn: InsnId) -> impl Iterator<Item = InsnId> + '_ {
+        let first = self.0.partition_point(|&(to, _)| to < insn);
+        let pairs = self.0[first..]
+            .iter()
+            .take_while(move |&&(to, _)| to == insn);
+        pairs.map(|&(_, from)| from)
+    }
 }
 
 /// What has been told so far, and the states in it by their numbers.
 #[derive(Default)]
 struct Told {
     detail: Detail,
-    ids: Vec<StateId>,
+    ids: FxHashMap<StateId, u32>,
 }
 
 impl Told {
     fn state(&mut self, id: StateId, state: &dyn Fn(StateId) -> StackState) -> u32 {
-        let known = self.ids.iter().position(|&known| known == id);
-        known.unwrap_or_else(|| {
-            self.ids.push(id);
+        let next = self.detail.states.len() as u32;
+        *self.ids.entry(id).or_insert_with(|| {
             self.detail.states.push(state(id));
-            self.ids.len() - 1
-        }) as u32
+            next
+        })
     }
 }
 
@@ -114,7 +152,13 @@ impl<A: Architecture> Walked<'_, A> {
         let stops = known.turns.iter().map(|turn| (turn.from, Some(turn.to)));
         for (stop, turn) in stops.chain([(known.end, None)]) {
             while at != stop {
-                let Some(next) = (self.next)(at) else { break };
+                let Some(next) = self.model.next_executed(at) else {
+                    break;
+                };
+                // An instruction is reached twice at the most, once with user access open.
+                if insns.len() > 2 * self.model.insns.records() {
+                    break;
+                }
                 insns.push((next, Arrival::Straight));
                 at = next;
             }
@@ -145,19 +189,9 @@ impl<A: Architecture> Walked<'_, A> {
     /// Instructions but one that were reached and go on at an instruction.
     fn others(&self, insn: InsnId, but: Option<Place>) -> Vec<Place> {
         let model = self.model;
-        let leads_here = |from: InsnId| {
-            let ends = matches!(
-                model.insn(from).kind,
-                InsnKind::JumpUnconditional | InsnKind::JumpDynamic | InsnKind::Return
-            );
-            model.jump_target(from) == Some(insn)
-                || model.alternatives(from).iter().any(|a| a.insn == insn)
-                || (!ends && (self.next)(from) == Some(insn))
-        };
-        model
-            .insns
-            .ids()
-            .filter(|&from| self.state_of[from.index()].is_some() && leads_here(from))
+        (self.sources)()
+            .of(insn)
+            .filter(|&from| self.state_of[from.index()].is_some())
             .map(|from| model.place(from))
             .filter(|&place| Some(place) != but)
             .collect()

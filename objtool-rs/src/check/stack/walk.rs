@@ -4,13 +4,15 @@
 //! machine's own stack must not. A path ends where it meets an instruction that was reached in
 //! the same mode before; then only the states are compared.
 
+use std::cell::OnceCell;
+
 use arch::insn::InsnKind;
 use arch::object::{Architecture, Base};
 use rustc_hash::FxHashMap;
 
 use super::linked::{self, Linked};
 use super::noinstr::Noinstr;
-use super::path::{Known, Turn, Walked as Steps};
+use super::path::{Known, Sources, Turn, Walked as Steps};
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::transition::{self, Context};
@@ -77,6 +79,8 @@ struct Walker<'m, 'f, A> {
     unknown: StateId,
     /// All places whose state is kept for a restore, in order.
     saves: Vec<InsnId>,
+    /// For showing findings; made when there is one.
+    sources: OnceCell<Sources>,
     pending: Vec<Pending>,
     failures: Vec<Failure>,
     /// Paths that ended at a call which does not return, when an image is judged.
@@ -138,6 +142,7 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
             entry,
             unknown,
             saves: Vec::new(),
+            sources: OnceCell::new(),
             pending: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
@@ -347,7 +352,7 @@ impl<A: Architecture> Walker<'_, '_, A> {
             model,
             state_of: &self.state_of,
             state: &|id| *self.states.get(id),
-            next: &|insn| model.next_executed(insn),
+            sources: &|| self.sources.get_or_init(|| Sources::new(model)),
         };
         steps.tell(&Known {
             start: start.insn,
