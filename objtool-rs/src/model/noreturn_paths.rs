@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::noreturn::{Noreturn, Returns};
 use super::noreturn_list::is_listed;
-use super::{Model, Target};
+use super::{Model, Target, Task};
 use crate::decode::{InsnId, Marks};
 use crate::read::{FileKind, SectionId, SymbolId};
 
@@ -112,6 +112,9 @@ impl<A: Architecture> Paths<'_, '_, A> {
         while let Some(insn) = self.pending.pop() {
             if !self.seen.insert(insn) {
                 continue;
+            }
+            if !model.effort.spend(Task::Functions, Some(function), 1) {
+                return true;
             }
             for alternative in model.alternatives(insn) {
                 self.pending.push(alternative.insn);
