@@ -4,7 +4,7 @@
 //! registers of four bits each, a type of three, and the signal flag.
 
 use arch::object::{Base, Rule};
-use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
+use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable};
 
 use crate::{reg, X86_64};
 
@@ -94,7 +94,6 @@ impl Orc for X86_64 {
 fn pack(cfa: Rule, sp: u8, frame_pointer: Rule, bp: u8, kind: u8, signal: bool) -> Entry {
     let [a, b] = (cfa.offset as i16).to_le_bytes();
     let [c, d] = (frame_pointer.offset as i16).to_le_bytes();
-    let mut entry = [0; MAX_ENTRY];
-    entry[..6].copy_from_slice(&[a, b, c, d, sp | bp << 4, kind | (signal as u8) << 3]);
-    entry
+    let flags = kind | (signal as u8) << 3;
+    [a, b, c, d, sp | bp << 4, flags, 0, 0]
 }
