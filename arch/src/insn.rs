@@ -141,8 +141,22 @@ pub struct Insn {
     /// Changes the frame pointer, or one of the words that a frame keeps at it: the caller's frame
     /// pointer and the return address. [`Insn::ops`] tell of most such changes, not of all.
     pub touches_frame: bool,
+    /// May set the stack pointer, or write memory at a distance from it; [`Decode::stack_touch`]
+    /// says what of it is the case.
+    pub touches_stack: bool,
     /// Something about the encoding that the kernel must not contain.
     pub note: Option<Note>,
+}
+
+/// What an instruction does to the stack pointer and by it, whether or not [`Insn::ops`] tell of it.
+/// Pushes, pops, calls and returns move the stack pointer too, but nothing else about them counts
+/// here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackTouch {
+    /// Sets the stack pointer.
+    pub sets: bool,
+    /// Writes memory: distance from the stack pointer, and size, both in bytes.
+    pub writes: Option<(i32, u32)>,
 }
 
 /// An encoding that the kernel must not contain; the architecture numbers and words them.
@@ -171,6 +185,9 @@ pub trait Decode {
     /// as a constant, or as the fixed part of where it reads. It may be no address at all; the
     /// caller knows what lies there.
     fn named_address(&self, code: &[u8], address: u64) -> Option<u64>;
+
+    /// What the first instruction of `code` does to the stack pointer and by it.
+    fn stack_touch(&self, code: &[u8]) -> StackTouch;
 }
 
 /// Words for instructions. Implemented by each architecture, behind its `decode` feature.

@@ -4,9 +4,11 @@
 //! machine's own stack must not. A path ends where it meets an instruction that was reached in
 //! the same mode before; then only the states are compared.
 
-use arch::insn::{Dest, InsnKind, Source};
+mod judge;
+
+use arch::insn::{Decode, Dest, InsnKind, Source};
 use arch::object::{Architecture, Base};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::linked::{self, Crossing, Linked};
 use super::rules::{self, Flags};
@@ -126,7 +128,7 @@ struct Walker<'m, 'f, A> {
 }
 
 /// Walks every function, then every hint that none has reached.
-pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+pub fn walk<A: Architecture + Decode>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
     let mut states = States::new();
     let entry = StackState::at_entry::<A>();
     let unknown = states.intern(&StackState::UNKNOWN);
@@ -167,7 +169,7 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
     }
 }
 
-impl<A: Architecture> Walker<'_, '_, A> {
+impl<A: Architecture + Decode> Walker<'_, '_, A> {
     fn section(&mut self, section: SectionId) {
         let model = self.model;
         let entry = self.states.intern(&self.entry);
@@ -210,63 +212,6 @@ impl<A: Architecture> Walker<'_, '_, A> {
             };
             self.start(path, Trace::Symbol);
             self.walk_behind_calls(id);
-        }
-    }
-
-    /// In an image it is worked out which calls do not return, and more is found than the compiler
-    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
-    fn walk_behind_calls(&mut self, function: SymbolId) {
-        let model = self.model;
-        while let Some(path) = self.ended.pop() {
-            let next = model.insns.next(path.insn).filter(|&next| {
-                let own = model.function_of(next).map(|own| model.symbols.parent(own));
-                let is_filling = matches!(
-                    model.insn(next).kind,
-                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
-                );
-                own == Some(function) && !is_filling && self.visited[next.index()] == 0
-            });
-            if let Some(insn) = next {
-                self.start(
-                    Path {
-                        insn,
-                        prev: Some(path.insn),
-                        ..path
-                    },
-                    Trace::Symbol,
-                );
-            }
-        }
-    }
-
-    /// A call without a frame that hardly any machine makes is forgiven if it leads no further.
-    fn rare_calls(&mut self) {
-        let model = self.model;
-        let broken: FxHashSet<SymbolId> = self
-            .failures
-            .iter()
-            .filter_map(|failure| failure.function)
-            .collect();
-        for (function, insn) in std::mem::take(&mut self.linked.rare_calls) {
-            let callee = model.callee(insn).map(|callee| {
-                let section = model.file.symbol(callee).section;
-                let callee = model.symbols.alias(callee);
-                (section, model.symbols.parent(callee))
-            });
-            let is_harmless = callee.is_some_and(|(section, callee)| {
-                // Another file's function is for the verdict on that one.
-                section == SectionId::UNDEFINED
-                    || (model.file.symbol(callee).is_function()
-                        && !self.linked.callers.contains(&callee)
-                        && !broken.contains(&callee))
-            });
-            if !is_harmless {
-                self.failures.push(Failure {
-                    function: Some(function),
-                    place: Some(model.place(insn)),
-                    message: Message::CallWithoutFrame,
-                });
-            }
         }
     }
 
@@ -387,10 +332,15 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 return Ok(Step::End);
             }
         } else if before != 0 {
+            let mut is_new = before & mode == 0;
             if !marks.has(Marks::HINT) {
                 self.compare(insn, path.state)?;
+                if let Some(joined) = self.joined(insn, path.state) {
+                    path.state = joined;
+                    is_new = true;
+                }
             }
-            if before & mode != 0 {
+            if !is_new {
                 return Ok(Step::End);
             }
         } else {
@@ -417,48 +367,6 @@ impl<A: Architecture> Walker<'_, '_, A> {
             return self.alternatives(function, path, left, false);
         }
         self.execute(function, path)
-    }
-
-    /// A path leaves its function for the midst of another one, or runs over its end. Other paths
-    /// of it go on, so that all such places are known.
-    fn cross(&mut self, from: SymbolId, to: SymbolId, path: Path) -> Step {
-        self.linked.crossings.push(Crossing {
-            from,
-            to: path.insn,
-            state: path.state,
-        });
-        // Preambles fall into the function that they belong to.
-        if !self.model.file.symbol(from).name.starts_with(b"__cfi_") {
-            self.failures.push(Failure {
-                function: Some(from),
-                place: Some(self.model.place(path.insn)),
-                message: Message::FallsThrough { from, to },
-            });
-        }
-        Step::End
-    }
-
-    /// Code of no function belongs to every function that leads to it, and is walked for each.
-    /// Whether it was reached for this one before.
-    fn enter_outside(&mut self, function: SymbolId, path: Path) -> Result<bool, Broken> {
-        let insn = path.insn;
-        let key = (function, insn);
-        if let Some(&known) = self.linked.outside.get(&key) {
-            let (known, found) = (self.states.get(known), self.states.get(path.state));
-            return match mismatch::<A>(known, found) {
-                None => Ok(true),
-                Some(message) => self.broken(insn, message),
-            };
-        }
-        self.linked.outside.insert(key, path.state);
-        let owners = self.linked.owners.entry(insn).or_default();
-        owners.push(function);
-        if owners.len() > linked::MAX_OWNERS {
-            let to = owners[0];
-            let from = function;
-            return self.broken_at_large(insn, Message::FallsThrough { from, to });
-        }
-        Ok(false)
     }
 
     /// Follows what is left of an instruction's alternatives, the last found first, and then the
@@ -514,6 +422,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
             if let Err(message) = linked::frame_touched::<A>(before, after) {
                 return self.broken(insn, message);
             }
+        }
+        if model.purpose == Purpose::Verify
+            && function.is_some()
+            && record.marks.has(Marks::TOUCHES_STACK)
+        {
+            self.stack_touched(&mut path, before, record)?;
         }
         let result = match record.kind {
             InsnKind::Return => {
@@ -713,6 +627,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
         match shared[at] {
             None => shared[at] = Some(state),
             Some(known) if known == state => {}
+            // Walked again, with less known.
+            Some(known) if self.states.get(state).lost && !self.states.get(known).lost => {
+                shared[at] = Some(state);
+            }
             Some(_) => {
                 let first = model.group(original).first.unwrap_or(insn);
                 let message = Message::AlternativeConflict(model.place(insn));

@@ -1,0 +1,158 @@
+//! What the walk does besides when linked code is judged, for which there are no annotations and
+//! every function is judged by itself.
+//!
+//! The rules for it are in `linked`; what follows for the verdict, in `verify`.
+
+use arch::insn::{Decode, InsnKind};
+use arch::object::Architecture;
+use rustc_hash::FxHashSet;
+
+use super::super::linked::{self, Crossing};
+use super::super::state::{StackState, StateId};
+use super::{mismatch, Broken, Failure, Path, Step, Trace, Walker};
+use crate::decode::{InsnId, Record};
+use crate::model::Purpose;
+use crate::read::{SectionId, SymbolId};
+use crate::report::Message;
+
+impl<A: Architecture + Decode> Walker<'_, '_, A> {
+    /// A call without a frame that hardly any machine makes is forgiven if it leads no further.
+    pub(super) fn rare_calls(&mut self) {
+        let model = self.model;
+        let broken: FxHashSet<SymbolId> = self
+            .failures
+            .iter()
+            .filter_map(|failure| failure.function)
+            .collect();
+        for (function, insn) in std::mem::take(&mut self.linked.rare_calls) {
+            let callee = model.callee(insn).map(|callee| {
+                let section = model.file.symbol(callee).section;
+                let callee = model.symbols.alias(callee);
+                (section, model.symbols.parent(callee))
+            });
+            let is_harmless = callee.is_some_and(|(section, callee)| {
+                // Another file's function is for the verdict on that one.
+                section == SectionId::UNDEFINED
+                    || (model.file.symbol(callee).is_function()
+                        && !self.linked.callers.contains(&callee)
+                        && !broken.contains(&callee))
+            });
+            if !is_harmless {
+                self.failures.push(Failure {
+                    function: Some(function),
+                    place: Some(model.place(insn)),
+                    message: Message::CallWithoutFrame,
+                });
+            }
+        }
+    }
+
+    /// In an image it is worked out which calls do not return, and more is found than the compiler
+    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
+    pub(super) fn walk_behind_calls(&mut self, function: SymbolId) {
+        let model = self.model;
+        while let Some(path) = self.ended.pop() {
+            let next = model.insns.next(path.insn).filter(|&next| {
+                let own = model.function_of(next).map(|own| model.symbols.parent(own));
+                let is_filling = matches!(
+                    model.insn(next).kind,
+                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
+                );
+                own == Some(function) && !is_filling && self.visited[next.index()] == 0
+            });
+            if let Some(insn) = next {
+                self.start(
+                    Path {
+                        insn,
+                        prev: Some(path.insn),
+                        ..path
+                    },
+                    Trace::Symbol,
+                );
+            }
+        }
+    }
+
+    /// The state with which linked code that was walked before has to be walked again.
+    pub(super) fn joined(&mut self, insn: InsnId, found: StateId) -> Option<StateId> {
+        let known = self.state_of[insn.index()].filter(|&known| known != found)?;
+        if self.model.purpose == Purpose::Build {
+            return None;
+        }
+        let joined = linked::joined(self.states.get(known), self.states.get(found))?;
+        Some(self.states.intern(&joined))
+    }
+
+    /// A path leaves its function for the midst of another one, or runs over its end. Other paths
+    /// of it go on, so that all such places are known.
+    pub(super) fn cross(&mut self, from: SymbolId, to: SymbolId, path: Path) -> Step {
+        self.linked.crossings.push(Crossing {
+            from,
+            to: path.insn,
+            state: path.state,
+        });
+        // Preambles fall into the function that they belong to.
+        if !self.model.file.symbol(from).name.starts_with(b"__cfi_") {
+            self.failures.push(Failure {
+                function: Some(from),
+                place: Some(self.model.place(path.insn)),
+                message: Message::FallsThrough { from, to },
+            });
+        }
+        Step::End
+    }
+
+    /// Code of no function belongs to every function that leads to it, and is walked for each.
+    /// Whether it was reached for this one before.
+    pub(super) fn enter_outside(&mut self, function: SymbolId, path: Path) -> Result<bool, Broken> {
+        let insn = path.insn;
+        let key = (function, insn);
+        if let Some(&known) = self.linked.outside.get(&key) {
+            let (known, found) = (self.states.get(known), self.states.get(path.state));
+            return match mismatch::<A>(known, found) {
+                None => Ok(true),
+                Some(message) => self.broken(insn, message),
+            };
+        }
+        self.linked.outside.insert(key, path.state);
+        let owners = self.linked.owners.entry(insn).or_default();
+        owners.push(function);
+        if owners.len() > linked::MAX_OWNERS {
+            let to = owners[0];
+            let from = function;
+            return self.broken_at_large(insn, Message::FallsThrough { from, to });
+        }
+        Ok(false)
+    }
+
+    /// In linked code, what an instruction does to the stack pointer and by it, beyond what a build
+    /// follows.
+    pub(super) fn stack_touched(
+        &mut self,
+        path: &mut Path,
+        before: StateId,
+        record: Record,
+    ) -> Result<(), Broken> {
+        let model = self.model;
+        let section = model.file.section(model.insns.section(path.insn));
+        let code = section
+            .data
+            .get(record.offset as usize..record.end() as usize);
+        let touch = model.arch.stack_touch(code.unwrap_or_default());
+        let before = *self.states.get(before);
+        if let Some(store) = touch.writes {
+            if let Err(message) = linked::stored::<A>(&before, store) {
+                return self.broken(path.insn, message);
+            }
+        }
+        if touch.sets {
+            let op = model.insns.ops(record.ops)[0];
+            let lost = linked::is_lost::<A>(&before, op);
+            let after = *self.states.get(path.state);
+            if after.lost != lost {
+                path.state = self.states.intern(&StackState { lost, ..after });
+            }
+        }
+        Ok(())
+    }
+}
