@@ -47,6 +47,14 @@ const fn check(name: &'static str, run: fn() -> Result<String>) -> Step {
     }
 }
 
+const fn short(name: &'static str, words: &'static [&'static str]) -> Step {
+    Step {
+        name,
+        long: false,
+        what: What::Task(words),
+    }
+}
+
 const fn long(name: &'static str, words: &'static [&'static str]) -> Step {
     Step {
         name,
@@ -65,7 +73,16 @@ const STEPS: &[Step] = &[
     check("kernel crates: Rust version", kernel_crates::rust_version),
     check("kernel crates: no panic", kernel_crates::no_panic),
     check("parity with C objtool", parity_fp),
+    short("verdict and objects", &["parity", "verify"]),
+    short(
+        "verdict on some mutants",
+        &["mutants", "--image", "--count", "330"],
+    ),
     check("boot and livepatch", boot_fp),
+    long(
+        "verdict on mutants",
+        &["mutants", "--image", "--count", "6600"],
+    ),
     long("mutants", &["mutants", "--count", "5000"]),
     long(
         "random damage",

@@ -125,7 +125,10 @@ mod tests {
             differences.iter().map(|&d| (d.clone(), ())).collect()
         };
         assert!(open(&found(&[&f]), &list).is_empty());
-        assert_eq!(open(&found(&[&f, &g]), &list).unexplained, [g.clone()]);
+        assert_eq!(
+            open(&found(&[&f, &g]), &list).unexplained,
+            std::slice::from_ref(&g)
+        );
         let open = open(&found(&[&g]), &list);
         assert_eq!((open.unexplained, open.outdated), (vec![g], vec![f]));
     }
