@@ -141,8 +141,22 @@ pub struct Insn {
     /// Changes the frame pointer, or one of the words that a frame keeps at it: the caller's frame
     /// pointer and the return address. [`Insn::ops`] tell of most such changes, not of all.
     pub touches_frame: bool,
+    /// May set the stack pointer, or write memory at a distance from it; [`Decode::stack_touch`]
+    /// says what of it is the case.
+    pub touches_stack: bool,
     /// Something about the encoding that the kernel must not contain.
     pub note: Option<Note>,
+}
+
+/// What an instruction does to the stack pointer and by it, whether or not [`Insn::ops`] tell of it.
+/// Pushes, pops, calls and returns move the stack pointer too, but nothing else about them counts
+/// here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackTouch {
+    /// Sets the stack pointer.
+    pub sets: bool,
+    /// Writes memory: distance from the stack pointer, and size, both in bytes.
+    pub writes: Option<(i32, u32)>,
 }
 
 /// An encoding that the kernel must not contain; the architecture numbers and words them.
@@ -175,6 +189,9 @@ pub trait Decode {
     /// If an instruction stores a constant at a fixed place: the offsets in it of the field that
     /// names the place and of the constant, and what has to be added to the place's addend.
     fn constant_store(&self, code: &[u8]) -> Option<ConstantStore>;
+
+    /// What the first instruction of `code` does to the stack pointer and by it.
+    fn stack_touch(&self, code: &[u8]) -> StackTouch;
 }
 
 /// An instruction that stores a constant at a fixed place.

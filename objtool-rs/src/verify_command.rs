@@ -4,7 +4,7 @@
 //! itself is the library's.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,6 +89,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     let unreadable = |error: objtool_rs::read::ReadError| file::Error::Input(error.to_string());
+    if path.is_dir() {
+        return Err(file::Error::Input(
+            "is a directory; name the files in it (vmlinux, or modules: **/*.ko)".into(),
+        ));
+    }
     let input = Input::open(path, false)?;
     let file = verify::read(input.bytes()).map_err(unreadable)?;
     let bar = progress_bar();
@@ -113,21 +118,9 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     Ok(report.verdict.holds())
 }
 
-/// Writes the table as a whole or not at all, where it goes to a file.
+/// Writes the table as a whole or not at all.
 fn write_table(input: &Path, to: &Path, table: &str) -> Result<(), file::Error> {
-    let is_special = fs::metadata(to).is_ok_and(|old| !old.is_file() && !old.is_dir());
-    if is_special {
-        // A device or a pipe must not be replaced by a file.
-        let written = OpenOptions::new()
-            .write(true)
-            .open(to)
-            .and_then(|mut file| file.write_all(table.as_bytes()));
-        return written.map_err(|error| file::Error::Write {
-            what: "the table",
-            path: to.to_owned(),
-            error,
-        });
-    }
+    let to = &table_file(to)?;
     let is_input = match (input.canonicalize(), to.canonicalize()) {
         (Ok(input), Ok(to)) => input == to,
         _ => false,
@@ -140,6 +133,30 @@ fn write_table(input: &Path, to: &Path, table: &str) -> Result<(), file::Error> 
         ));
     }
     file::write_whole(to, "the table", table.as_bytes())
+}
+
+/// The file that the table goes to. It takes the place of what is there, so that must be a file and
+/// not a device, a pipe, or a way to an open file (`/dev/stdout`); behind a link it is the link's
+/// target.
+fn table_file(to: &Path) -> Result<PathBuf, file::Error> {
+    let Ok(old) = fs::symlink_metadata(to) else {
+        return Ok(to.to_owned());
+    };
+    if old.is_file() {
+        return Ok(to.to_owned());
+    }
+    let folder = to.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    let is_systems = folder.is_ok_and(|f| f.starts_with("/dev") || f.starts_with("/proc"));
+    let target = to.canonicalize().ok().filter(|target| target.is_file());
+    match target {
+        Some(target) if old.is_symlink() && !is_systems => Ok(target),
+        _ => Err(file::Error::Write {
+            what: "the table",
+            path: to.to_owned(),
+            error: std::io::Error::other("it is there, and is no regular file"),
+        }),
+    }
 }
 
 /// Prints the verdict. Nobody reading it to the end is no error; that it can't be written is one.

@@ -365,7 +365,10 @@ fn operations_that_may_go_anywhere() {
     let first = image.symbols.len() as u32 + 1;
     for i in 0..N {
         let other = function(format!("g{i}"), i, 1);
-        image.symbol(Symbol { section: 2, ..other });
+        image.symbol(Symbol {
+            section: 2,
+            ..other
+        });
     }
     // All of them where the table's only operation is: a relocation at each byte.
     let fields: Vec<_> = (0..8).map(|i| (i, first + i as u32, 0)).collect();

@@ -65,6 +65,9 @@ pub struct Exception {
 /// A stretch of text that must not be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Stretch {
+    /// Its first byte, as an exception's.
+    #[serde(deserialize_with = "hexadecimal")]
+    pub address: u64,
     /// Name of its section.
     pub section: String,
     /// Its first byte in the section.
@@ -107,19 +110,68 @@ pub fn run<P: AsRef<Path>>(objtool: &Path, files: &[P]) -> Result<Vec<Judged>> {
     let mut command = Command::new(objtool);
     command.args(["verify", "--format", "json"]);
     command.args(files.iter().map(AsRef::as_ref));
+    judge(&mut command, files.len())
+}
+
+fn judge(command: &mut Command, files: usize) -> Result<Vec<Judged>> {
     command.stdin(Stdio::null());
+    let line = crate::cmd::line(command);
     let output = command
         .output()
-        .with_context(|| format!("cannot start {}", objtool.display()))?;
-    answers(&output.stdout, output.status, files.len()).with_context(|| {
+        .with_context(|| format!("cannot start `{line}`"))?;
+    answers(&output.stdout, output.status, files).with_context(|| {
         let said = String::from_utf8_lossy(&output.stderr);
-        format!(
-            "`{}` ({}): {}",
-            crate::cmd::line(&command),
-            output.status,
-            said.trim()
-        )
+        format!("`{line}` ({}): {}", output.status, said.trim())
     })
+}
+
+/// Judges a file and has the table of text that must not be trusted written, as the kernel links it
+/// in.
+///
+/// # Errors
+/// As [`run`].
+pub fn with_table(objtool: &Path, file: &Path, table: &Path) -> Result<Judged> {
+    let mut command = Command::new(objtool);
+    command.args(["verify", "--format", "json", "--unreliable-text"]);
+    command.arg(table).arg(file);
+    Ok(judge(&mut command, 1)?.remove(0))
+}
+
+/// How the table of an image, as the kernel links it in, differs from its verdict, in words. The
+/// table's form is described where it is made, in `objtool-rs/src/verify/assembly.rs`.
+pub fn table_differs(judged: &Judged, table: &str) -> Option<String> {
+    let mut rows = table.lines().filter_map(|line| {
+        let words = line.trim().strip_prefix(".long ")?;
+        words.split("/*").next().map(str::trim)
+    });
+    let wanted = &judged.unreliable_text;
+    let count = rows.next().and_then(|count| count.parse::<usize>().ok());
+    if count != Some(wanted.len()) {
+        return Some(format!("{count:?} ranges, not {}", wanted.len()));
+    }
+    // Distances are from a symbol, whichever it is.
+    let mut base = None;
+    for stretch in wanted {
+        let row = rows.next().unwrap_or_default();
+        let words = row.split_once(',');
+        let words = words.and_then(|(distance, size)| {
+            let distance: i64 = distance.trim().parse().ok()?;
+            let size = u64::from_str_radix(size.trim().strip_prefix("0x")?, 16).ok()?;
+            Some((distance, size))
+        });
+        let Some((distance, size)) = words else {
+            return Some(format!("`{row}` is no range"));
+        };
+        let own_base = stretch.address.wrapping_sub(distance as u64);
+        if size != stretch.size || *base.get_or_insert(own_base) != own_base {
+            return Some(format!(
+                "`{row}` is not {:#x}, {} bytes",
+                stretch.address, stretch.size
+            ));
+        }
+    }
+    rows.next()
+        .map(|row| format!("`{row}` is more than was judged"))
 }
 
 fn answers(stdout: &[u8], status: ExitStatus, files: usize) -> Result<Vec<Judged>> {
@@ -166,6 +218,28 @@ mod tests {
         let stretch = &judged.unreliable_text[0];
         assert!(stretch.covers(16, 9) && !stretch.covers(16, 10) && !stretch.covers(15, 2));
         assert!(stretch.touches(24, 1) && !stretch.touches(25, 1) && !stretch.touches(8, 8));
+    }
+
+    #[test]
+    fn a_table_is_held_against_its_verdict() {
+        let mut judged = answers(HOLDS.as_bytes(), status(0), 1).unwrap().remove(0);
+        let mut second = judged.unreliable_text[0].clone();
+        second.address += 32;
+        judged.unreliable_text.push(second);
+        let table = |rows: &str| format!("\t.globl unreliable_text\nunreliable_text:\n{rows}");
+        let right = "\t.long 2\n\t.long -4, 0x9\t/* .text+0x10 */\n\t.long 28, 0x9\n";
+        assert_eq!(table_differs(&judged, &table(right)), None);
+        for (from, to) in [
+            ("long 2\n", "long 3\n"),
+            ("-4, 0x9", "-4, 0x8"),
+            ("28, 0x9", "27, 0x9"),
+            ("28, 0x9", "28"),
+            ("\t.long 28, 0x9\n", ""),
+            ("28, 0x9\n", "28, 0x9\n\t.long 60, 0x9\n"),
+        ] {
+            let doctored = table(&right.replace(from, to));
+            assert!(table_differs(&judged, &doctored).is_some(), "{doctored}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ enum Task {
     /// Compare objtool-rs with C objtool: every object of a kernel build, then the kernel itself
     Parity(parity::Args),
     /// Break objects of a kernel build: objtool-rs must warn wherever C objtool does, and survive
-    Mutants(mutants::Args),
+    Mutants(Box<mutants::Args>),
     /// Measure objtool-rs against C objtool
     Bench(bench::Args),
 }
@@ -65,7 +65,7 @@ impl Task {
             Task::Demo => demo::run(),
             Task::Test(args) => test::run(args),
             Task::Parity(args) => parity::run(args),
-            Task::Mutants(args) => mutants::run(args),
+            Task::Mutants(args) => mutants::run(&args),
             Task::Bench(args) => bench::run(args),
         }
     }

@@ -4,7 +4,9 @@
 //! what the kernel's own validator looks at (`tools/objtool/arch/x86/decode.c`), because a build
 //! must get the same findings from both. Not here: any meaning for the stack state.
 
-use arch::insn::{ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, Undecodable};
+use arch::insn::{
+    ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, StackTouch, Undecodable,
+};
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
     Register,
@@ -26,6 +28,7 @@ impl Decode for X86_64 {
             }
             let mut insn = record(&instruction);
             insn.touches_frame = touches_frame(&instruction, &mut effects);
+            insn.touches_stack = touches_stack(&instruction);
             sink(offset, insn);
         }
         Ok(())
@@ -68,6 +71,31 @@ impl Decode for X86_64 {
             place_bias: 8,
         })
     }
+
+    fn stack_touch(&self, code: &[u8]) -> StackTouch {
+        let i = Decoder::new(64, code, DecoderOptions::NONE).decode();
+        if i.is_invalid() || !touches_stack(&i) {
+            return StackTouch::default();
+        }
+        let mut effects = InstructionInfoFactory::new();
+        let info = effects.info(&i);
+        // A pop to memory moves the stack pointer, too.
+        let only_moves = i.mnemonic() == Mnemonic::Pop && i.op0_kind() != OpKind::Register;
+        let sets = info
+            .used_registers()
+            .iter()
+            .any(|used| used.register().full_register() == Register::RSP && writes(used.access()));
+        let stores = info.used_memory().iter().find(|used| {
+            used.base() == Register::RSP && used.index() == Register::None && writes(used.access())
+        });
+        StackTouch {
+            sets: sets && !only_moves,
+            writes: stores.map(|used| {
+                let size = used.memory_size().size().max(1);
+                (used.displacement() as i32, size as u32)
+            }),
+        }
+    }
 }
 
 /// The record of one instruction.
@@ -79,6 +107,7 @@ fn record(i: &Instruction) -> Insn {
         interrupt_return: false,
         ops: [None; 2],
         touches_frame: false,
+        touches_stack: false,
         note: None,
     };
     match i.mnemonic() {
@@ -191,12 +220,6 @@ fn touches_frame(i: &Instruction, effects: &mut InstructionInfoFactory) -> bool 
     if i.mnemonic() == Mnemonic::Push || !(is_implicit || names_it || at_it) {
         return false;
     }
-    let writes = |access| {
-        matches!(
-            access,
-            OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
-        )
-    };
     let info = effects.info(i);
     let writes_it = info
         .used_registers()
@@ -207,6 +230,32 @@ fn touches_frame(i: &Instruction, effects: &mut InstructionInfoFactory) -> bool 
         .iter()
         .any(|used| used.base() == Register::RBP && writes(used.access()));
     writes_it || (at_it && writes_at_it)
+}
+
+/// Whether an instruction may set the stack pointer, or write memory at a distance from it: told by
+/// its operands alone, so that decoding stays cheap.
+fn touches_stack(i: &Instruction) -> bool {
+    match i.mnemonic() {
+        Mnemonic::Leave | Mnemonic::Enter => true,
+        Mnemonic::Push => false,
+        Mnemonic::Pop if i.op0_kind() == OpKind::Register => i.op0_register() == Register::RSP,
+        Mnemonic::Pop => i.memory_base() == Register::RSP,
+        _ => {
+            let names_it = (0..i.op_count().min(2)).any(|operand| {
+                i.op_kind(operand) == OpKind::Register
+                    && i.op_register(operand).full_register() == Register::RSP
+            });
+            let at_it = i.memory_base() == Register::RSP && i.op0_kind() == OpKind::Memory;
+            names_it || at_it
+        }
+    }
+}
+
+fn writes(access: OpAccess) -> bool {
+    matches!(
+        access,
+        OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+    )
 }
 
 fn push(source: Source) -> StackOp {

@@ -98,6 +98,8 @@ impl Marks {
     pub const INSTRUMENTATION: Self = Self(1 << 12);
     /// Changes the frame pointer, or one of the words that a frame keeps at it.
     pub const TOUCHES_FRAME: Self = Self(1 << 13);
+    /// May set the stack pointer, or write memory at a distance from it.
+    pub const TOUCHES_STACK: Self = Self(1 << 14);
 
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {
@@ -397,6 +399,7 @@ fn record(offset: u32, insn: &Insn, ops: OpsId) -> Record {
     marks.set(Marks::DEAD_END, insn.kind == InsnKind::Bug);
     marks.set(Marks::INTERRUPT_RETURN, insn.interrupt_return);
     marks.set(Marks::TOUCHES_FRAME, insn.touches_frame);
+    marks.set(Marks::TOUCHES_STACK, insn.touches_stack);
     Record {
         offset,
         displacement: insn.displacement,

@@ -52,7 +52,8 @@ pub(crate) fn check(file: &ElfFile<'_>) -> Result<(), ReadError> {
             return Err(ReadError::malformed(
                 format!("symbols {start} and {end}"),
                 format!(
-                    "they are to enclose a table, but {:#x} to {:#x} does not lie in a section                      that has bytes in the file",
+                    "they are to enclose a table, but at {:#x} to {:#x} there is no section, or \
+                     one that has no bytes in the file",
                     bounds.0, bounds.1
                 ),
             ));

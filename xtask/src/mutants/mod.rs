@@ -4,6 +4,7 @@
 //! - `operators` are the ways to break an object, `plan` chooses the places, `trial` runs the
 //!   tools, `run` drives and tells;
 //! - `causes` sorts what neither tool warns about, `KINDS.md` explains it;
+//! - `linked` breaks the linked kernel, on which `objtool-rs verify` must tell what is broken;
 //! - `havoc` is another matter: random damage to whole objects, which nothing may crash on.
 
 mod causes;
@@ -11,6 +12,7 @@ mod code;
 mod havoc;
 mod image;
 mod lines;
+mod linked;
 mod operators;
 mod plan;
 mod rng;
@@ -42,7 +44,7 @@ pub struct Args {
     /// Chooses the places that are broken; the same seed gives the same mutants
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many mutants [default: 5000, with --havoc 1000000]
+    /// How many mutants [default: 5000, with --image 3000, with --havoc 1000000]
     #[arg(long)]
     count: Option<usize>,
     /// How many are tried at a time [default: the number of processors]
@@ -71,13 +73,18 @@ pub struct Args {
     ours: Option<PathBuf>,
     #[command(flatten)]
     havoc: havoc::Args,
+    #[command(flatten)]
+    linked: linked::Args,
 }
 
 /// Runs `./x mutants`.
 ///
 /// # Errors
 /// There are no recorded objects, a tool cannot be run, or objtool-rs does not stand the test.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    if args.linked.is_wanted() {
+        return run_linked(args);
+    }
     if args.list {
         for operator in operators::all() {
             println!("{:<32} {}", operator.name, operator.about);
@@ -131,6 +138,23 @@ pub fn run(args: Args) -> Result<()> {
         bail!("objtool-rs misses what C objtool sees, or crashes; the mutants stand above");
     }
     Ok(())
+}
+
+fn run_linked(args: &Args) -> Result<()> {
+    if args.list {
+        for [name, about, why] in linked::list() {
+            println!("{name}\n    {about}\n    {why}");
+        }
+        return Ok(());
+    }
+    let options = linked::Options {
+        seed: args.seed,
+        count: args.count,
+        filter: args.filter.as_deref(),
+        log: args.log.as_deref(),
+        ours: args.ours.as_deref(),
+    };
+    linked::run(&args.linked, &options)
 }
 
 fn missing(path: &Path) -> String {

@@ -5,6 +5,7 @@
 //! the verdict has to know about code that leads from one function into another. What follows from
 //! it is the verdict's (`verify::entries`).
 
+use arch::insn::{Dest, Source, StackOp};
 use arch::object::{Architecture, Base, Rule};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -72,4 +73,77 @@ pub(super) fn frame_touched<A: Architecture>(
 pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
     let plain = !state.drap && state.cfa.base == Base::Reg(A::FRAME_POINTER);
     plain && state.stack_size < state.cfa.offset
+}
+
+/// The state from which a path goes on where it meets another one whose state is the same but for
+/// the depth of the stack; none if nothing new comes of it. Behind a frame pointer the depth does
+/// not show in the CFA, and a build does not compare it; but an epilogue of pops relies on it.
+pub(super) fn joined(known: &StackState, found: &StackState) -> Option<StackState> {
+    let same_depth = known.stack_size == found.stack_size && !found.lost;
+    let is_open = known.cfa.base == Base::Undefined || known.force_undefined;
+    (!known.lost && !same_depth && !is_open).then_some(StackState {
+        lost: true,
+        ..*known
+    })
+}
+
+/// Whether the place of the stack pointer is known behind an instruction that sets it. `op` is what
+/// the decoder made of it.
+pub(super) fn is_lost<A: Architecture>(before: &StackState, op: Option<StackOp>) -> bool {
+    let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
+    if before.cfa.base == Base::Undefined || before.force_undefined {
+        return before.lost;
+    }
+    let Some(StackOp {
+        dest: Dest::Reg(dest),
+        source,
+    }) = op
+    else {
+        return true;
+    };
+    if dest != sp {
+        return true;
+    }
+    let has_frame =
+        before.cfa.base == Base::Reg(fp) || (before.drap && before.saved(fp).base == Base::Reg(fp));
+    let other_stack = Rule::new(Base::StackPointerIndirect, before.cfa.offset);
+    match source {
+        Source::Add { reg, .. } if reg == sp => before.lost,
+        Source::Add { reg, .. } | Source::Reg(reg) if reg == fp && has_frame => false,
+        // The beginning and the end of a realigned frame.
+        Source::And if before.drap_reg.is_some() => false,
+        Source::Add { reg, .. } if before.drap && before.drap_reg == Some(reg) => false,
+        // From a copy that was kept aside, and to another stack and back.
+        Source::Reg(reg) if before.value(reg).base == Base::Cfa => before.lost,
+        Source::Reg(reg) if before.value(reg) == other_stack => before.lost,
+        Source::Pop
+            if before.cfa.base == Base::StackPointerIndirect
+                || before.values.contains(&other_stack) =>
+        {
+            before.lost
+        }
+        _ => true,
+    }
+}
+
+/// A store at a distance from the stack pointer must not overwrite the words that a frame keeps.
+pub(super) fn stored<A: Architecture>(
+    state: &StackState,
+    (offset, size): (i32, u32),
+) -> Result<(), Message> {
+    let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
+    let is_plain = state.cfa.base == Base::Reg(sp) || state.cfa.base == Base::Reg(fp);
+    if !is_plain || state.drap || state.lost || state.force_undefined {
+        return Ok(());
+    }
+    let start = i64::from(offset) - i64::from(state.stack_size);
+    let end = start + i64::from(size);
+    let hits = |rule: Rule| {
+        let word = i64::from(rule.offset);
+        rule.base == Base::Cfa && start < word + i64::from(A::WORD) && word < end
+    };
+    if hits(state.saved(A::RETURN_ADDRESS)) || hits(state.saved(fp)) {
+        return Err(Message::FramePointerScratch);
+    }
+    Ok(())
 }

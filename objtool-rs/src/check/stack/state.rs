@@ -57,6 +57,9 @@ pub struct StackState {
     pub drap: bool,
     /// How far it has come to have a frame of its own there; only followed in linked code.
     pub copy: FrameCopy,
+    /// Where the stack pointer is, and so [`Self::stack_size`], is not known until it is set by the
+    /// frame pointer again; only followed in linked code.
+    pub lost: bool,
     /// The frame is that of an interrupted context.
     pub signal: bool,
     /// Nothing is known, on purpose, and nothing is checked.
@@ -76,6 +79,7 @@ impl StackState {
         frame_pointer_scratch: false,
         drap: false,
         copy: FrameCopy::None,
+        lost: false,
         signal: false,
         force_undefined: false,
     };
@@ -122,6 +126,7 @@ impl StackState {
             || self.drap
             || self.cfa.offset != entry.cfa.offset
             || self.stack_size != entry.stack_size
+            || self.lost
             || self.regs != entry.regs
     }
 

@@ -6,7 +6,7 @@
 
 use std::cell::OnceCell;
 
-use arch::insn::InsnKind;
+use arch::insn::{Decode, InsnKind};
 use arch::object::{Architecture, Base};
 use rustc_hash::FxHashMap;
 
@@ -95,7 +95,7 @@ struct Walker<'m, 'f, A> {
 const NOINSTR_SECTIONS: [&[u8]; 3] = [b".noinstr.text", b".entry.text", b".cpuidle.text"];
 
 /// Walks every function, then every hint that none has reached.
-pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+pub fn walk<A: Architecture + Decode>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
     let mut walker = Walker::new(model, findings);
     for section in model.file.section_ids() {
         if model.file.section(section).is_executable() {
@@ -111,7 +111,10 @@ pub fn walk<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> W
 }
 
 /// Walks the functions and hints of text that must not be instrumented.
-pub fn walk_noinstr<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+pub fn walk_noinstr<A: Architecture + Decode>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+) -> Walked {
     let mut walker = Walker::new(model, findings);
     for section in NOINSTR_SECTIONS
         .iter()
@@ -126,7 +129,7 @@ pub fn walk_noinstr<A: Architecture>(model: &Model<'_, A>, findings: &mut Findin
     walker.finish()
 }
 
-impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
+impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
     fn new(model: &'m Model<'f, A>, findings: &'m mut Findings) -> Self {
         let mut states = States::new();
         let entry = StackState::at_entry::<A>();
@@ -183,7 +186,7 @@ impl<'m, 'f, A: Architecture> Walker<'m, 'f, A> {
     }
 }
 
-impl<A: Architecture> Walker<'_, '_, A> {
+impl<A: Architecture + Decode> Walker<'_, '_, A> {
     fn section(&mut self, section: SectionId) {
         let model = self.model;
         let entry = self.states.intern(&self.entry);
@@ -403,10 +406,15 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 return Ok(Step::End);
             }
         } else if before != 0 {
+            let mut is_new = before & mode == 0;
             if !marks.has(Marks::HINT) {
                 self.compare(insn, path.state)?;
+                if let Some(joined) = self.joined(insn, path.state) {
+                    path.state = joined;
+                    is_new = true;
+                }
             }
-            if before & mode != 0 {
+            if !is_new {
                 return Ok(Step::End);
             }
         } else {
@@ -494,6 +502,12 @@ impl<A: Architecture> Walker<'_, '_, A> {
             if let Err(message) = linked::frame_touched::<A>(before, after) {
                 return self.broken(insn, message);
             }
+        }
+        if model.purpose == Purpose::Verify
+            && function.is_some()
+            && record.marks.has(Marks::TOUCHES_STACK)
+        {
+            self.stack_touched(&mut path, before, record)?;
         }
         let result = match record.kind {
             InsnKind::Return => {
@@ -696,6 +710,10 @@ impl<A: Architecture> Walker<'_, '_, A> {
         match shared[at] {
             None => shared[at] = Some(state),
             Some(known) if known == state => {}
+            // Walked again, with less known.
+            Some(known) if self.states.get(state).lost && !self.states.get(known).lost => {
+                shared[at] = Some(state);
+            }
             Some(known) => {
                 self.clash = Some(known);
                 let first = model.group(original).first.unwrap_or(insn);

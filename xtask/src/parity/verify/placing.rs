@@ -107,12 +107,13 @@ pub fn is_telling(section: &Section) -> bool {
     section.name != REPLACEMENTS && !section.symbols.is_empty()
 }
 
+/// What sections have in common that may lie at the same places: these, and their name.
+type Alike<'a> = (Vec<Place>, &'a str);
+
 /// Places every section of every object that is linked, the objects in the linker's order. What is
 /// missing in the answer has no place, or none of its own.
 pub fn place(linked: &Linked, objects: &[(usize, &[Section])]) -> HashMap<(usize, usize), Place> {
-    // Sections that may lie at the same places, in order.
-    type Key<'a> = (Vec<Place>, &'a str);
-    let mut alike: BTreeMap<Key<'_>, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut alike: BTreeMap<Alike<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     for &(object, sections) in objects {
         for (number, section) in sections.iter().enumerate() {
             if is_telling(section) {
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn what_the_linker_fills_in_does_not_count() {
         let mut object = section(&[1, 0, 0, 4], &[function("f", 0, 4)]);
-        object.open = std::iter::once(1..3).collect();
+        object.open.push(1..3);
         let there = [function("f", 1, 4)];
         assert_eq!(
             one(section(&[9, 1, 7, 7, 4], &there), &object),

@@ -1,46 +1,22 @@
-//! What the walk does besides when linked code is judged.
+//! What the walk does besides when linked code is judged, for which there are no annotations and
+//! every function is judged by itself.
 //!
-//! A build stops at the first broken rule and believes what sources say; a verdict looks behind
-//! calls that do not return, and at paths that lead out of their function. What it keeps is in
-//! [`Linked`](crate::check::stack::linked::Linked).
+//! The rules for it are in `linked`; what follows for the verdict, in `verify`.
 
-use arch::insn::InsnKind;
+use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashSet;
 
 use super::super::linked::{self, Crossing};
+use super::super::state::{StackState, StateId};
 use super::super::walked::{mismatch, Failure};
 use super::{Broken, Path, Step, Walker};
+use crate::decode::{InsnId, Record};
+use crate::model::Purpose;
 use crate::read::{SectionId, SymbolId};
 use crate::report::{Message, Trace};
 
-impl<A: Architecture> Walker<'_, '_, A> {
-    /// In an image it is worked out which calls do not return, and more is found than the compiler
-    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
-    pub(super) fn walk_behind_calls(&mut self, function: SymbolId) {
-        let model = self.model;
-        while let Some(path) = self.ended.pop() {
-            let next = model.insns.next(path.insn).filter(|&next| {
-                let own = model.function_of(next).map(|own| model.symbols.parent(own));
-                let is_filling = matches!(
-                    model.insn(next).kind,
-                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
-                );
-                own == Some(function) && !is_filling && self.visited[next.index()] == 0
-            });
-            if let Some(insn) = next {
-                self.start(
-                    Path {
-                        insn,
-                        prev: Some(path.insn),
-                        ..path
-                    },
-                    Trace::Symbol,
-                );
-            }
-        }
-    }
-
+impl<A: Architecture + Decode> Walker<'_, '_, A> {
     /// A call without a frame that hardly any machine makes is forgiven if it leads no further.
     pub(super) fn rare_calls(&mut self) {
         let model = self.model;
@@ -70,6 +46,42 @@ impl<A: Architecture> Walker<'_, '_, A> {
                 });
             }
         }
+    }
+
+    /// In an image it is worked out which calls do not return, and more is found than the compiler
+    /// knew. The code that it put behind such a call is meant to keep the rules all the same.
+    pub(super) fn walk_behind_calls(&mut self, function: SymbolId) {
+        let model = self.model;
+        while let Some(path) = self.ended.pop() {
+            let next = model.insns.next(path.insn).filter(|&next| {
+                let own = model.function_of(next).map(|own| model.symbols.parent(own));
+                let is_filling = matches!(
+                    model.insn(next).kind,
+                    InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
+                );
+                own == Some(function) && !is_filling && self.visited[next.index()] == 0
+            });
+            if let Some(insn) = next {
+                self.start(
+                    Path {
+                        insn,
+                        prev: Some(path.insn),
+                        ..path
+                    },
+                    Trace::Symbol,
+                );
+            }
+        }
+    }
+
+    /// The state with which linked code that was walked before has to be walked again.
+    pub(super) fn joined(&mut self, insn: InsnId, found: StateId) -> Option<StateId> {
+        let known = self.state_of[insn.index()].filter(|&known| known != found)?;
+        if self.model.purpose == Purpose::Build {
+            return None;
+        }
+        let joined = linked::joined(self.states.get(known), self.states.get(found))?;
+        Some(self.states.intern(&joined))
     }
 
     /// A path leaves its function for the midst of another one, or runs over its end. Other paths
@@ -112,5 +124,36 @@ impl<A: Architecture> Walker<'_, '_, A> {
             return self.broken_at_large(insn, Message::FallsThrough { from, to });
         }
         Ok(false)
+    }
+
+    /// In linked code, what an instruction does to the stack pointer and by it, beyond what a build
+    /// follows.
+    pub(super) fn stack_touched(
+        &mut self,
+        path: &mut Path,
+        before: StateId,
+        record: Record,
+    ) -> Result<(), Broken> {
+        let model = self.model;
+        let section = model.file.section(model.insns.section(path.insn));
+        let code = section
+            .data
+            .get(record.offset as usize..record.end() as usize);
+        let touch = model.arch.stack_touch(code.unwrap_or_default());
+        let before = *self.states.get(before);
+        if let Some(store) = touch.writes {
+            if let Err(message) = linked::stored::<A>(&before, store) {
+                return self.broken(path.insn, message);
+            }
+        }
+        if touch.sets {
+            let op = model.insns.ops(record.ops)[0];
+            let lost = linked::is_lost::<A>(&before, op);
+            let after = *self.states.get(path.state);
+            if after.lost != lost {
+                path.state = self.states.intern(&StackState { lost, ..after });
+            }
+        }
+        Ok(())
     }
 }

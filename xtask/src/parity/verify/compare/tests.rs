@@ -65,6 +65,7 @@ fn exception(name: &str, offset: u64) -> Exception {
 
 fn stretch(offset: u64, size: u64) -> Stretch {
     Stretch {
+        address: 0x1000 + offset,
         section: ".text".to_owned(),
         offset,
         size,
