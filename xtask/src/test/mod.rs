@@ -73,11 +73,7 @@ const STEPS: &[Step] = &[
     check("kernel crates: Rust version", kernel_crates::rust_version),
     check("kernel crates: no panic", kernel_crates::no_panic),
     check("parity with C objtool", parity_fp),
-    short("verdict and objects", &["parity", "verify"]),
-    short(
-        "verdict on some mutants",
-        &["mutants", "--image", "--count", "330"],
-    ),
+    long("verdict and objects", &["parity", "verify"]),
     check("boot and livepatch", boot_fp),
     long(
         "verdict on mutants",
