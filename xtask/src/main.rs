@@ -29,6 +29,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "./x",
+    bin_name = "./x",
     about = "The tasks of objtool-rs",
     arg_required_else_help = true
 )]
