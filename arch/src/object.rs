@@ -176,6 +176,8 @@ pub trait Architecture: Sync {
     const BRANCH_FIELD_LEN: i64;
     /// Layout of the alternatives table.
     const ALTERNATIVE: AlternativeLayout;
+    /// Layouts of the alternatives table in older kernels, the latest first.
+    const OLDER_ALTERNATIVES: &'static [AlternativeLayout];
     /// Layout of the jump label table.
     const JUMP_LABEL: JumpLabelLayout;
     /// Layout of the exception table.

@@ -76,6 +76,26 @@ impl Architecture for X86_64 {
         original_len: 12,
         replacement_len: 13,
     };
+    const OLDER_ALTERNATIVES: &'static [AlternativeLayout] = &[
+        // Up to Linux 6.2: no flags beside the feature.
+        AlternativeLayout {
+            size: 12,
+            original: 0,
+            replacement: 4,
+            feature: 8,
+            original_len: 10,
+            replacement_len: 11,
+        },
+        // Up to Linux 5.12: the length of the padding behind.
+        AlternativeLayout {
+            size: 13,
+            original: 0,
+            replacement: 4,
+            feature: 8,
+            original_len: 10,
+            replacement_len: 11,
+        },
+    ];
     const JUMP_LABEL: JumpLabelLayout = JumpLabelLayout {
         size: 16,
         original: 0,

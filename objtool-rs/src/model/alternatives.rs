@@ -5,7 +5,7 @@
 //! gives their layouts. How both streams of an alternative are reconciled is the stack check's.
 
 use arch::insn::InsnKind;
-use arch::object::{AlternativePolicy, Architecture};
+use arch::object::{AlternativeLayout, AlternativePolicy, Architecture};
 
 use super::{tables, Model, Purpose, Target};
 use crate::decode::{InsnId, Marks};
@@ -121,7 +121,14 @@ fn field<A>(
     which: &'static str,
     findings: &mut Findings,
 ) -> Result<Place, Abort> {
-    let place = match model.file.kind {
+    place_of(model, section, offset).ok_or_else(|| {
+        findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
+        Abort
+    })
+}
+
+fn place_of<A>(model: &Model<'_, A>, section: SectionId, offset: u64) -> Option<Place> {
+    match model.file.kind {
         FileKind::Object => model.file.reloc_at(section, offset).map(|(_, reloc)| {
             let symbol = model.file.symbol(reloc.symbol);
             Place {
@@ -130,11 +137,7 @@ fn field<A>(
             }
         }),
         FileKind::Image => model.relative_place(section, offset),
-    };
-    place.ok_or_else(|| {
-        findings.add_at(Place { section, offset }, Message::NoTableReloc { which });
-        Abort
-    })
+    }
 }
 
 fn new_place<A>(
@@ -170,14 +173,59 @@ fn key_flags<A>(
     }
 }
 
+/// The table of replacements.
+const REPLACED: &str = ".altinstructions";
+
+/// The layout of the table of replacements. Linked code may be of an older kernel; which it is of can
+/// only be told by what makes sense.
+fn layout<A: Architecture>(model: &Model<'_, A>) -> AlternativeLayout {
+    if model.purpose == Purpose::Build {
+        return A::ALTERNATIVE;
+    }
+    let mut layouts = std::iter::once(&A::ALTERNATIVE).chain(A::OLDER_ALTERNATIVES);
+    let found = layouts.find(|layout| makes_sense(model, layout));
+    *found.unwrap_or(&A::ALTERNATIVE)
+}
+
+/// Whether every entry of the table, read in this layout, replaces whole instructions by code
+/// that is meant for that.
+fn makes_sense<A>(model: &Model<'_, A>, layout: &AlternativeLayout) -> bool {
+    let Some((section, range)) = tables::find(model.file, REPLACED) else {
+        return false;
+    };
+    let data = model.file.section(section).data;
+    let Some(data) = data.get(range.start as usize..range.end as usize) else {
+        return false;
+    };
+    if !(data.len() as u64).is_multiple_of(layout.size) {
+        return false;
+    }
+    let starts = (range.start..range.end).step_by(layout.size as usize);
+    starts
+        .zip(data.chunks_exact(layout.size as usize))
+        .all(|(start, entry)| {
+            let place = |field| place_of(model, section, start + field);
+            let original_len = u64::from(entry[layout.original_len as usize]);
+            let is_original = place(layout.original).is_some_and(|place| {
+                let at = |offset| model.insns.at(place.section, offset).is_some();
+                let end = place.offset + original_len;
+                let is_end = end == model.file.section(place.section).data.len() as u64;
+                at(place.offset) && (is_end || at(end))
+            });
+            let is_replacement = entry[layout.replacement_len as usize] == 0
+                || place(layout.replacement)
+                    .is_some_and(|place| model.sections[place.section.index()].replacement);
+            is_original && is_replacement
+        })
+}
+
 fn read_replacements<A: Architecture>(
     model: &Model<'_, A>,
     entries: &mut Vec<Entry>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let layout = A::ALTERNATIVE;
-    let Some((section, from, count)) = table(model, ".altinstructions", layout.size, findings)?
-    else {
+    let layout = layout(model);
+    let Some((section, from, count)) = table(model, REPLACED, layout.size, findings)? else {
         return Ok(());
     };
     let data = model.file.section(section).data;

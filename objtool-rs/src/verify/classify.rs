@@ -82,7 +82,8 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
             if !symbol.is_function() || symbol.name.starts_with(PADDING_PREFIX) {
                 continue;
             }
-            let judged = judged(model, id);
+            let sized = sized(model, id);
+            let judged = judged(model, sized);
             let class = if let Some(failure) = broken.get(&judged) {
                 Class::KeepsNoFrame(reason(model, &names, id, failure.place, &failure.message))
             } else if covering.contains(&judged) {
@@ -94,7 +95,7 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
                     offset: offset(model, id, Some(entry.to)),
                 })
             } else {
-                unbroken(model, walked, &names, id, judged)
+                unbroken(model, walked, &names, sized, judged)
             };
             functions.push(Function {
                 name: symbol.display_name().into_owned(),
@@ -108,6 +109,17 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
         }
     }
     functions
+}
+
+/// The symbol that says how long a function is. Linker scripts give functions other names without a
+/// size; such a name stands for the function that begins in the same place.
+fn sized<A>(model: &Model<'_, A>, id: SymbolId) -> SymbolId {
+    let symbol = model.file.symbol(id);
+    let other = || model.symbols.function_at(symbol.section, symbol.value);
+    match symbol.size {
+        0 => other().unwrap_or(id),
+        _ => id,
+    }
 }
 
 /// Prefix of the symbols over the padding before functions; there is no code of its own there.
@@ -133,10 +145,16 @@ fn covering<A>(model: &Model<'_, A>) -> FxHashSet<SymbolId> {
     covering
 }
 
+/// More bytes than the longest instruction of any architecture has.
+const LONGEST: usize = 16;
+
 /// The instructions that begin in a symbol's range.
 fn span<'m, A>(model: &'m Model<'_, A>, id: SymbolId) -> impl Iterator<Item = InsnId> + 'm {
     let symbol = model.file.symbol(id);
-    let first = model.insns.at(symbol.section, symbol.value);
+    // Its start may lie in the midst of an instruction.
+    let first = (symbol.value..symbol.end())
+        .take(LONGEST)
+        .find_map(|at| model.insns.at(symbol.section, at));
     std::iter::successors(first, |&insn| model.insns.next(insn))
         .take_while(move |&insn| u64::from(model.insn(insn).offset) < symbol.end())
 }

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod elf;
 pub mod image;
 pub mod object;
+pub mod verify;
 pub mod whole;
 
 use objtool_rs::Options;
@@ -39,6 +40,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "object",
         run: object::run,
+    },
+    Target {
+        name: "verify",
+        run: verify::run,
     },
 ];
 

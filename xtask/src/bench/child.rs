@@ -39,6 +39,22 @@ pub fn adopt() -> Result<()> {
 /// # Errors
 /// It cannot be started, or does not end with status 0.
 pub fn measure(program: &Path, args: &[String], dir: &Path) -> Result<Usage> {
+    let (status, usage) = account(program, args, dir)?;
+    if !status.success() {
+        bail!(
+            "`{} {}` failed ({status})",
+            program.display(),
+            args.join(" ")
+        );
+    }
+    Ok(usage)
+}
+
+/// As [`measure`], but for a program whose status means something.
+///
+/// # Errors
+/// It cannot be started.
+pub fn account(program: &Path, args: &[String], dir: &Path) -> Result<(ExitStatus, Usage)> {
     let mut shell = Command::new("sh")
         .args(["-c", SCRIPT, "sh"])
         .arg(program)
@@ -57,15 +73,7 @@ pub fn measure(program: &Path, args: &[String], dir: &Path) -> Result<Usage> {
         bail!("sh ended with {ended} and started nothing");
     };
     drop(begin);
-    let (status, usage) = wait(pid)?;
-    if !status.success() {
-        bail!(
-            "`{} {}` failed ({status})",
-            program.display(),
-            args.join(" ")
-        );
-    }
-    Ok(usage)
+    wait(pid)
 }
 
 /// Waits for a child: how it ended and what it used.

@@ -1,7 +1,8 @@
-//! `./x bench`: measurements against C objtool, side by side in one run.
+//! `./x bench`: measurements; of what C objtool does as well, side by side with it in one run.
 
 mod child;
 mod objects;
+pub mod verify;
 
 use anyhow::Result;
 
@@ -16,6 +17,8 @@ pub struct Args {
 enum What {
     /// All objects of a frame-pointer build: CPU time and memory of both objtools
     Objects(objects::Args),
+    /// The verdict on the linked kernel: time and memory
+    Verify(verify::Args),
 }
 
 /// Runs `./x bench`.
@@ -25,5 +28,21 @@ enum What {
 pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Objects(args) => objects::run(args),
+        What::Verify(args) => verify::run(&args),
+    }
+}
+
+/// KiB as MiB.
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// The middle value, or the mean of the two in the middle; NaN where there are none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[len / 2],
+        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 
 use super::child::{self, Usage};
+use super::{median, mib};
 use crate::mutants::memory;
 use crate::paths::{CorpusObject, Kernel};
 use crate::{objtool, progress};
@@ -275,20 +276,6 @@ fn verdict(total: &Sum) -> Result<()> {
             "objtool-rs takes {:.3} of C objtool's CPU time, more than {BAR}",
             total.ratio()
         )
-    }
-}
-
-fn mib(kib: u64) -> f64 {
-    kib as f64 / 1024.0
-}
-
-/// The middle value, or the mean of the two in the middle; NaN where there are none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[len / 2],
-        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
     }
 }
 

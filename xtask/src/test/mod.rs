@@ -73,7 +73,11 @@ const STEPS: &[Step] = &[
     check("kernel crates: Rust version", kernel_crates::rust_version),
     check("kernel crates: no panic", kernel_crates::no_panic),
     check("parity with C objtool", parity_fp),
-    long("verdict and objects", &["parity", "verify"]),
+    short("verdict and objects", &["parity", "verify"]),
+    short(
+        "verdict on some mutants",
+        &["mutants", "--image", "--count", "330"],
+    ),
     check("boot and livepatch", boot_fp),
     long(
         "verdict on mutants",
@@ -86,6 +90,7 @@ const STEPS: &[Step] = &[
         &["mutants", "--havoc", "--count", "1000000"],
     ),
     long("speed and memory", &["bench", "objects"]),
+    long("speed of the verdict", &["bench", "verify"]),
 ];
 
 /// Runs the command.

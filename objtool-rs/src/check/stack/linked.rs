@@ -9,7 +9,7 @@ use arch::insn::{Dest, Source, StackOp};
 use arch::object::{Architecture, Base, Rule};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::state::{FrameCopy, StackState, StateId};
+use super::state::{Depth, FrameCopy, StackState, StateId};
 use crate::decode::InsnId;
 use crate::read::SymbolId;
 use crate::report::Message;
@@ -72,57 +72,53 @@ pub(super) fn frame_touched<A: Architecture>(
 /// Whether a call leaves the frame alone: what it pushes must come below it.
 pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
     let plain = !state.drap && state.cfa.base == Base::Reg(A::FRAME_POINTER);
-    plain && state.stack_size < state.cfa.offset
+    state.depth == Depth::Unknown || (plain && state.stack_size < state.cfa.offset)
 }
 
 /// The state from which a path goes on where it meets another one whose state is the same but for
 /// the depth of the stack; none if nothing new comes of it. Behind a frame pointer the depth does
-/// not show in the CFA, and a build does not compare it; but an epilogue of pops relies on it.
+/// not show in the CFA, and a build does not compare it; but calls push below it, and an epilogue of
+/// pops relies on it.
 pub(super) fn joined(known: &StackState, found: &StackState) -> Option<StackState> {
-    let same_depth = known.stack_size == found.stack_size && !found.lost;
+    let same_depth = known.stack_size == found.stack_size && known.depth == found.depth;
     let is_open = known.cfa.base == Base::Undefined || known.force_undefined;
-    (!known.lost && !same_depth && !is_open).then_some(StackState {
-        lost: true,
+    let is_new = known.depth != Depth::Unknown && !same_depth && !is_open;
+    is_new.then_some(StackState {
+        depth: Depth::Unknown,
         ..*known
     })
 }
 
-/// Whether the place of the stack pointer is known behind an instruction that sets it. `op` is what
-/// the decoder made of it.
-pub(super) fn is_lost<A: Architecture>(before: &StackState, op: Option<StackOp>) -> bool {
+/// What is known of the depth behind an instruction that sets the stack pointer. `op` is what the
+/// decoder made of it.
+pub(super) fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Depth {
     let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     if before.cfa.base == Base::Undefined || before.force_undefined {
-        return before.lost;
+        return before.depth;
     }
-    let Some(StackOp {
-        dest: Dest::Reg(dest),
-        source,
-    }) = op
-    else {
-        return true;
+    let Some(op) = op.filter(|op| op.dest == Dest::Reg(sp)) else {
+        return Depth::Unknown;
     };
-    if dest != sp {
-        return true;
-    }
     let has_frame =
         before.cfa.base == Base::Reg(fp) || (before.drap && before.saved(fp).base == Base::Reg(fp));
     let other_stack = Rule::new(Base::StackPointerIndirect, before.cfa.offset);
-    match source {
-        Source::Add { reg, .. } if reg == sp => before.lost,
-        Source::Add { reg, .. } | Source::Reg(reg) if reg == fp && has_frame => false,
+    match op.source {
+        Source::Add { reg, .. } if reg == sp => before.depth,
+        Source::Add { reg, .. } | Source::Reg(reg) if reg == fp && has_frame => Depth::Known,
         // The beginning and the end of a realigned frame.
-        Source::And if before.drap_reg.is_some() => false,
-        Source::Add { reg, .. } if before.drap && before.drap_reg == Some(reg) => false,
+        Source::And if before.drap_reg.is_some() => Depth::Known,
+        Source::Add { reg, .. } if before.drap && before.drap_reg == Some(reg) => Depth::Known,
+        Source::And if before.depth != Depth::Unknown => Depth::AtLeast,
         // From a copy that was kept aside, and to another stack and back.
-        Source::Reg(reg) if before.value(reg).base == Base::Cfa => before.lost,
-        Source::Reg(reg) if before.value(reg) == other_stack => before.lost,
+        Source::Reg(reg) if before.value(reg).base == Base::Cfa => before.depth,
+        Source::Reg(reg) if before.value(reg) == other_stack => before.depth,
         Source::Pop
             if before.cfa.base == Base::StackPointerIndirect
                 || before.values.contains(&other_stack) =>
         {
-            before.lost
+            before.depth
         }
-        _ => true,
+        _ => Depth::Unknown,
     }
 }
 
@@ -133,7 +129,7 @@ pub(super) fn stored<A: Architecture>(
 ) -> Result<(), Message> {
     let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     let is_plain = state.cfa.base == Base::Reg(sp) || state.cfa.base == Base::Reg(fp);
-    if !is_plain || state.drap || state.lost || state.force_undefined {
+    if !is_plain || state.drap || state.depth != Depth::Known || state.force_undefined {
         return Ok(());
     }
     let start = i64::from(offset) - i64::from(state.stack_size);

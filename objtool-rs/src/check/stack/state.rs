@@ -34,6 +34,18 @@ pub enum FrameCopy {
     FramePointer,
 }
 
+/// What is known of the stack's depth behind a frame pointer, which sets the stack pointer anew in
+/// the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Depth {
+    /// It is what was counted.
+    Known,
+    /// It is that or more: the stack pointer was rounded down.
+    AtLeast,
+    /// Nothing.
+    Unknown,
+}
+
 /// Where the caller's registers and the CFA are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackState {
@@ -57,9 +69,8 @@ pub struct StackState {
     pub drap: bool,
     /// How far it has come to have a frame of its own there; only followed in linked code.
     pub copy: FrameCopy,
-    /// Where the stack pointer is, and so [`Self::stack_size`], is not known until it is set by the
-    /// frame pointer again; only followed in linked code.
-    pub lost: bool,
+    /// Whether [`Self::stack_size`] is right; only followed in linked code.
+    pub depth: Depth,
     /// The frame is that of an interrupted context.
     pub signal: bool,
     /// Nothing is known, on purpose, and nothing is checked.
@@ -79,7 +90,7 @@ impl StackState {
         frame_pointer_scratch: false,
         drap: false,
         copy: FrameCopy::None,
-        lost: false,
+        depth: Depth::Known,
         signal: false,
         force_undefined: false,
     };
@@ -126,7 +137,7 @@ impl StackState {
             || self.drap
             || self.cfa.offset != entry.cfa.offset
             || self.stack_size != entry.stack_size
-            || self.lost
+            || self.depth != Depth::Known
             || self.regs != entry.regs
     }
 

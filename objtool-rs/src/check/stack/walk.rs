@@ -711,7 +711,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             None => shared[at] = Some(state),
             Some(known) if known == state => {}
             // Walked again, with less known.
-            Some(known) if self.states.get(state).lost && !self.states.get(known).lost => {
+            Some(known) if self.states.get(state).depth != self.states.get(known).depth => {
                 shared[at] = Some(state);
             }
             Some(known) => {

@@ -148,10 +148,10 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         }
         if touch.sets {
             let op = model.insns.ops(record.ops)[0];
-            let lost = linked::is_lost::<A>(&before, op);
+            let depth = linked::depth_after::<A>(&before, op);
             let after = *self.states.get(path.state);
-            if after.lost != lost {
-                path.state = self.states.intern(&StackState { lost, ..after });
+            if after.depth != depth {
+                path.state = self.states.intern(&StackState { depth, ..after });
             }
         }
         Ok(())
