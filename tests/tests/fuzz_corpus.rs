@@ -57,6 +57,11 @@ fn object() {
     replay("object");
 }
 
+#[test]
+fn verify() {
+    replay("verify");
+}
+
 /// A target without a corpus, or a corpus without a target, would be forgotten silently.
 #[test]
 fn every_target_has_its_program_and_its_corpus() {

@@ -208,9 +208,11 @@ fn makes_sense<A>(model: &Model<'_, A>, layout: &AlternativeLayout) -> bool {
             let original_len = u64::from(entry[layout.original_len as usize]);
             let is_original = place(layout.original).is_some_and(|place| {
                 let at = |offset| model.insns.at(place.section, offset).is_some();
-                let end = place.offset + original_len;
-                let is_end = end == model.file.section(place.section).data.len() as u64;
-                at(place.offset) && (is_end || at(end))
+                // A place that is an instruction's lies in its section.
+                at(place.offset) && {
+                    let end = place.offset + original_len;
+                    end == model.file.section(place.section).data.len() as u64 || at(end)
+                }
             });
             let is_replacement = entry[layout.replacement_len as usize] == 0
                 || place(layout.replacement)

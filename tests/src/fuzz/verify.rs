@@ -89,7 +89,10 @@ fn ranges(data: &[u8], file: &ElfFile<'_>, report: &Report) {
     names.sort_unstable();
     // The other side knows sections by their names only, as they stand in the file.
     let is_told_apart = names.windows(2).all(|pair| pair[0] != pair[1])
-        && file.sections.iter().all(|s| s.display_name().as_bytes() == s.name);
+        && file
+            .sections
+            .iter()
+            .all(|s| s.display_name().as_bytes() == s.name);
     let functions: Vec<Function> = report
         .functions
         .iter()
