@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use objtool_rs::report::rich::render;
 use objtool_rs::verify::{self, assembly, human, json};
 
 use crate::file::{self, Input};
@@ -22,7 +23,7 @@ use crate::print;
 /// The exit status is 0 when HAVE_RELIABLE_STACKTRACE holds for every file, 2 when it does not for
 /// one of them, and 1 when a file can't be judged or the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "objtool-rs verify", version)]
+#[command(name = "objtool-rs verify", bin_name = "objtool-rs verify", version)]
 struct Args {
     /// A linked kernel (vmlinux), or modules (.ko)
     #[arg(required = true, value_name = "FILE")]
@@ -33,6 +34,10 @@ struct Args {
     /// Write the text that must not be trusted as assembly that the kernel links in
     #[arg(long, value_name = "FILE")]
     unreliable_text: Option<PathBuf>,
+    /// Show each function that keeps no frame: the source line where there is DWARF, the path, and
+    /// the code with the state of the stack; at a terminal the first ones are shown anyway
+    #[arg(long)]
+    explain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +53,9 @@ pub const NAME: &str = "verify";
 
 /// Exit status when the promise does not hold.
 const DOES_NOT_HOLD: u8 = 2;
+
+/// Exhibits that a terminal gets unasked.
+const UNASKED: usize = 3;
 
 /// How long a person waits without a sign.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -97,7 +105,8 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     let input = Input::open(path, false)?;
     let file = verify::read(input.bytes()).map_err(unreadable)?;
     let bar = progress_bar();
-    let report = verify::verify(&file, &|done| {
+    let to_a_person = args.format == Format::Human && std::io::stdout().is_terminal();
+    let report = verify::verify(&file, args.explain || to_a_person, &|done| {
         if bar.elapsed() >= PATIENCE {
             bar.set_position((done * 100.0) as u64);
         }
@@ -112,10 +121,28 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     }
     let name = path.display().to_string();
     show(&match args.format {
-        Format::Human => human::render(&report, &file, &name),
+        Format::Human => {
+            let most = if args.explain { usize::MAX } else { UNASKED };
+            exhibits(&report, &name, most) + &human::render(&report, &file, &name)
+        }
         Format::Json => format!("{}\n", json::render(&report, &file, &name)),
     })?;
     Ok(report.verdict.holds())
+}
+
+/// The first exhibits, and how to see the others. The summary comes behind them, because that is
+/// where one looks first.
+fn exhibits(report: &verify::Report, name: &str, most: usize) -> String {
+    let read = |source: &str| fs::read_to_string(source).ok();
+    let shown = report.exhibits.iter().take(most);
+    let mut text: String = shown
+        .map(|exhibit| render(exhibit, name, &read, true) + "\n")
+        .collect();
+    let left = report.exhibits.len().saturating_sub(most);
+    if left > 0 {
+        text += &format!("{left} more: objtool-rs verify --explain {name}\n\n");
+    }
+    text
 }
 
 /// Writes the table as a whole or not at all.
@@ -161,7 +188,7 @@ fn table_file(to: &Path) -> Result<PathBuf, file::Error> {
 
 /// Prints the verdict. Nobody reading it to the end is no error; that it can't be written is one.
 fn show(text: &str) -> Result<(), file::Error> {
-    let mut out = std::io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(file::Error::Input(format!(
             "can't write the verdict to standard output: {error}"

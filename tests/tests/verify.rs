@@ -166,6 +166,66 @@ fn the_same_image_gets_the_same_verdict() {
     }
 }
 
+/// Calls with a register on the stack and no frame.
+const BROKEN: &str = "
+func broken
+	push	%rbx
+	test	%rdi, %rdi
+	je	1f
+	call	keeps
+1:	pop	%rbx
+	ret
+endfunc broken
+";
+
+/// What is asked for is shown of a function, with its source, before the verdict; else only the
+/// verdict stands in a pipe.
+#[test]
+fn an_exception_is_shown_with_its_source_and_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    build(&dir, "vmlinux", "", &format!("{GOOD}{BROKEN}"));
+    for explained in [false, true] {
+        let args: &[&str] = if explained {
+            &["--explain", "vmlinux"]
+        } else {
+            &["vmlinux"]
+        };
+        let run = run(&dir, args);
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
+        assert!(run.stdout.contains("HAVE_RELIABLE_STACKTRACE holds"));
+        assert!(!run.stdout.contains('\u{1b}'), "colours in a pipe");
+        let shown = run.stdout.find("warning[call-without-frame]: broken+0x6: ");
+        assert_eq!(shown.is_some(), explained, "{}", run.stdout);
+        for part in [
+            "call   keeps",
+            "CFA = rsp+16, rbx at CFA-16",
+            "image.S:",
+            "= help: ",
+        ] {
+            assert_eq!(
+                run.stdout.contains(part),
+                explained,
+                "{part}: {}",
+                run.stdout
+            );
+        }
+        if let Some(shown) = shown {
+            assert!(Some(shown) < run.stdout.find("HAVE_RELIABLE_STACKTRACE"));
+            // The only finding is the only one shown.
+            assert_eq!(run.stdout.matches("warning[").count(), 1, "{}", run.stdout);
+        }
+    }
+    // A person sees it without asking.
+    let (shown, _) = on_a_terminal(&dir, "vmlinux");
+    assert!(
+        shown.contains("call-without-frame") && shown.contains("\u{1b}["),
+        "{shown}"
+    );
+    // Machines get what they always get.
+    let json = run(&dir, &["--explain", "--format", "json", "vmlinux"]).stdout;
+    assert!(json.starts_with('{') && json.lines().count() == 1, "{json}");
+}
+
 /// Runs the tool on `file` with a terminal for all its output; the result is what the terminal got,
 /// and how long it took.
 fn on_a_terminal(dir: &TempDir, file: &str) -> (String, Duration) {

@@ -37,6 +37,18 @@ pub struct Reason {
     pub offset: Option<i64>,
 }
 
+impl Reason {
+    /// The reason as a line about a function of this name.
+    pub fn line(&self, function: &str) -> String {
+        let at = match self.offset {
+            None => String::new(),
+            Some(offset) if offset < 0 => format!("-{:#x}", offset.unsigned_abs()),
+            Some(offset) => format!("+{offset:#x}"),
+        };
+        format!("{function}{at}: {}", self.text)
+    }
+}
+
 /// A function of the image.
 #[derive(Clone, Debug)]
 pub struct Function {

@@ -100,14 +100,7 @@ fn exceptions(out: &mut String, report: &Report, file: &ElfFile<'_>) {
             let Class::KeepsNoFrame(why) = &function.class else {
                 continue;
             };
-            let at = why.offset.map_or_else(String::new, |offset| {
-                if offset < 0 {
-                    format!("-{:#x}", offset.unsigned_abs())
-                } else {
-                    format!("+{offset:#x}")
-                }
-            });
-            let _ = writeln!(out, "    {}{at}: {}", function.name, why.text);
+            let _ = writeln!(out, "    {}", why.line(&function.name));
         }
         if functions.len() > NAMED {
             let _ = writeln!(out, "    and {} more", functions.len() - NAMED);

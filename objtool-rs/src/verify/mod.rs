@@ -11,11 +11,13 @@
 //! - [`ranges`]: the text that must not be trusted.
 //! - [`verdict`]: what follows for the whole.
 //! - [`subsystem`]: which source file a function comes from, for people.
+//! - [`exhibits`]: what is shown of the functions that keep no frame.
 //! - [`human`], [`json`], [`assembly`]: the verdict as text, for machines, and for the kernel.
 
 pub mod assembly;
 pub mod classify;
 pub mod entries;
+pub mod exhibits;
 pub mod human;
 pub mod json;
 pub mod ranges;
@@ -30,6 +32,7 @@ use crate::check::stack::walk;
 use crate::model::{check_tables, Model, Symbols};
 use crate::options::Options;
 use crate::read::{elf, ElfFile, FileKind, ReadError, Section, SymbolKind};
+use crate::report::rich::Exhibit;
 use crate::report::{Findings, Names};
 use crate::run::Target;
 
@@ -52,6 +55,9 @@ pub struct Report {
     pub text_size: u64,
     /// Time of each phase, in order.
     pub phases: Vec<(&'static str, Duration)>,
+    /// What can be shown of the functions that keep no frame, by address; empty unless it was asked
+    /// for, and where the promise does not hold: nearly all functions would be in it.
+    pub exhibits: Vec<Exhibit>,
 }
 
 /// Reads an image or a module.
@@ -67,12 +73,17 @@ pub fn read(data: &[u8]) -> Result<ElfFile<'_>, ReadError> {
     Ok(file)
 }
 
-/// Judges an image or a module. `progress` is told how far it is, between 0 and 1.
+/// Judges an image or a module; `explain` asks for exhibits. `progress` is told how far it is,
+/// between 0 and 1.
 ///
 /// # Errors
 ///
 /// A table of it that contradicts its code.
-pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, ReadError> {
+pub fn verify(
+    file: &ElfFile<'_>,
+    explain: bool,
+    progress: &dyn Fn(f32),
+) -> Result<Report, ReadError> {
     let mut phases = Vec::new();
     let mut clock = Instant::now();
     let mut lap = |phases: &mut Vec<_>, phase, done| {
@@ -84,6 +95,7 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
 
     let options = Options {
         stackval: true,
+        explain,
         ..Options::default()
     };
     let (symbols, _) = Symbols::new(file);
@@ -112,7 +124,19 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
     let text_size = ranges::text_size(&model);
     let verdict = verdict::conclude(file, &functions);
     model.effort.check(file)?;
-    lap(&mut phases, "classify", 1.0);
+    let mut exhibits = Vec::new();
+    if explain && verdict.holds() {
+        lap(&mut phases, "classify", 0.95);
+        let names = Names {
+            file,
+            symbols: &model.symbols,
+            sec_address: false,
+        };
+        exhibits = exhibits::exhibits(&model, &names, &findings, &functions);
+        lap(&mut phases, "explain", 1.0);
+    } else {
+        lap(&mut phases, "classify", 1.0);
+    }
     Ok(Report {
         kind: file.kind,
         verdict,
@@ -120,6 +144,7 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
         unreliable,
         text_size,
         phases,
+        exhibits,
     })
 }
 

@@ -46,8 +46,8 @@ pub fn check(data: &[u8]) {
         Err(error) => return line(&error.to_string()),
     };
     let (first, second) = match (
-        verify::verify(&file, &|_| {}),
-        verify::verify(&file, &|done| assert!((0.0..=1.0).contains(&done))),
+        verify::verify(&file, false, &|_| {}),
+        verify::verify(&file, true, &|done| assert!((0.0..=1.0).contains(&done))),
     ) {
         (Ok(first), Ok(second)) => (first, second),
         (Err(first), Err(second)) => {
@@ -256,7 +256,7 @@ mod tests {
         for (data, kind) in [(&object, FileKind::Object), (&image, FileKind::Image)] {
             check(data);
             let file = verify::read(data).unwrap();
-            let report = verify::verify(&file, &|_| {}).unwrap();
+            let report = verify::verify(&file, false, &|_| {}).unwrap();
             assert_eq!(report.kind, kind);
             let classes: Vec<_> = report.functions.iter().map(|f| &f.class).collect();
             assert_eq!(classes, [&Class::KeepsFrame, &Class::MakesNoCall]);

@@ -15,7 +15,8 @@ use crate::decode::InsnId;
 use crate::model::{Model, Target};
 use crate::read::{SectionId, SymbolId};
 use crate::report::detail::{Arrival, Detail, Step};
-use crate::report::{Finding, Findings, Line, Message, Names, Place};
+use crate::report::findings::Explanation;
+use crate::report::{Findings, Line, Message, Names, Place};
 
 /// Instructions shown before the end of a path, and behind it.
 const BEFORE: usize = 3;
@@ -28,10 +29,23 @@ const MOST_BYTES: u64 = 16;
 const MNEMONIC: usize = 6;
 
 /// What exhibits are made from.
-#[derive(Debug)]
 pub struct Gather<'m, 'f, A> {
     model: &'m Model<'f, A>,
     names: &'m Names<'m>,
+    lines: Option<Lines<'f>>,
+}
+
+/// What an exhibit is to show.
+#[derive(Debug)]
+pub struct Shown<'s> {
+    /// What kind of finding it is.
+    pub explanation: &'static Explanation,
+    /// The line that plain output has for it, without the file's name.
+    pub line: String,
+    /// Where it is.
+    pub place: Option<Place>,
+    /// How it came about, if it lies on a path.
+    pub path: Option<(&'s Message, &'s Detail)>,
 }
 
 /// Code that is listed together: a function, or what a section holds outside of functions.
@@ -55,7 +69,6 @@ pub fn gather<A: Architecture + Disassemble>(
     findings: &Findings,
     aborted: bool,
 ) -> Vec<Exhibit> {
-    let gather = Gather { model, names };
     let findings = || {
         findings.lines().iter().filter_map(|line| match line {
             Line::Finding(finding) => Some((line, finding)),
@@ -66,11 +79,17 @@ pub fn gather<A: Architecture + Disassemble>(
     if count == 0 {
         return Vec::new();
     }
-    let lines = Lines::of_object(model.file);
+    let gather = Gather::new(model, names);
     findings()
         .enumerate()
         .map(|(index, (line, finding))| {
-            let mut exhibit = gather.exhibit(finding, names.line(line), lines.as_ref());
+            let path = finding.detail.as_deref();
+            let mut exhibit = gather.exhibit(&Shown {
+                explanation: finding.message.explanation(),
+                line: names.line(line),
+                place: finding.place,
+                path: path.map(|detail| (&finding.message, detail)),
+            });
             if aborted && index + 1 == count {
                 exhibit.notes.push(
                     "the analysis ended here: nothing else in the file was checked, and \
@@ -83,40 +102,56 @@ pub fn gather<A: Architecture + Disassemble>(
         .collect()
 }
 
-impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
-    fn exhibit(&self, finding: &Finding, line: String, lines: Option<&Lines<'_>>) -> Exhibit {
-        let detail = finding.detail.as_deref();
+impl<'m, 'f, A: Architecture + Disassemble> Gather<'m, 'f, A> {
+    /// Reads what there is of debug information, which takes a while.
+    pub fn new(model: &'m Model<'f, A>, names: &'m Names<'m>) -> Self {
+        let lines = Lines::of_file(model.file);
+        Self {
+            model,
+            names,
+            lines,
+        }
+    }
+
+    /// Makes an exhibit.
+    pub fn exhibit(&self, shown: &Shown<'_>) -> Exhibit {
         // A function that runs on does so from its last instruction.
-        let back = usize::from(matches!(finding.message, Message::FallsThrough { .. }));
-        let end = detail.and_then(|detail| detail.path.iter().rev().nth(back));
-        let place = finding.place.or(end.map(|step| step.place));
-        let source = match (place, lines) {
+        let runs_on = |(message, _): &(&Message, &Detail)| {
+            usize::from(matches!(message, Message::FallsThrough { .. }))
+        };
+        let back = shown.path.as_ref().map_or(0, runs_on);
+        let end = shown
+            .path
+            .and_then(|(_, detail)| detail.path.iter().rev().nth(back));
+        let place = shown.place.or(end.map(|step| step.place));
+        let source = match (place, &self.lines) {
             (Some(place), Some(lines)) => lines.find(place),
             _ => Vec::new(),
         };
         let mut exhibit = Exhibit {
-            explanation: finding.message.explanation(),
-            line,
+            explanation: shown.explanation,
+            line: shown.line.clone(),
             source,
             code: Vec::new(),
             notes: Vec::new(),
         };
         if let Some(place) = place {
-            exhibit.code = self.code(finding, place, &mut exhibit.notes);
+            exhibit.code = self.code(shown, place, &mut exhibit.notes);
         }
         exhibit
     }
 
-    fn code(&self, finding: &Finding, place: Place, notes: &mut Vec<String>) -> Vec<Code> {
+    fn code(&self, shown: &Shown<'_>, place: Place, notes: &mut Vec<String>) -> Vec<Code> {
         let mut regions: Vec<(Region, Selection)> = Vec::new();
         let mut states: FxHashMap<InsnId, String> = FxHashMap::default();
         let mut label = String::new();
-        if let Some(detail) = finding.detail.as_deref() {
-            self.path(detail, &mut regions, &mut states, notes);
-            label = self.verdict(&finding.message, detail, notes);
-        }
         // An alternative's conflict is reported at the original and seen at another place.
-        let end = self.end_of_path(finding).unwrap_or(place);
+        let mut end = place;
+        if let Some((message, detail)) = shown.path {
+            self.path(detail, &mut regions, &mut states, notes);
+            label = self.verdict(message, detail, notes);
+            end = detail.path.last().map_or(place, |step| step.place);
+        }
         for at in [Some(place), Some(end).filter(|end| *end != place)] {
             let Some((at, insn)) = at.and_then(|at| Some((at, self.insn(at)?))) else {
                 continue;
@@ -133,11 +168,6 @@ impl<A: Architecture + Disassemble> Gather<'_, '_, A> {
             .into_iter()
             .map(|(region, selection)| self.listing(region, selection, &states))
             .collect()
-    }
-
-    fn end_of_path(&self, finding: &Finding) -> Option<Place> {
-        let step = finding.detail.as_deref()?.path.last()?;
-        Some(step.place)
     }
 
     /// The instruction at a place, or the one that a place lies within.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use addr2line::Context;
 use gimli::{EndianSlice, LittleEndian, Relocate, RelocateReader, SectionId as DwarfSection};
 
-use crate::read::{elf, ElfFile, SectionId};
+use crate::read::{elf, ElfFile, FileKind, SectionId};
 use crate::report::Place;
 
 /// A line of source.
@@ -70,15 +70,25 @@ fn base(file: &ElfFile<'_>, section: SectionId) -> u64 {
     }
 }
 
+/// A section of debug information, unless it is compressed.
+fn dwarf_section<'d>(file: &ElfFile<'d>, name: &str) -> Option<(SectionId, &'d [u8])> {
+    let id = file.section_by_name(name.as_bytes())?;
+    let section = file.section(id);
+    let is_compressed = section.header.flags & object::elf::SHF_COMPRESSED.0 != 0;
+    (!is_compressed).then_some((id, section.data))
+}
+
 impl<'d> Lines<'d> {
-    /// The lines of an object that is not linked; `None` where it has no DWARF that can be read.
-    pub fn of_object(file: &'d ElfFile<'d>) -> Option<Self> {
-        let bytes = |name: &str| {
-            let id = file.section_by_name(name.as_bytes())?;
-            let section = file.section(id);
-            let is_compressed = section.header.flags & object::elf::SHF_COMPRESSED.0 != 0;
-            (!is_compressed).then_some((id, section.data))
-        };
+    /// The lines of a file, linked or not; `None` where it has no DWARF that can be read.
+    pub fn of_file(file: &'d ElfFile<'d>) -> Option<Self> {
+        match file.kind {
+            FileKind::Object => Self::of_object(file),
+            FileKind::Image => Self::of_image(file),
+        }
+    }
+
+    fn of_object(file: &'d ElfFile<'d>) -> Option<Self> {
+        let bytes = |name: &str| dwarf_section(file, name);
         bytes(".debug_info")?;
         let relocated = move |section: SectionId, offset: usize| {
             let (_, reloc) = file.reloc_at(section, offset as u64)?;
@@ -105,16 +115,15 @@ impl<'d> Lines<'d> {
         Self::new(load, Rc::new(address))
     }
 
-    /// The lines of a file that is linked, given the bytes of its sections by name; `None` where it
-    /// has no DWARF that can be read. Only [`at`](Self::at) finds something in them.
-    pub fn of_image(bytes: impl Fn(&str) -> Option<&'d [u8]>) -> Option<Self> {
-        bytes(".debug_info")?;
+    fn of_image(file: &'d ElfFile<'d>) -> Option<Self> {
+        dwarf_section(file, ".debug_info")?;
         let load = |section: DwarfSection| {
-            let data = bytes(section.name()).unwrap_or_default();
+            let data = dwarf_section(file, section.name()).map_or(&[][..], |(_, data)| data);
             let slice = EndianSlice::new(data, LittleEndian);
             Ok(RelocateReader::new(slice, Relocations(None)))
         };
-        Self::new(load, Rc::new(|_| None))
+        let address = move |place: Place| Some(file.address(place.section, place.offset));
+        Self::new(load, Rc::new(address))
     }
 
     fn new(
@@ -132,8 +141,7 @@ impl<'d> Lines<'d> {
         (self.address)(place).map_or_else(Vec::new, |address| self.at(address))
     }
 
-    /// The same for an address of a file that is linked.
-    pub fn at(&self, address: u64) -> Vec<SourceLine> {
+    fn at(&self, address: u64) -> Vec<SourceLine> {
         let mut lines = Vec::new();
         let Ok(mut frames) = self.context.find_frames(address).skip_all_loads() else {
             return lines;

@@ -6,7 +6,7 @@
 use arch::insn::Reg;
 use arch::object::{Architecture, Base, Rule};
 
-use crate::check::stack::state::StackState;
+use crate::check::stack::state::{Depth, StackState};
 use crate::model::HintKind;
 
 /// The state at an instruction, as it is shown beside it.
@@ -15,6 +15,7 @@ pub fn state<A: Architecture>(arch: &A, state: &StackState) -> String {
         return "not checked".to_owned();
     }
     let mut words = vec![cfa(arch, state)];
+    words.extend(depth(arch, state));
     words.extend(kind(state.kind).map(str::to_owned));
     words.extend(
         registers::<A>()
@@ -22,6 +23,16 @@ pub fn state<A: Architecture>(arch: &A, state: &StackState) -> String {
             .map(|reg| saved(arch, state, reg)),
     );
     words.join(", ")
+}
+
+/// That the stack pointer is not where it was counted to be.
+fn depth<A: Architecture>(arch: &A, state: &StackState) -> Option<String> {
+    let pointer = arch.register_name(A::STACK_POINTER);
+    match state.depth {
+        Depth::Known => None,
+        Depth::AtLeast => Some(format!("{pointer} or below")),
+        Depth::Unknown => Some(format!("{pointer} unknown")),
+    }
 }
 
 /// What differs between two states, as each of them has it: at most one of the things that are
@@ -74,6 +85,11 @@ pub fn unlike_entry<A: Architecture>(arch: &A, state: &StackState) -> Vec<String
         words.push(format!(
             "the stack is {} bytes above that at entry",
             -deeper
+        ));
+    }
+    if let Some(depth) = depth(arch, state) {
+        words.push(format!(
+            "{depth}: it was set to what the function does not say"
         ));
     }
     for reg in registers::<A>().filter(|&reg| state.saved(reg) != entry.saved(reg)) {
