@@ -1,5 +1,6 @@
 //! `./x demo`: objtool-rs at its main job, shown and explained: a broken function is found, a whole
-//! kernel is validated while it is built, and that kernel boots and takes a live patch.
+//! kernel is validated while it is built, that kernel boots and takes a live patch, and the verdict on
+//! it ends the show.
 
 use std::fs;
 use std::path::Path;
@@ -76,12 +77,40 @@ pub fn run() -> Result<()> {
     );
     println!("{}", boot::run(&built)?);
 
+    progress::heading("5. The verdict on it");
+    println!(
+        "What the objects promise is judged again where nobody else looks: on the linked vmlinux.\n\
+         The functions named below are the ones whose stack traces must not be trusted.\n"
+    );
+    println!("{}", verdict(&objtool, &built.dir.join("vmlinux"))?);
+
     progress::heading("Next");
     println!(
-        "./x parity fp   compares every object, and the kernel, with what C objtool makes of them\n\
-         ./x test        runs everything that must hold"
+        "objtool-rs verify --explain {}\n                shows why, with the code and the stack\n\
+         ./x parity fp   compares every object, and the kernel, with what C objtool makes of them\n\
+         ./x test        runs everything that must hold",
+        built.dir.join("vmlinux").display()
     );
     Ok(())
+}
+
+/// The verdict on the kernel; a demonstration whose kernel does not hold shows nothing.
+fn verdict(objtool: &Path, vmlinux: &Path) -> Result<String> {
+    let output = Command::new(objtool)
+        .arg("verify")
+        .arg(vmlinux)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", objtool.display()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!(
+            "the verdict on {} is not that it holds: {}{said}",
+            vmlinux.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(said.trim_end().to_owned())
 }
 
 /// Assembles the broken function and returns what objtool-rs says of it.

@@ -10,6 +10,7 @@
 mod bench;
 mod cmd;
 mod configs;
+mod debian;
 mod demo;
 mod judge;
 mod kernel;
@@ -54,6 +55,8 @@ enum Task {
     Mutants(Box<mutants::Args>),
     /// Measure objtool-rs against C objtool
     Bench(bench::Args),
+    /// Try objtool-rs on kernels that Debian built; fetches them
+    Debian(debian::Args),
 }
 
 impl Task {
@@ -68,6 +71,7 @@ impl Task {
             Task::Parity(args) => parity::run(args),
             Task::Mutants(args) => mutants::run(&args),
             Task::Bench(args) => bench::run(args),
+            Task::Debian(args) => debian::run(args),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! corpus/<version>/<config>/out/PATH.o        the object as C objtool left it
 //! corpus/<version>/<config>/out/PATH.o.stderr what C objtool said
 //! tools/                                  programs that Debian does not package
+//! debian/<package>/                       files of Debian's kernels, when asked for
 //! ```
 //!
 //! `<version>` is that of the Debian package which holds the source. How these things come to be

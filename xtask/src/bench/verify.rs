@@ -115,13 +115,18 @@ impl Measured {
         Duration::from_secs_f64(self.median(|(wall, _)| wall.as_secs_f64()).max(0.0))
     }
 
+    /// The most memory that a run had at a time, in KiB.
+    pub fn peak(&self) -> u64 {
+        let peaks = self.runs.iter().map(|(_, usage)| usage.peak);
+        peaks.max().unwrap_or(0)
+    }
+
     /// Everything, over several lines.
     ///
     /// # Errors
     /// The image is gone.
     pub fn text(&self, image: &Path) -> Result<String> {
         let size = std::fs::metadata(image)?.len();
-        let peak = self.runs.iter().map(|(_, usage)| usage.peak).max();
         let counts = self.judged.functions;
         let mut text = format!(
             "{}: {:.1} MiB, {:.1} MiB of text, {} functions\n\
@@ -134,7 +139,7 @@ impl Measured {
             progress::counted(self.runs.len(), "round"),
             self.wall().as_secs_f64(),
             self.median(|(_, usage)| usage.cpu.as_secs_f64()),
-            mib(peak.unwrap_or(0)),
+            mib(self.peak()),
         );
         text.push_str("one run by phase:\n");
         for (phase, milliseconds) in &self.judged.phases_ms {

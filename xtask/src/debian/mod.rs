@@ -1,0 +1,31 @@
+//! `./x debian`: objtool-rs on kernels that Debian built, which this project had no part in.
+//!
+//! They are a gigabyte to fetch, so no other task does this.
+
+mod package;
+mod vmlinux;
+
+use anyhow::Result;
+
+/// Arguments of `./x debian`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// The verdict on Debian's vmlinux, which is a clear no, in bounded time and memory
+    Vmlinux(vmlinux::Args),
+}
+
+/// Runs `./x debian`.
+///
+/// # Errors
+/// The kernel cannot be had, or is not treated as it must be.
+pub fn run(args: Args) -> Result<()> {
+    match args.what {
+        What::Vmlinux(args) => vmlinux::run(&args),
+    }
+}

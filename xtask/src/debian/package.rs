@@ -1,0 +1,91 @@
+//! Debian's packages of kernels: fetched, and files taken out of them, in the cache. Nothing of them
+//! is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{bail, Context, Result};
+
+use crate::{cmd, paths};
+
+/// The package that a package of no content stands for at the moment.
+///
+/// # Errors
+/// The package lists do not know it.
+pub fn current(name: &str) -> Result<String> {
+    let depends = cmd::stdout(Command::new("apt-cache").args(["depends", "--important", name]))
+        .with_context(|| format!("Debian's package lists lack {name}; ./x setup updates them"))?;
+    let found = depends
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    match found {
+        Some(package) => Ok(package.to_owned()),
+        None => bail!("the package {name} stands for no other one"),
+    }
+}
+
+/// The folder in the cache with those files of a package that tar's pattern names. They are fetched
+/// if they are not there.
+///
+/// # Errors
+/// The package cannot be fetched, or has no such file.
+pub fn files(package: &str, pattern: &str) -> Result<PathBuf> {
+    let folder = paths::cache()?.join("debian");
+    let files = folder.join(package);
+    if files.is_dir() {
+        return Ok(files);
+    }
+    fs::create_dir_all(&folder)?;
+    let work = tempfile::Builder::new()
+        .prefix("fetch-")
+        .tempdir_in(&folder)?;
+    println!("fetching {package}; this is up to a gigabyte");
+    // apt may fetch as a user of its own, which cannot write everywhere.
+    let mut fetch = Command::new("apt-get");
+    fetch
+        .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
+        .current_dir(work.path());
+    cmd::output(&mut fetch)?;
+    let archive = archive(work.path())?;
+    let unpacked = work.path().join("files");
+    fs::create_dir(&unpacked)?;
+    unpack(&archive, pattern, &unpacked)?;
+    // What is there under its name is there as a whole.
+    fs::rename(&unpacked, &files)?;
+    Ok(files)
+}
+
+fn archive(folder: &Path) -> Result<PathBuf> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            return Ok(path);
+        }
+    }
+    bail!("apt-get download left no package in {}", folder.display())
+}
+
+/// Takes the files out without writing the others.
+fn unpack(archive: &Path, pattern: &str, to: &Path) -> Result<()> {
+    let mut reader = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(archive)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let pipe = reader.stdout.take().context("dpkg-deb has no output")?;
+    let mut writer = Command::new("tar");
+    writer
+        .args(["--extract", "--wildcards", "--directory"])
+        .arg(to)
+        .arg(pattern)
+        .stdin(pipe);
+    let taken = cmd::output(&mut writer);
+    let read = reader.wait()?;
+    taken?;
+    if !read.success() {
+        bail!("{} cannot be read ({read})", archive.display());
+    }
+    Ok(())
+}
