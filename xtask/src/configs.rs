@@ -49,6 +49,9 @@ impl Module {
     }
 }
 
+/// What `LLVM=-19` takes.
+const CLANG: &[&str] = &["clang-19", "lld-19", "llvm-19"];
+
 /// Every configuration.
 pub const CONFIGS: &[Config] = &[
     Config {
@@ -72,12 +75,42 @@ pub const CONFIGS: &[Config] = &[
         modules: &[Module::RustMinimal, Module::LivepatchSample],
     },
     Config {
+        name: "x86_64-defconfig",
+        base: "defconfig",
+        make: &[],
+        rust: false,
+        compiler: "gcc",
+        packages: &[],
+        lines: 4200,
+        modules: &[],
+    },
+    Config {
         name: "x86_64-clang",
         base: "tinyconfig",
         make: &["LLVM=-19"],
         rust: false,
         compiler: "clang-19",
-        packages: &["clang-19", "lld-19", "llvm-19"],
+        packages: CLANG,
+        lines: 1734,
+        modules: &[],
+    },
+    Config {
+        name: "x86_64-clang-lto",
+        base: "tinyconfig",
+        make: &["LLVM=-19"],
+        rust: false,
+        compiler: "clang-19",
+        packages: CLANG,
+        lines: 1734,
+        modules: &[],
+    },
+    Config {
+        name: "x86_64-sanitizers",
+        base: "tinyconfig",
+        make: &[],
+        rust: false,
+        compiler: "gcc",
+        packages: &[],
         lines: 1734,
         modules: &[],
     },
