@@ -60,7 +60,8 @@ const ORC: &[u8] = b".orc_unwind";
 ///
 /// With frame pointers, what breaks the rules is assembly and a handful of odd functions. Where
 /// functions that break them are as many as those that keep their frame, there is no discipline to
-/// have exceptions from.
+/// have exceptions from. A file with ORC data was most likely built without, and some of its functions
+/// set up a frame all the same, for reasons of their own; so there a few exceptions are too many.
 pub fn conclude(file: &ElfFile<'_>, functions: &[Function]) -> Verdict {
     let mut counts = Counts::default();
     for function in functions {
@@ -70,9 +71,15 @@ pub fn conclude(file: &ElfFile<'_>, functions: &[Function]) -> Verdict {
             Class::KeepsNoFrame(_) => counts.no_frame += 1,
         }
     }
-    if counts.no_frame <= counts.keep {
+    let is_orc = file.section_by_name(ORC).is_some();
+    let most = if is_orc {
+        counts.keep / 10
+    } else {
+        counts.keep
+    };
+    if counts.no_frame <= most {
         Verdict::Holds(counts)
-    } else if file.section_by_name(ORC).is_some() {
+    } else if is_orc {
         Verdict::No(Why::Orc, counts)
     } else {
         Verdict::No(Why::NoFramePointers, counts)

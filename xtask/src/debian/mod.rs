@@ -2,6 +2,7 @@
 //!
 //! They are a gigabyte to fetch, so no other task does this.
 
+mod modules;
 mod package;
 mod vmlinux;
 
@@ -18,6 +19,8 @@ pub struct Args {
 enum What {
     /// The verdict on Debian's vmlinux, which is a clear no, in bounded time and memory
     Vmlinux(vmlinux::Args),
+    /// The verdict on every module that Debian ships
+    Modules,
 }
 
 /// Runs `./x debian`.
@@ -27,5 +30,6 @@ enum What {
 pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Vmlinux(args) => vmlinux::run(&args),
+        What::Modules => modules::run(),
     }
 }

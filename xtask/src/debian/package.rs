@@ -75,15 +75,21 @@ fn unpack(archive: &Path, pattern: &str, to: &Path) -> Result<()> {
         .spawn()
         .context("cannot start dpkg-deb")?;
     let pipe = reader.stdout.take().context("dpkg-deb has no output")?;
-    let mut writer = Command::new("tar");
-    writer
+    let taken = Command::new("tar")
         .args(["--extract", "--wildcards", "--directory"])
         .arg(to)
         .arg(pattern)
-        .stdin(pipe);
-    let taken = cmd::output(&mut writer);
+        .stdin(pipe)
+        .output()
+        .context("cannot start tar")?;
     let read = reader.wait()?;
-    taken?;
+    if !taken.status.success() {
+        bail!(
+            "{pattern} cannot be taken out of {}: {}",
+            archive.display(),
+            String::from_utf8_lossy(&taken.stderr).trim()
+        );
+    }
     if !read.success() {
         bail!("{} cannot be read ({read})", archive.display());
     }
