@@ -181,7 +181,7 @@ fn validate(
         stats.states = walked.states.len();
     }
     if options.unret && check::unret::check(model, findings).is_err() {
-        return None;
+        return Some(emit::patches(model));
     }
     if options.ibt {
         checked.landing_pads = Some(check::ibt::check(model, findings));

@@ -63,6 +63,11 @@ impl Orc for X86_64 {
             FrameKind::Regs => kind::REGS,
             FrameKind::RegsPartial => kind::REGS_PARTIAL,
         };
+        // A frame of more than 32 KiB. Cut off, the distance would lead an unwinder astray.
+        let fits = |rule: Rule| i16::try_from(rule.offset).is_ok() || rule.base == Base::Undefined;
+        if !fits(frame.cfa) || !fits(frame.frame_pointer) {
+            return Ok(pack(Rule::UNDEFINED, 0, Rule::UNDEFINED, 0, 0, false));
+        }
         let sp = match frame.cfa.base {
             Base::Reg(r) if r == reg::RSP => base::SP,
             Base::Reg(r) if r == reg::RBP => base::BP,

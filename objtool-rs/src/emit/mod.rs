@@ -47,8 +47,7 @@ pub fn collect<A: Architecture + Orc>(
     findings: &mut Findings,
 ) -> Result<Output, Abort> {
     let options = model.options;
-    let mut output = Output::new(model.file);
-    rewrites(model, &mut output);
+    let mut output = patches(model);
     if options.static_call {
         static_call_sites::emit(model, &mut output, findings)?;
     }
@@ -75,10 +74,19 @@ pub fn collect<A: Architecture + Orc>(
     }
     if options.orc {
         if let Some(walked) = &checked.walked {
-            orc::emit(model, walked, &mut output, findings)?;
+            // Code without ORC data still needs the other lists: a kernel boots without the one,
+            // and is not safe without the others.
+            orc::emit(model, walked, &mut output, findings).ok();
         }
     }
     Ok(output)
+}
+
+/// The changes that do not depend on what the checks find out.
+pub fn patches<A: Architecture>(model: &Model<'_, A>) -> Output {
+    let mut output = Output::new(model.file);
+    rewrites(model, &mut output);
+    output
 }
 
 fn rewrites<A: Architecture>(model: &Model<'_, A>, output: &mut Output) {

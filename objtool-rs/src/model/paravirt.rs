@@ -35,6 +35,11 @@ impl Paravirt {
     /// The name of the table.
     pub const TABLE: &'static [u8] = TABLES[0];
 
+    /// Whether the table has an operation. Where a call of another one goes, nobody knows.
+    pub fn has(&self, operation: u64) -> bool {
+        operation < self.count
+    }
+
     /// What an operation may go to, the last found first.
     pub fn targets(&self, operation: u64) -> impl Iterator<Item = SymbolId> + '_ {
         let targets = self.targets.get(&operation).map_or(&[][..], Vec::as_slice);
@@ -45,7 +50,7 @@ impl Paravirt {
         if PATCHED.contains(&file.symbol(target).name) || self.known.contains(&target) {
             return;
         }
-        if operation < self.count {
+        if self.has(operation) {
             self.known.insert(target);
             self.targets.entry(operation).or_default().push(target);
         }

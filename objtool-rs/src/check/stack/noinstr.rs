@@ -73,6 +73,9 @@ impl Noinstr {
         if self.clean.contains(&operation) {
             return true;
         }
+        if !paravirt.has(operation as u64) {
+            return false;
+        }
         let mut clean = true;
         for target in paravirt.targets(operation as u64) {
             let function = model.function_of(insn);
