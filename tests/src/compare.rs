@@ -61,30 +61,90 @@ pub fn check(path: &Path, tool: &Tool, oracle: Option<&Tool>) -> Result<()> {
     )
 }
 
-/// Every option of the frame-pointer configuration at once.
-const ALL_OPTIONS: [&str; 9] = [
-    "--hacks=jump_label,noinstr,skylake",
-    "--retpoline",
-    "--rethunk",
-    "--stackval",
-    "--static-call",
-    "--uaccess",
-    "--prefix=16",
-    "--backtrace",
-    // Without it a static call whose key is not there stops C objtool half way.
-    "--module",
+/// Options as builds give them, all that one of them may give at once, with a name for the test.
+///
+/// None has `--verbose`, whose disassembly each tool words in its own way, and all have `--module`:
+/// without it a static call whose key is not there stops C objtool half way.
+pub const BUILDS: [(&str, &[&str]); 4] = [
+    (
+        "frame pointers",
+        &[
+            "--hacks=jump_label,noinstr,skylake",
+            "--retpoline",
+            "--rethunk",
+            "--stackval",
+            "--static-call",
+            "--uaccess",
+            "--prefix=16",
+            "--backtrace",
+            "--module",
+        ],
+    ),
+    (
+        "orc",
+        &[
+            "--hacks=jump_label,noinstr,skylake",
+            "--cfi",
+            "--mcount",
+            "--mnop",
+            "--orc",
+            "--retpoline",
+            "--rethunk",
+            "--sls",
+            "--static-call",
+            "--uaccess",
+            "--prefix=16",
+            "--backtrace",
+            "--module",
+        ],
+    ),
+    (
+        "linked",
+        &[
+            "--hacks=jump_label,noinstr,skylake",
+            "--cfi",
+            "--ibt",
+            "--mcount",
+            "--noinstr",
+            "--orc",
+            "--retpoline",
+            "--rethunk",
+            "--sls",
+            "--static-call",
+            "--uaccess",
+            "--unret",
+            "--prefix=16",
+            "--backtrace",
+            "--link",
+            "--module",
+        ],
+    ),
+    // What is left for the linked kernel when its parts were validated one by one.
+    (
+        "linked from validated parts",
+        &[
+            "--cfi",
+            "--ibt",
+            "--noinstr",
+            "--rethunk",
+            "--unret",
+            "--backtrace",
+            "--link",
+            "--module",
+        ],
+    ),
 ];
 
-/// Runs `tool` and `oracle` on the fixture at `path` with every option at once, as a build of
-/// modules gives them, and compares the two runs; the fixture's notes hold for its own options only.
+/// Runs `tool` and `oracle` on the fixture at `path` with the options of a build, and compares the
+/// two runs; the fixture's notes hold for its own options only.
 ///
 /// # Errors
 /// Everything in which the runs differ, in words; a fixture that can't be read or built.
-pub fn check_all_options(path: &Path, tool: &Tool, oracle: &Tool) -> Result<()> {
+pub fn check_build(path: &Path, options: &[&str], tool: &Tool, oracle: &Tool) -> Result<()> {
     let fixture = Fixture::read(path)?;
     let dir = tempfile::tempdir()?;
     let built = compile::build(&fixture, dir.path())?;
-    let args = ALL_OPTIONS.map(String::from);
+    let args: Vec<String> = options.iter().copied().map(String::from).collect();
     let ours = tool.run(&built.object, &args, &[])?;
     let theirs = oracle.run(&built.object, &args, &[])?;
     let problems = oracle::differences(&fixture, &ours, &theirs);

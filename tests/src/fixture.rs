@@ -20,6 +20,8 @@ pub enum Kind {
     Backtrace,
     /// An entry of a section the tool created, which refers to this line.
     Site,
+    /// What an unwinder is told from this line on, in a `.orc_unwind` that the tool created.
+    Orc,
     /// The line's bytes, where the tool rewrote them.
     Bytes,
     /// A relocation at this line which the tool changed.
@@ -32,10 +34,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the word that stands for it in a fixture.
-    pub const ALL: [(Kind, &'static str); 7] = [
+    pub const ALL: [(Kind, &'static str); 8] = [
         (Kind::Finding, "finding"),
         (Kind::Backtrace, "backtrace"),
         (Kind::Site, "site"),
+        (Kind::Orc, "orc"),
         (Kind::Bytes, "bytes"),
         (Kind::Reloc, "reloc"),
         (Kind::Symbol, "symbol"),

@@ -17,6 +17,7 @@ pub mod lines;
 pub mod messages;
 pub mod observe;
 pub mod oracle;
+pub mod orc;
 pub mod patch;
 pub mod tool;
 

@@ -1,7 +1,7 @@
 //! The warnings of objtool in Linux 6.12, and where each is tested.
 //!
-//! Taken from every `WARN` in `tools/objtool/{check,elf,special}.c` and
-//! `tools/objtool/arch/x86/decode.c`. `{}` stands for what differs from case to case.
+//! Taken from every `WARN` in `tools/objtool/{check,elf,objtool,orc_dump,orc_gen,special}.c` and
+//! `tools/objtool/arch/x86/{decode,orc}.c`. `{}` stands for what differs from case to case.
 
 /// A warning, and the fixture below `fixtures/x86_64/` that comes close to it without earning it.
 ///
@@ -85,6 +85,29 @@ pub const COVERED: &[(&str, &str)] = &[
     ("notrack prefix found at {}", "decode/notrack.S"),
     ("{}(): STT_FUNC at end of section", "elf/label_at_end.S"),
     ("{}(): can't find starting instruction", "retpoline/embedded.S"),
+    ("tail call to __fentry__ !?!?", "mcount/tail_call.S"),
+    ("file already has __mcount_loc section, skipping", "mcount/unasked.S"),
+    ("UNWIND_HINT_IRET_REGS without ENDBR", "ibt/hint.S"),
+    ("relocation to !ENDBR: {}", "ibt/reference.S"),
+    ("{}: data relocation to !ENDBR: {}", "ibt/data.S"),
+    ("{}(): not an indirect call target", "ibt/module_entry.S"),
+    ("file already has .ibt_endbr_seal, skipping", "ibt/seal_nothing.S"),
+    ("call to {}() leaves .noinstr.text section", "noinstr/call.S"),
+    ("return with instrumentation enabled", "noinstr/return.S"),
+    ("pv_ops[{}]: {}", "noinstr/paravirt.S"),
+    ("no func for pv_ops[]", "noinstr/paravirt_store_of_nothing.S"),
+    ("RET before UNTRAIN", "unret/return.S"),
+    ("early indirect call", "unret/indirect.S"),
+    ("unresolved jump target after linking?!?", "unret/jump_somewhere.S"),
+    ("Unresolved function after linking!?: {}", "unret/call_elsewhere.S"),
+    ("teh end!", "unret/end.S"),
+    ("Failed UNRET validation", "unret/end.S"),
+    ("missing int3 after ret", "sls/return.S"),
+    ("missing int3 after indirect jump", "sls/indirect_jump.S"),
+    ("file already has .cfi_sites section, skipping", "cfi/sites.S"),
+    ("file already has .orc_unwind section, skipping", "orc/addresses_there.S"),
+    ("unknown unwind hint type {}", "orc/hint_type.S"),
+    ("unknown CFA base reg {}", "orc/register.S"),
 ];
 
 /// Warnings that no fixture can hold, and what tests them instead or why nothing does.
@@ -99,6 +122,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("can't find reloc entry symbol {} for {}", "bad_input.rs: a relocation's symbol out of range"),
     ("unexpected data attributes for {}", "bad_input.rs: a section's extent out of range"),
     ("write to unexpected data for section: {}", "hacks/jump_label_in_notes.S: a limit of libelf"),
+    ("bad .orc_unwind section size", "dump/cut_short.S: an error"),
     ("can't create backup file", "command_line.rs: a folder stands where the backup would"),
     ("can't find .strtab section", "needs a string table under a name that no toolchain gives"),
     ("can't find .shstrtab or .strtab section", "needs a string table under a name that no toolchain gives"),
@@ -113,6 +137,8 @@ pub const UNREACHABLE: &[(&str, &str)] = &[
     ("can't find last new alternative instruction", "the first instruction of a replacement that is not empty is always inside it"),
     ("unknown stack-related instruction", "the decoder makes no operation with such a source or destination"),
     ("unknown stack-related memory operation", "the decoder makes no write to memory but a pop"),
+    ("unknown BP base reg {}", "registers are only ever saved at a distance from the CFA or from bp"),
+    ("paravirt confusion", "a store names the table's symbol, and so the table is found by its name"),
     ("CFI missing", "a visited instruction always has a state"),
     ("bad call to {}() for data symbol {}", "instructions are only in executable sections"),
     ("bad call to {}() for text symbol {}", "the new sections are never executable"),
@@ -129,36 +155,6 @@ pub const UNREACHABLE: &[(&str, &str)] = &[
     ("end of section data but non-zero size left", "internal to libelf's blocks of symbols"),
     ("truncated; but more data", "internal to libelf's blocks of symbols"),
     ("section entry mismatch", "internal to libelf's list of sections"),
-];
-
-/// Warnings of checks that are not there yet, and the option that asks for them.
-#[rustfmt::skip]
-pub const LATER: &[(&str, &str)] = &[
-    ("tail call to __fentry__ !?!?", "--mcount"),
-    ("UNWIND_HINT_IRET_REGS without ENDBR", "--ibt"),
-    ("call to {}() leaves .noinstr.text section", "--noinstr"),
-    ("return with instrumentation enabled", "--noinstr"),
-    ("pv_ops[{}]: {}", "--noinstr"),
-    ("no func for pv_ops[]", "--noinstr"),
-    ("paravirt confusion", "--noinstr"),
-    ("early indirect call", "--unret"),
-    ("unresolved jump target after linking?!?", "--unret"),
-    ("Unresolved function after linking!?: {}", "--unret"),
-    ("RET before UNTRAIN", "--unret"),
-    ("teh end!", "--unret"),
-    ("Failed UNRET validation", "--unret"),
-    ("relocation to !ENDBR: {}", "--ibt"),
-    ("data relocation to !ENDBR: {}", "--ibt"),
-    ("{}(): not an indirect call target", "--ibt"),
-    ("file already has .ibt_endbr_seal, skipping", "--ibt"),
-    ("missing int3 after ret", "--sls"),
-    ("missing int3 after indirect jump", "--sls"),
-    ("file already has .cfi_sites section, skipping", "--cfi"),
-    ("file already has __mcount_loc section, skipping", "--mcount"),
-    ("file already has .orc_unwind section, skipping", "--orc"),
-    ("unknown unwind hint type {}", "--orc"),
-    ("unknown CFA base reg {}", "--orc"),
-    ("unknown BP base reg {}", "--orc"),
 ];
 
 /// Whether `text` is `template` with something, at least one character, for each `{}`.

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use object::read::elf::{ElfFile64, ElfSection64, SectionHeader};
 use object::{
     Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
@@ -14,6 +14,7 @@ use object::{
 use crate::compare::warnings;
 use crate::fixture::{Kind, Note};
 use crate::lines::LineMap;
+use crate::orc;
 use crate::tool::Outcome;
 
 type Elf<'data> = ElfFile64<'data, Endianness>;
@@ -214,8 +215,19 @@ impl<'a> Places<'a> {
         // Seen from the object after the run, what has no partner before is new.
         for (section, old) in pairs(after, before)? {
             let name = section.name()?;
-            if old.is_some() || is_table(name) {
+            if old.is_some() || is_table(name) || name == orc::ENTRIES {
                 continue;
+            }
+            if name == orc::ADDRESSES {
+                self.orc(after, &section, notes)?;
+                continue;
+            }
+            if section.size() == 0 {
+                notes.push(Note {
+                    line: None,
+                    kind: Kind::Site,
+                    text: format!("{name} is empty"),
+                });
             }
             let endian = after.endian();
             let entry_size = section.elf_section_header().sh_entsize(endian).max(1);
@@ -242,6 +254,41 @@ impl<'a> Places<'a> {
                     text: format!("{name}[{entry}]{targets}"),
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Entries of new ORC data, in `.orc_unwind`, by the places that `addresses` says.
+    fn orc(
+        &self,
+        after: &Elf<'_>,
+        addresses: &ElfSection64<'_, '_, Endianness>,
+        notes: &mut Vec<Note>,
+    ) -> Result<()> {
+        let entries = after
+            .section_by_name(orc::ENTRIES)
+            .context("there are places of ORC entries, but no entries")?;
+        let places = Relocation::list(after, addresses)?;
+        let data = entries.data()?;
+        if places.len() * orc::SIZE != data.len() {
+            bail!(
+                "{} places for {} bytes of ORC data",
+                places.len(),
+                data.len()
+            );
+        }
+        for (place, entry) in places.iter().zip(data.chunks_exact(orc::SIZE)) {
+            let line = u64::try_from(place.addend).ok();
+            let line = line.and_then(|at| self.lines.line(&place.symbol, at));
+            let mut text = orc::describe(entry);
+            if line.is_none() {
+                text.push_str(&format!(" from {}", place.target));
+            }
+            notes.push(Note {
+                line,
+                kind: Kind::Orc,
+                text,
+            });
         }
         Ok(())
     }

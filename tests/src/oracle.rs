@@ -85,6 +85,15 @@ pub fn differences(fixture: &Fixture, ours: &Outcome, theirs: &Outcome) -> Vec<S
             indented(&their_lines)
         ));
     }
+    // What `--stats` counts is each tool's own; anything else on standard output is a dump.
+    let counts = fixture.args.iter().any(|arg| arg == "--stats");
+    if !counts && ours.stdout != theirs.stdout {
+        found.push(format!(
+            "standard output differs\n    ours:\n{}    C's:\n{}",
+            indented(&ours.stdout.lines().map(str::to_owned).collect::<Vec<_>>()),
+            indented(&theirs.stdout.lines().map(str::to_owned).collect::<Vec<_>>())
+        ));
+    }
     if let Some(words) = bytes_differ(&ours.after, &theirs.after) {
         found.push(format!("the output file differs from C's: {words}"));
     }

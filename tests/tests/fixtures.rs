@@ -59,10 +59,12 @@ fn trials(only_list: bool) -> anyhow::Result<Vec<Trial>> {
             continue;
         }
         if let Some((tool, Some(oracle))) = tools.clone().filter(|_| !c_itself && !differs) {
-            let path = path.clone();
-            let run = move || compare::check_all_options(&path, &tool, &oracle);
-            let run = move || run().map_err(|e| format!("{e:#}").into());
-            trials.push(Trial::test(name.clone(), run).with_kind("all options"));
+            for (build, options) in compare::BUILDS {
+                let (path, tool, oracle) = (path.clone(), tool.clone(), oracle.clone());
+                let run = move || compare::check_build(&path, options, &tool, &oracle);
+                let run = move || run().map_err(|e| format!("{e:#}").into());
+                trials.push(Trial::test(name.clone(), run).with_kind(build));
+            }
         }
         let tools = tools.clone();
         trials.push(Trial::test(name, move || {
