@@ -174,7 +174,11 @@ pub fn command() -> Command {
              OBJTOOL_VERBOSE=1 is --verbose.\n\
              Findings go to stderr, at a terminal as with --explain, and the exit status is 0; it \
              is 1 for a file that can't be understood, and 129 for a command line that can't.\n\
-             `objtool-rs explain` says what findings mean.",
+             \n\
+             objtool-rs explain [CODE]      what findings mean, and what fixes them\n\
+             objtool-rs verify vmlinux      is a linked kernel's stack trace reliable, and where not\n\
+             objtool-rs completions SHELL   completions for bash, zsh, fish and others\n\
+             objtool-rs man [COMMAND]       the manual page",
         )
         .infer_long_args(true)
         .args_override_self(true)

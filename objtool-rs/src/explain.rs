@@ -14,7 +14,8 @@ use crate::print;
 /// What makes the first argument this command.
 pub const NAME: &str = "explain";
 
-fn command() -> Command {
+/// The command line.
+pub fn command() -> Command {
     Command::new("objtool-rs explain")
         .about("Explains a finding: what it is, why it matters, an example, the usual fix")
         .override_usage("objtool-rs explain [CODE]...")

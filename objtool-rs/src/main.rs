@@ -6,6 +6,7 @@
 mod cli;
 mod explain;
 mod file;
+mod manual;
 mod print;
 mod usage;
 mod verify_command;
@@ -26,7 +27,13 @@ fn main() -> ExitCode {
         Some(command) if command == verify_command::NAME => {
             return verify_command::run(std::env::args_os().skip(1));
         }
-        _ => {}
+        Some(command) => {
+            let own = [manual::COMPLETIONS, manual::MAN];
+            if let Some(name) = own.into_iter().find(|name| command == *name) {
+                return manual::run(name, std::env::args_os().skip(1));
+            }
+        }
+        None => {}
     }
     let environment = |name: &str| std::env::var(name).ok();
     let to_a_person = std::io::stderr().is_terminal();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Command, CommandFactory as _, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use objtool_rs::report::rich::render;
 use objtool_rs::verify::{self, assembly, human, json};
@@ -59,6 +59,11 @@ const UNASKED: usize = 3;
 
 /// How long a person waits without a sign.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The command line.
+pub fn command() -> Command {
+    Args::command()
+}
 
 /// Runs the command.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
