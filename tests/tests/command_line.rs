@@ -146,6 +146,149 @@ fn wrong_arguments_are_refused_in_c_objtool_s_words() {
     }
 }
 
+/// Combinations that make no sense, and the complaint; the status is 1.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["--ibt"], "--ibt requires --link"),
+    (&["-i"], "--ibt requires --link"),
+    (&["--noinstr"], "--noinstr requires --link"),
+    (&["--unret", "--rethunk"], "--unret requires --link"),
+    (&["--unret", "--stackval"], "--unret requires --link"),
+    // One complaint, of all that are due.
+    (&["--ibt", "--noinstr"], "--noinstr requires --link"),
+    (&["--unret", "--rethunk", "--ibt"], "--ibt requires --link"),
+    (
+        &["--link", "--no-link", "--noinstr"],
+        "--noinstr requires --link",
+    ),
+    (&["--unret"], "--unret requires --rethunk"),
+    (&["--unret", "--link"], "--unret requires --rethunk"),
+    (&["--unret", "--dump"], "--unret requires --rethunk"),
+    (&["--mnop", "--orc"], "--mnop requires --mcount"),
+    (&["--mnop", "--ibt"], "--mnop requires --mcount"),
+    (&["--mnop"], "At least one action required"),
+    (&["--cfi"], "At least one action required"),
+    (&["--link"], "At least one action required"),
+    (&["--hacks=skylake"], "At least one action required"),
+    (&["--orc", "--no-orc"], "At least one action required"),
+    (
+        &["--dump", "--orc"],
+        "--dump can't be combined with other actions",
+    ),
+    (
+        &["--dump=orc", "--ibt"],
+        "--dump can't be combined with other actions",
+    ),
+    (
+        &["--dump", "--hacks"],
+        "--dump can't be combined with other actions",
+    ),
+];
+
+#[test]
+fn combinations_are_refused_in_c_objtool_s_words() {
+    let tool = Tool::under_test().unwrap();
+    let oracle = oracle::find().unwrap();
+    for (options, words) in REFUSED {
+        let args = [*options, &[NAME]].concat();
+        let dir = folder();
+        let ours = run_in(dir.path(), &tool, &args, &[]);
+        let expected = format!("error: objtool: {words}\n");
+        assert_eq!(
+            (ours.status, &ours.stderr),
+            (Some(1), &expected),
+            "{options:?}"
+        );
+        assert_eq!(ours.stdout, "", "{options:?}");
+        assert_eq!(
+            fs::read(dir.path().join(NAME)).unwrap(),
+            object(),
+            "{options:?} wrote"
+        );
+        if let Some(oracle) = &oracle {
+            let theirs = run_in(folder().path(), oracle, &args, &[]);
+            assert_eq!(
+                (ours.status, ours.stderr),
+                (theirs.status, theirs.stderr),
+                "{options:?}"
+            );
+        }
+    }
+}
+
+/// What asks for something to be done, or says what kind of object it is.
+const ASKED: [&str; 18] = [
+    "--hacks",
+    "--ibt",
+    "--mcount",
+    "--noinstr",
+    "--orc",
+    "--retpoline",
+    "--rethunk",
+    "--unret",
+    "--prefix=16",
+    "--sls",
+    "--stackval",
+    "--static-call",
+    "--uaccess",
+    "--cfi",
+    "--dump",
+    "--mnop",
+    "--link",
+    "--module",
+];
+
+/// A combination is refused by both tools or by none, with the same words, and makes the same file.
+#[test]
+fn every_two_of_them_are_as_with_c_objtool() {
+    let Some(oracle) = oracle::find().unwrap() else {
+        eprintln!("no C objtool to compare with: combinations are not compared");
+        return;
+    };
+    let tool = Tool::under_test().unwrap();
+    let dir = folder();
+    let file = dir.path().join(NAME);
+    let mut refused = 0;
+    for (number, first) in ASKED.iter().enumerate() {
+        for second in &ASKED[number..] {
+            // A third that most refusals depend on.
+            for third in [None, Some("--link")] {
+                let mut args = vec![*first, *second];
+                args.extend(third);
+                args.dedup();
+                args.push(NAME);
+                let run = |tool| {
+                    fs::write(&file, object()).unwrap();
+                    let run = run_in(dir.path(), tool, &args, &[]);
+                    (run, fs::read(&file).unwrap())
+                };
+                let ((ours, our_file), (theirs, their_file)) = (run(&tool), run(&oracle));
+                assert_eq!(
+                    (ours.status, ours.stdout, ours.stderr),
+                    (theirs.status, theirs.stdout, theirs.stderr),
+                    "{args:?}"
+                );
+                assert!(our_file == their_file, "{args:?}: the files differ");
+                refused += usize::from(ours.status == Some(1));
+            }
+        }
+    }
+    assert!(refused > 50, "only {refused} combinations are refused");
+}
+
+/// What can't be read is told before what makes no sense with it.
+#[test]
+fn a_file_that_is_not_there_is_told_first() {
+    let dir = folder();
+    let tool = Tool::under_test().unwrap();
+    for options in [&["--mnop", "--orc"][..], &["--ibt"], &["--dump"]] {
+        let args = [options, &["absent.o"]].concat();
+        let run = run_in(dir.path(), &tool, &args, &[]);
+        assert_eq!(run.status, Some(1), "{options:?}");
+        assert!(run.stderr.contains("absent.o"), "{}", run.stderr);
+        assert!(!run.stderr.contains("requires"), "{}", run.stderr);
+    }
+}
+
 const FINDING: &str = "input.o: warning: objtool: f+0x1: return with modified stack frame\n";
 
 #[test]
