@@ -24,6 +24,24 @@ const PATCHED: &str = "this has been live patched";
 /// The command line of the kernel, which the unpatched /proc/cmdline shows.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
 
+/// Calls that are on the stack of a task which sleeps, from the innermost on: of a program in
+/// nanosleep(2) as x86's entry code and `kernel/time` have them, of kthreadd as `kernel/kthread.c` has.
+const STACKS: [(&str, &[&str]); 2] = [
+    (
+        "sleep",
+        &[
+            "hrtimer_nanosleep",
+            "__x64_sys_clock_nanosleep",
+            "do_syscall_64",
+            "entry_SYSCALL_64_after_hwframe",
+        ],
+    ),
+    (
+        "kthreadd",
+        &["kthreadd", "ret_from_fork", "ret_from_fork_asm"],
+    ),
+];
+
 /// What starts each line of the init script's report.
 const MARK: &str = "objtool-rs: ";
 
@@ -205,11 +223,36 @@ fn judge(log: &str, modules: &[Module]) -> Result<Vec<String>> {
             }
         }
     }
+    for (task, wanted) in STACKS {
+        let stack = value(&format!("stack-of-{task}"))?;
+        whole(stack, wanted)
+            .with_context(|| format!("/proc/<pid>/stack of {task} is `{stack}`"))?;
+    }
+    shown.push(
+        "the stacks of a sleeping program and of a kernel thread are whole, to where the kernel was \
+         entered"
+            .to_owned(),
+    );
     if let Some((_, complaint)) = report.iter().find(|(key, _)| *key == "complaint") {
         bail!("the kernel complains: {complaint}");
     }
     value("end")?;
     Ok(shown)
+}
+
+/// Whether a stack holds these calls in this order, and nothing behind the last. In front of the
+/// first and in between the compiler may have merged some.
+fn whole(stack: &str, wanted: &[&str]) -> Result<()> {
+    let mut calls = stack.split(' ');
+    for wanted in wanted {
+        if !calls.any(|call| call == *wanted) {
+            bail!("{wanted} is to be on it, behind those before it");
+        }
+    }
+    match calls.next() {
+        Some(call) => bail!("it goes on behind its end, with {call}"),
+        None => Ok(()),
+    }
 }
 
 fn states<'a>(report: &[(&str, &'a str)], key: &str) -> Vec<&'a str> {
@@ -250,6 +293,9 @@ mod tests {
         objtool-rs: cmdline-patched this has been live patched\r\n\
         objtool-rs: cmdline-after console=ttyS0 quiet panic=-1\r\n\
         objtool-rs: livepatch-sample unloaded\r\n\
+        objtool-rs: stack-of-sleep hrtimer_nanosleep common_nsleep __x64_sys_clock_nanosleep \
+        do_syscall_64 entry_SYSCALL_64_after_hwframe\r\n\
+        objtool-rs: stack-of-kthreadd kthreadd ret_from_fork ret_from_fork_asm\r\n\
         objtool-rs: end\r\n";
 
     fn failure(from: &str, to: &str) -> String {
@@ -262,7 +308,7 @@ mod tests {
     #[test]
     fn a_good_boot_passes() {
         let shown = judge(GOOD, BOTH).unwrap();
-        assert_eq!(shown.len(), 4, "{shown:?}");
+        assert_eq!(shown.len(), 5, "{shown:?}");
         assert!(is_complete(GOOD));
     }
 
@@ -310,6 +356,16 @@ mod tests {
         assert!(error.starts_with("`cmdline-after` is to be"), "{error}");
         let error = failure("objtool-rs: livepatch-sample unloaded\r\n", "");
         assert!(error.contains("is to be unloaded"), "{error}");
+    }
+
+    #[test]
+    fn a_stack_that_is_not_whole_fails() {
+        let error = failure(" entry_SYSCALL_64_after_hwframe", "");
+        assert!(error.contains("/proc/<pid>/stack of sleep"), "{error}");
+        let error = failure("common_nsleep __x64_sys_clock_nanosleep", "common_nsleep");
+        assert!(error.contains("/proc/<pid>/stack of sleep"), "{error}");
+        let error = failure("ret_from_fork_asm", "ret_from_fork_asm start");
+        assert!(error.contains("/proc/<pid>/stack of kthreadd"), "{error}");
     }
 
     #[test]

@@ -64,13 +64,21 @@ pub enum Cause {
     SymbolExtent,
     /// Nothing in the object looks the name up.
     NameUnused,
+    /// Nothing refers to the landing pad.
+    PadUnneeded,
+    /// What is referred to may be.
+    PlaceAllowed,
+    /// Whether instrumentation is allowed is lost where the path joins one that was walked before.
+    InstrumentationAtJoin,
+    /// No path on which returns are not safe yet comes by.
+    ReturnsSafe,
     /// None of these.
     Unexplained,
 }
 
 /// All causes.
 #[cfg(test)]
-const ALL: [Cause; 26] = [
+const ALL: [Cause; 30] = [
     Cause::ExemptFunction,
     Cause::OutsideFunction,
     Cause::NotWalked,
@@ -96,6 +104,10 @@ const ALL: [Cause; 26] = [
     Cause::AnnotationUnneeded,
     Cause::SymbolExtent,
     Cause::NameUnused,
+    Cause::PadUnneeded,
+    Cause::PlaceAllowed,
+    Cause::InstrumentationAtJoin,
+    Cause::ReturnsSafe,
     Cause::Unexplained,
 ];
 
@@ -128,6 +140,10 @@ impl Cause {
             Self::AnnotationUnneeded => "annotation-unneeded",
             Self::SymbolExtent => "symbol-extent",
             Self::NameUnused => "name-unused",
+            Self::PadUnneeded => "pad-unneeded",
+            Self::PlaceAllowed => "place-allowed",
+            Self::InstrumentationAtJoin => "instrumentation-at-join",
+            Self::ReturnsSafe => "returns-safe",
             Self::Unexplained => "unexplained",
         }
     }
@@ -142,7 +158,8 @@ impl Cause {
             | Self::RbpNotFrame
             | Self::NotModelled
             | Self::LengthOnly
-            | Self::FlagAtJoin => "yes",
+            | Self::FlagAtJoin
+            | Self::InstrumentationAtJoin => "yes",
             Self::SameState
             | Self::TailCall
             | Self::DepthBehindRbp
@@ -160,7 +177,10 @@ impl Cause {
             | Self::HintResets
             | Self::RuleNotAsked
             | Self::AnnotationUnneeded
-            | Self::NameUnused => "no",
+            | Self::NameUnused
+            | Self::PadUnneeded
+            | Self::PlaceAllowed
+            | Self::ReturnsSafe => "no",
             Self::Unexplained => "?",
         }
     }
@@ -174,13 +194,15 @@ pub fn of(
     operator: &Operator,
     subject: &Subject,
     change: &Change,
+    args: &[String],
     probe: impl Fn(&[u8]) -> Result<Run>,
 ) -> Result<Cause> {
-    if let Some(cause) = of_tables(operator.effect, subject, change) {
+    if let Some(cause) = of_tables(operator.effect, subject, change, args) {
         return Ok(cause);
     }
+    let code = |function| of_code(operator.effect, subject, change, args, function);
     let Some(index) = change.insn else {
-        return Ok(of_code(operator.effect, subject, change, None));
+        return Ok(code(None));
     };
     // Replacement code runs in the place of what it replaces.
     let home = home(subject, index);
@@ -193,33 +215,51 @@ pub fn of(
     if !is_walked(subject, index, probe)? {
         return Ok(Cause::NotWalked);
     }
-    Ok(of_code(operator.effect, subject, change, Some(function)))
+    Ok(code(Some(function)))
 }
 
 /// Causes that do not depend on which code is meant.
-fn of_tables(effect: Effect, subject: &Subject, change: &Change) -> Option<Cause> {
+fn of_tables(effect: Effect, subject: &Subject, change: &Change, args: &[String]) -> Option<Cause> {
+    let asked = |option: &str| args.iter().any(|arg| arg == option);
     let section = subject.image.sections[change.section].name.as_str();
     match effect {
         Effect::Extent => Some(Cause::SymbolExtent),
         Effect::Name => Some(Cause::NameUnused),
         Effect::Annotation => Some(match section {
-            ".discard.noendbr"
-            | ".discard.instr_begin"
-            | ".discard.instr_end"
-            | ".discard.validate_unret"
-            | ".discard.ibt_endbr_noseal" => Cause::RuleNotAsked,
+            ".discard.noendbr" | ".discard.ibt_endbr_noseal" if !asked("--ibt") => {
+                Cause::RuleNotAsked
+            }
+            ".discard.instr_begin" | ".discard.instr_end" if !asked("--noinstr") => {
+                Cause::RuleNotAsked
+            }
+            ".discard.validate_unret" if !asked("--unret") => Cause::RuleNotAsked,
             _ => Cause::AnnotationUnneeded,
         }),
         Effect::Hint => Some(Cause::HintUnused),
+        Effect::LandingPad => Some(Cause::PadUnneeded),
+        Effect::Reference => Some(Cause::PlaceAllowed),
+        Effect::Instrumentation if !asked("--noinstr") => Some(Cause::RuleNotAsked),
+        Effect::Instrumentation => Some(Cause::InstrumentationAtJoin),
+        Effect::Untrained => Some(Cause::ReturnsSafe),
         _ => None,
     }
 }
 
 /// Causes in code that is validated.
-fn of_code(effect: Effect, subject: &Subject, change: &Change, function: Option<usize>) -> Cause {
+fn of_code(
+    effect: Effect,
+    subject: &Subject,
+    change: &Change,
+    args: &[String],
+    function: Option<usize>,
+) -> Cause {
+    // ORC data say where the frame is, whatever rbp holds.
+    let needs_frames = args.iter().any(|arg| arg == "--stackval");
     let facts = function.map_or_else(Facts::default, |function| Facts::of(subject, function));
     let register = change.register.unwrap_or(Register::None);
     match effect {
+        Effect::Frame | Effect::Rbp if !needs_frames => Cause::RuleNotAsked,
+        Effect::Saved if register == Register::RBP && !needs_frames => Cause::RuleNotAsked,
         Effect::Frame if !facts.calls => Cause::FrameUnneeded,
         Effect::Depth if facts.frame => Cause::DepthBehindRbp,
         Effect::Saved if register == Register::RBP && !facts.calls => Cause::RbpNotFrame,

@@ -4,6 +4,7 @@
 //! - `operators` are the ways to break an object, `plan` chooses the places, `trial` runs the
 //!   tools, `run` drives and tells;
 //! - `causes` sorts what neither tool warns about, `KINDS.md` explains it;
+//! - `joined` makes linked objects of a build that validates no others;
 //! - `linked` breaks the linked kernel, on which `objtool-rs verify` must tell what is broken;
 //! - `havoc` is another matter: random damage to whole objects, which nothing may crash on.
 
@@ -11,6 +12,7 @@ mod causes;
 mod code;
 mod havoc;
 mod image;
+mod joined;
 mod lines;
 mod linked;
 mod operators;
@@ -30,13 +32,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
-use crate::paths::Kernel;
+use crate::paths::{Kernel, Tool};
 use crate::{objtool, progress};
 use plan::{Id, Object, Plan};
 use run::Setting;
 
 /// The configuration whose objects are broken.
 const CONFIG: &str = "x86_64-fp";
+
+/// The configuration whose linked objects are broken with `--actions`.
+const LINKED_CONFIG: &str = "x86_64-orc";
 
 /// Arguments of `./x mutants`.
 #[derive(clap::Args)]
@@ -50,6 +55,10 @@ pub struct Args {
     /// How many are tried at a time [default: the number of processors]
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
+    /// Break linked objects, which are asked for all that a kernel with ORC data and landing pads
+    /// asks for
+    #[arg(long, conflicts_with_all = ["image", "havoc"])]
+    actions: bool,
     /// Only operators whose name contains this
     #[arg(long, value_name = "OPERATOR")]
     filter: Option<String>,
@@ -85,8 +94,12 @@ pub fn run(args: &Args) -> Result<()> {
     if args.linked.is_wanted() {
         return run_linked(args);
     }
+    let operators = match args.actions {
+        true => operators::with_actions(),
+        false => operators::all(),
+    };
     if args.list {
-        for operator in operators::all() {
+        for operator in operators {
             println!("{:<32} {}", operator.name, operator.about);
         }
         return Ok(());
@@ -100,10 +113,21 @@ pub fn run(args: &Args) -> Result<()> {
     }
 
     let kernel = Kernel::installed()?;
-    let corpus = corpus(&kernel)?;
+    let config = match args.actions {
+        true => LINKED_CONFIG,
+        false => CONFIG,
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("objtool-rs-mutants-")
+        .tempdir_in(memory())
+        .context("cannot make a temporary folder")?;
+    let corpus = match args.actions {
+        true => linked_corpus(&kernel, folder.path())?,
+        false => corpus(&kernel)?,
+    };
     let c = match &args.c {
         Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
-        None => objtool::c(&kernel, CONFIG)?,
+        None => objtool::c(&kernel, config)?,
     };
     let ours = match &args.ours {
         Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
@@ -122,7 +146,8 @@ pub fn run(args: &Args) -> Result<()> {
     let count = args.count.unwrap_or(5000);
     let bar = progress::bar(corpus.len() as u64, "places");
     let scanned = || bar.inc(1);
-    let plan = Plan::new(&corpus, args.seed, count, args.filter.as_deref(), scanned)?;
+    let operators = plan::named(operators, args.filter.as_deref())?;
+    let plan = Plan::new(&corpus, operators, args.seed, count, scanned)?;
     bar.finish_and_clear();
     if plan.mutants.len() < count {
         println!(
@@ -171,6 +196,25 @@ fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
             args: object.args,
         })
         .collect())
+}
+
+/// The objects of the linked kernel, joined into a few, and the build's modules.
+fn linked_corpus(kernel: &Kernel, folder: &Path) -> Result<Vec<Object>> {
+    let (whole, modules): (Vec<_>, Vec<_>) = kernel
+        .corpus(LINKED_CONFIG)?
+        .into_iter()
+        .partition(|object| object.name == "vmlinux.o");
+    let whole = whole
+        .first()
+        .context("the build recorded no linked kernel")?;
+    let build = kernel.build(LINKED_CONFIG, Tool::C);
+    let mut objects = joined::join(&build, folder, &whole.args)?;
+    objects.extend(modules.into_iter().map(|object| Object {
+        name: object.name,
+        input: object.input,
+        args: object.args,
+    }));
+    Ok(objects)
 }
 
 /// Writes one mutant to a file and shows what both tools say of it.

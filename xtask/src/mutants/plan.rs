@@ -98,15 +98,14 @@ impl Plan {
     /// Chooses `count` mutants of a corpus, or as many as there are.
     ///
     /// # Errors
-    /// An object cannot be read, or no operator's name contains `filter`.
+    /// An object cannot be read.
     pub fn new(
         corpus: &[Object],
+        operators: Vec<&'static Operator>,
         seed: u64,
         count: usize,
-        filter: Option<&str>,
         scanned: impl Fn() + Sync,
     ) -> Result<Self> {
-        let operators = named(filter)?;
         let places: Vec<Vec<usize>> = corpus
             .par_iter()
             .map(|object| {
@@ -169,12 +168,14 @@ impl Plan {
     }
 }
 
-/// The operators whose name contains a word.
+/// Those operators whose name contains a word.
 ///
 /// # Errors
 /// There is none.
-pub fn named(filter: Option<&str>) -> Result<Vec<&'static Operator>> {
-    let mut operators = operators::all();
+pub fn named(
+    mut operators: Vec<&'static Operator>,
+    filter: Option<&str>,
+) -> Result<Vec<&'static Operator>> {
     if let Some(word) = filter {
         operators.retain(|operator| operator.name.contains(word));
         if operators.is_empty() {

@@ -111,3 +111,42 @@ cold_part:
 	.section .data, "aw", @progbits
 __SCK__key:
 	.quad	0
+
+# What only some actions look at.
+	.text
+	.globl	padded
+	.type	padded, @function
+padded:
+	endbr64
+	lea	0x8(%rsp), %r10
+	and	$-16, %rsp
+	mov	$framed, %rdi
+	lea	leaving(%rip), %rdi
+	ret
+	int3
+	.size	padded, . - padded
+
+	.section .noinstr.text, "ax", @progbits
+	.globl	quiet
+	.type	quiet, @function
+quiet:
+10:	nop
+	call	quiet
+11:	nop
+	jmp	__x86_return_thunk
+	.size	quiet, . - quiet
+
+	.section .entry.text, "ax", @progbits
+12:	mov	%rsp, %rdi
+	call	quiet
+13:	nop
+	jmp	quiet
+
+	.section .discard.instr_begin, "", @progbits
+	.long	10b
+	.section .discard.instr_end, "", @progbits
+	.long	11b
+	.section .discard.noendbr, "", @progbits
+	.long	12b
+	.section .discard.retpoline_safe
+	.long	13b

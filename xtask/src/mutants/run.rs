@@ -110,7 +110,7 @@ pub struct Again {
 /// # Errors
 /// There is no such operator, object or place, or a tool cannot be started.
 pub fn again(setting: &Setting<'_>, id: &Id) -> Result<Again> {
-    let operators = operators::all();
+    let operators = operators::with_actions();
     let operator = operators
         .iter()
         .find(|operator| operator.name == id.operator)
@@ -159,7 +159,13 @@ fn try_one(
     let verdict = Verdict::new(&c, &ours, &whole.0, &whole.1);
     let cause = if verdict.neither() {
         let probe = |data: &[u8]| bench.run(setting.c, object, data);
-        Some(causes::of(operator, &subject, &change, probe)?)
+        Some(causes::of(
+            operator,
+            &subject,
+            &change,
+            &object.args,
+            probe,
+        )?)
     } else {
         None
     };
@@ -225,6 +231,7 @@ pub fn report(plan: &Plan, outcomes: &[Outcome]) -> bool {
         }
     }
     only_ours(plan, outcomes);
+    output_differs(outcomes);
     neither(plan, outcomes);
 
     println!(
@@ -309,6 +316,26 @@ fn only_ours(plan: &Plan, outcomes: &[Outcome]) {
     println!("{}", table::align(&rows));
 }
 
+/// Prints some of the mutants of which both tools say the same, but which they leave unlike.
+fn output_differs(outcomes: &[Outcome]) {
+    const SHOWN: usize = 20;
+    let differ: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict.only_output_differs())
+        .collect();
+    if differ.is_empty() {
+        return;
+    }
+    println!(
+        "Both tools say the same of {}, but write another file:",
+        progress::counted(differ.len(), "mutant")
+    );
+    for outcome in differ.into_iter().take(SHOWN) {
+        print!("{}", describe(outcome));
+    }
+    println!();
+}
+
 /// The beginning of a message without its numbers, so that those of one kind are the same.
 fn shape(message: &str) -> String {
     const SHOWN: usize = 40;
@@ -360,7 +387,8 @@ fn neither(plan: &Plan, outcomes: &[Outcome]) {
 /// The file cannot be written.
 pub fn log(outcomes: &[Outcome], path: &Path) -> Result<()> {
     let mut text = String::from(
-        "mutant\tplace\tchange\tC ended\tours ended\tsame stderr\tcause\tC said\tours said\n",
+        "mutant\tplace\tchange\tC ended\tours ended\tsame stderr\tsame output\tcause\tC said\tours \
+         said\n",
     );
     let lines = |lines: &[super::lines::Line]| {
         let lines = lines
@@ -372,13 +400,14 @@ pub fn log(outcomes: &[Outcome], path: &Path) -> Result<()> {
         let verdict = &outcome.verdict;
         let _ = writeln!(
             text,
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
             outcome.id,
             outcome.place,
             outcome.what.replace('\t', " "),
             verdict.c_end,
             verdict.ours_end,
             verdict.same_stderr,
+            verdict.same_output,
             outcome.cause.map_or("", Cause::name),
             lines(&verdict.c_new),
             lines(&verdict.ours_new),

@@ -27,6 +27,8 @@ pub struct Counts {
     pub same_lines: usize,
     /// Both wrote the same bytes to standard error.
     pub same_stderr: usize,
+    /// Both left the same object.
+    pub same_output: usize,
     /// C objtool crashed or hung.
     pub c_crashed: usize,
     /// objtool-rs crashed or hung.
@@ -47,6 +49,7 @@ impl Counts {
         self.status_differs += usize::from(verdict.c_end != verdict.ours_end);
         self.same_lines += usize::from(verdict.same_lines);
         self.same_stderr += usize::from(verdict.same_stderr);
+        self.same_output += usize::from(verdict.same_output);
         self.c_crashed += usize::from(verdict.c_end.is_crash());
         self.ours_crashed += usize::from(verdict.ours_end.is_crash());
     }
@@ -72,6 +75,7 @@ impl Counts {
             self.status_differs.to_string(),
             share(self.same_lines),
             share(self.same_stderr),
+            share(self.same_output),
             self.c_crashed.to_string(),
             self.ours_crashed.to_string(),
         ]
@@ -79,7 +83,7 @@ impl Counts {
 }
 
 /// The heads of the columns of [`counts`].
-const HEADS: [&str; 13] = [
+const HEADS: [&str; 14] = [
     "operator",
     "mutants",
     "C",
@@ -91,6 +95,7 @@ const HEADS: [&str; 13] = [
     "exit differs",
     "same lines",
     "same stderr",
+    "same output",
     "C crashed",
     "ours crashed",
 ];
@@ -155,6 +160,7 @@ mod tests {
             ours_end,
             same_lines: c == ours,
             same_stderr: c == ours,
+            same_output: c == ours,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,6 +61,8 @@ pub struct Run {
     pub stderr: String,
     /// The same as places and messages.
     pub lines: BTreeSet<Line>,
+    /// The object as the tool left it, as a number that tells it from others.
+    pub output: u64,
 }
 
 impl Run {
@@ -125,6 +128,10 @@ impl Bench {
             child.kill()?;
         }
         let status = child.wait()?;
+        let mut hasher = DefaultHasher::new();
+        fs::read(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?
+            .hash(&mut hasher);
         fs::remove_file(&file).with_context(|| format!("{} is gone", file.display()))?;
 
         let said = String::from_utf8_lossy(&fs::read(&stderr)?).into_owned();
@@ -139,6 +146,7 @@ impl Bench {
             end,
             lines: Line::set(&said, &object.name),
             stderr: said,
+            output: hasher.finish(),
         })
     }
 }
@@ -168,6 +176,8 @@ pub struct Verdict {
     pub same_lines: bool,
     /// Whether both wrote the same bytes.
     pub same_stderr: bool,
+    /// Whether both left the same object.
+    pub same_output: bool,
 }
 
 impl Verdict {
@@ -180,6 +190,7 @@ impl Verdict {
             ours_end: ours.end,
             same_lines: c.lines == ours.lines,
             same_stderr: c.stderr == ours.stderr,
+            same_output: c.output == ours.output,
         }
     }
 
@@ -197,6 +208,11 @@ impl Verdict {
     pub fn neither(&self) -> bool {
         let crashed = self.c_end.is_crash() || self.ours_end.is_crash();
         !crashed && !self.c_warned() && !self.ours_warned()
+    }
+
+    /// Whether both tools say the same of it and end alike, and yet leave other objects.
+    pub fn only_output_differs(&self) -> bool {
+        self.c_end == self.ours_end && self.same_lines && !self.same_output
     }
 
     /// Whether C objtool warned and objtool-rs did not: the failure this is all about.

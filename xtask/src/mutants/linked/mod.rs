@@ -6,10 +6,12 @@
 //! - `operators` are the ways to break a function, `oracle` shows that one is broken;
 //! - `plan` chooses the places and puts many mutants into one image, `trial` has that judged.
 //!
-//! Three kinds of functions may leave the right ones without being broken themselves, because a
+//! Four kinds of functions may leave the right ones without being broken themselves, because a
 //! broken one says something about them: other names of the same code; the other part of a function
-//! that the compiler split in two (`.cold`); and a function into whose midst a broken one jumps,
-//! since it runs on a frame that is not its own then. Any other change of the verdict fails the run.
+//! that the compiler split in two (`.cold`); a function into whose midst a broken one jumps, since it
+//! runs on a frame that is not its own then; and one that calls a broken one without a frame in code
+//! that next to no machine runs (an alternative of `popcnt`), which is only right while the callee
+//! makes no call itself. Any other change of the verdict fails the run.
 //! Only functions that return are broken: one that starts to return changes what its callers do.
 
 mod operators;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
+use iced_x86::FlowControl;
 
 use super::operators::Edit;
 use super::oracle::is_part;
@@ -215,11 +216,12 @@ pub fn compare(
     for ((name, address), exception) in now {
         let depends = |broken: &Broken<'_>| {
             let entered = broken.entered.iter().map(|&i| &program.functions[i]);
-            let mut others = program.functions.iter().filter(|f| f.address == address);
-            others.any(|other| is_part(broken.function, other))
-                || entered
-                    .into_iter()
-                    .any(|entered| entered.address == address || entered.names.contains(&name))
+            let others = || program.functions.iter().filter(|f| f.address == address);
+            others().any(|other| {
+                is_part(broken.function, other) || may_call(program, other, broken.function)
+            }) || entered
+                .into_iter()
+                .any(|entered| entered.address == address || entered.names.contains(&name))
         };
         if !batch.iter().any(depends) {
             let why = &exception.reason;
@@ -228,6 +230,17 @@ pub fn compare(
         }
     }
     outcome
+}
+
+/// Whether a function calls another one in code that most machines have replaced.
+fn may_call(program: &Program, function: &Function, callee: &Function) -> bool {
+    // Code that cannot be read calls nothing that is known.
+    let insns = program.insns(function).unwrap_or_default();
+    insns.iter().any(|insn| {
+        insn.flow_control() == FlowControl::Call
+            && insn.near_branch_target() == callee.address
+            && program.is_patched(insn.ip())
+    })
 }
 
 fn by_name(judged: &Judged) -> BTreeMap<Named, &Exception> {

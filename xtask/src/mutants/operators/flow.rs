@@ -268,7 +268,7 @@ fn is_noreturn(name: &str) -> bool {
 
 /// Whether an instruction is a direct call with a relocation, which the assembler leaves for every
 /// call to a symbol that others may see.
-fn is_call(subject: &Subject, index: usize) -> bool {
+pub(super) fn is_call(subject: &Subject, index: usize) -> bool {
     let insn = &subject.insns[index];
     insn.decoded.flow_control() == FlowControl::Call
         && insn.relocs.len() == 1
@@ -292,7 +292,7 @@ fn never_returns(subject: &Subject, index: usize) -> bool {
 }
 
 /// The instruction with another opcode byte, its relocation kept.
-fn opcode(subject: &Subject, index: usize, opcode: u8) -> Option<Change> {
+pub(super) fn opcode(subject: &Subject, index: usize, opcode: u8) -> Option<Change> {
     let insn = &subject.insns[index];
     let mut bytes = subject.bytes(insn).to_vec();
     *bytes.first_mut()? = opcode;

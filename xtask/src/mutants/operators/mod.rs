@@ -3,6 +3,7 @@
 //! A new operator is an entry in one of the tables beside this file. Which places are taken in a
 //! run is `plan`'s affair.
 
+mod actions;
 mod annotations;
 mod flags;
 mod flow;
@@ -62,6 +63,16 @@ pub enum Effect {
     Extent,
     /// A name that has a meaning.
     Name,
+    /// Where indirect branches land.
+    LandingPad,
+    /// Which code's address is taken.
+    Reference,
+    /// Whether code may be instrumented.
+    Instrumentation,
+    /// Whether returns are safe in entry code.
+    Untrained,
+    /// What stops the processor behind a return or an indirect jump.
+    Trap,
 }
 
 /// A way of breaking an object in one place.
@@ -99,7 +110,14 @@ pub struct Change {
     pub register: Option<Register>,
 }
 
-/// All operators, in the order of the table that is printed.
+/// The operators for objects that are validated one by one, and those for linked objects, of which
+/// more is asked.
+pub fn with_actions() -> Vec<&'static Operator> {
+    all().into_iter().chain(actions::OPERATORS).collect()
+}
+
+/// The operators for objects that are validated one by one, in the order of the table that is
+/// printed.
 pub fn all() -> Vec<&'static Operator> {
     [
         frame::OPERATORS,
