@@ -70,6 +70,10 @@ pub enum Cause {
     PlaceAllowed,
     /// Whether instrumentation is allowed is lost where the path joins one that was walked before.
     InstrumentationAtJoin,
+    /// Instrumentation is allowed where the code is.
+    InstrumentationAllowed,
+    /// It is said of the return or the jump that it is meant to be as it is.
+    SaidSafe,
     /// No path on which returns are not safe yet comes by.
     ReturnsSafe,
     /// None of these.
@@ -78,7 +82,7 @@ pub enum Cause {
 
 /// All causes.
 #[cfg(test)]
-const ALL: [Cause; 30] = [
+const ALL: [Cause; 32] = [
     Cause::ExemptFunction,
     Cause::OutsideFunction,
     Cause::NotWalked,
@@ -107,6 +111,8 @@ const ALL: [Cause; 30] = [
     Cause::PadUnneeded,
     Cause::PlaceAllowed,
     Cause::InstrumentationAtJoin,
+    Cause::InstrumentationAllowed,
+    Cause::SaidSafe,
     Cause::ReturnsSafe,
     Cause::Unexplained,
 ];
@@ -143,6 +149,8 @@ impl Cause {
             Self::PadUnneeded => "pad-unneeded",
             Self::PlaceAllowed => "place-allowed",
             Self::InstrumentationAtJoin => "instrumentation-at-join",
+            Self::InstrumentationAllowed => "instrumentation-allowed",
+            Self::SaidSafe => "said-safe",
             Self::ReturnsSafe => "returns-safe",
             Self::Unexplained => "unexplained",
         }
@@ -180,6 +188,8 @@ impl Cause {
             | Self::NameUnused
             | Self::PadUnneeded
             | Self::PlaceAllowed
+            | Self::InstrumentationAllowed
+            | Self::SaidSafe
             | Self::ReturnsSafe => "no",
             Self::Unexplained => "?",
         }
@@ -239,10 +249,28 @@ fn of_tables(effect: Effect, subject: &Subject, change: &Change, args: &[String]
         Effect::LandingPad => Some(Cause::PadUnneeded),
         Effect::Reference => Some(Cause::PlaceAllowed),
         Effect::Instrumentation if !asked("--noinstr") => Some(Cause::RuleNotAsked),
-        Effect::Instrumentation => Some(Cause::InstrumentationAtJoin),
+        Effect::Instrumentation => Some(match section {
+            ".discard.instr_end" => Cause::InstrumentationAtJoin,
+            ".discard.instr_begin" => Cause::AnnotationUnneeded,
+            _ => Cause::InstrumentationAllowed,
+        }),
+        Effect::Trap if is_said_safe(subject, change.insn?.checked_sub(1)?) => {
+            Some(Cause::SaidSafe)
+        }
         Effect::Untrained => Some(Cause::ReturnsSafe),
         _ => None,
     }
+}
+
+/// Whether an annotation says of a return or indirect jump that it is meant.
+fn is_said_safe(subject: &Subject, index: usize) -> bool {
+    let Some(section) = subject.image.section(".discard.retpoline_safe") else {
+        return false;
+    };
+    let insn = &subject.insns[index];
+    let place = Some((insn.section, insn.offset()));
+    let mut said = subject.image.sections[section].relocs.iter();
+    said.any(|reloc| subject.image.target(reloc) == place)
 }
 
 /// Causes in code that is validated.

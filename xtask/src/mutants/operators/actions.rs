@@ -332,7 +332,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Depth,
         varied: false,
         partial: false,
-        sites: |subject| plain_other_than(subject, Mnemonic::Pushfq),
+        sites: |subject| plain_other_than(subject, &[Mnemonic::Push, Mnemonic::Pushfq]),
         apply: |subject, site, _| overwrite(subject, site.0 as usize, &[0x9c]),
     },
     Operator {
@@ -341,7 +341,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Depth,
         varied: false,
         partial: false,
-        sites: |subject| plain_other_than(subject, Mnemonic::Popfq),
+        sites: |subject| plain_other_than(subject, &[Mnemonic::Pop, Mnemonic::Popfq]),
         apply: |subject, site, _| overwrite(subject, site.0 as usize, &[0x9d]),
     },
 ];
@@ -351,9 +351,10 @@ fn realigns(insn: &Insn) -> bool {
     insn.decoded.mnemonic() == Mnemonic::And && insn.decoded.op0_register() == Register::RSP
 }
 
-fn plain_other_than(subject: &Subject, mnemonic: Mnemonic) -> Vec<Site> {
+/// Plain code that a push or pop of the flags would not be as good as.
+fn plain_other_than(subject: &Subject, alike: &[Mnemonic]) -> Vec<Site> {
     insns(subject, |s, i| {
-        s.is_plain(&s.insns[i]) && s.insns[i].decoded.mnemonic() != mnemonic
+        s.is_plain(&s.insns[i]) && !alike.contains(&s.insns[i].decoded.mnemonic())
     })
 }
 
