@@ -2,6 +2,7 @@
 //! that comes out; and its verdict on linked code against its objects (`verify`).
 
 mod elf;
+mod flags;
 mod images;
 mod objects;
 mod verify;
@@ -41,6 +42,8 @@ pub struct Args {
 enum What {
     /// Compare the verdict on vmlinux and the modules with their objects, function by function
     Verify(verify::Args),
+    /// Show which of objtool's flags the recorded builds exercised; all must be among them
+    Flags,
 }
 
 /// Runs the command.
@@ -48,9 +51,13 @@ enum What {
 /// # Errors
 /// Anything differs, or cannot be compared.
 pub fn run(args: Args) -> Result<()> {
-    if let Some(What::Verify(args)) = args.what {
-        println!("{}", verify::run(&args)?);
-        return Ok(());
+    match args.what {
+        Some(What::Verify(args)) => {
+            println!("{}", verify::run(&args)?);
+            return Ok(());
+        }
+        Some(What::Flags) => return flags::run(),
+        None => {}
     }
     let config = Config::named(args.config.as_deref().unwrap_or_default())?;
     setup::run()?;
