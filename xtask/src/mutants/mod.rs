@@ -57,7 +57,7 @@ pub struct Args {
     jobs: Option<NonZeroUsize>,
     /// Break linked objects, which are asked for all that a kernel with ORC data and landing pads
     /// asks for
-    #[arg(long, conflicts_with_all = ["image", "havoc"])]
+    #[arg(long, conflicts_with = "image")]
     actions: bool,
     /// Only operators whose name contains this
     #[arg(long, value_name = "OPERATOR")]
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
         None => std::thread::available_parallelism()?.get(),
     };
     if args.havoc.is_wanted() {
-        return havoc::run(&args.havoc, args.seed, args.count, jobs);
+        return havoc::run(&args.havoc, args.actions, args.seed, args.count, jobs);
     }
 
     let kernel = Kernel::installed()?;
@@ -117,14 +117,8 @@ pub fn run(args: &Args) -> Result<()> {
         true => LINKED_CONFIG,
         false => CONFIG,
     };
-    let folder = tempfile::Builder::new()
-        .prefix("objtool-rs-mutants-")
-        .tempdir_in(memory())
-        .context("cannot make a temporary folder")?;
-    let corpus = match args.actions {
-        true => linked_corpus(&kernel, folder.path())?,
-        false => corpus(&kernel)?,
-    };
+    let folder = folder()?;
+    let corpus = corpus(&kernel, args.actions, folder.path())?;
     let c = match &args.c {
         Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
         None => objtool::c(&kernel, config)?,
@@ -186,8 +180,20 @@ fn missing(path: &Path) -> String {
     format!("there is no program {}", path.display())
 }
 
-/// The objects of the build, as they were before objtool.
-fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
+/// A folder for objects that are made, in memory where the system has such a place.
+fn folder() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("objtool-rs-mutants-")
+        .tempdir_in(memory())
+        .context("cannot make a temporary folder")
+}
+
+/// The objects of the build, as they were before objtool; with `actions` those of another build,
+/// linked in `folder`.
+fn corpus(kernel: &Kernel, actions: bool, folder: &Path) -> Result<Vec<Object>> {
+    if actions {
+        return linked_corpus(kernel, folder);
+    }
     let recorded = kernel.corpus(CONFIG)?.into_iter();
     Ok(recorded
         .map(|object| Object {

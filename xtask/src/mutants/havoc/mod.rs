@@ -118,15 +118,16 @@ impl State {
     }
 }
 
-/// Runs `./x mutants --havoc`.
+/// Runs `./x mutants --havoc`; `actions` is for linked objects.
 ///
 /// # Errors
 /// There are no recorded objects, the worker does not build, or objtool-rs did not survive.
-pub fn run(args: &Args, seed: u64, count: Option<usize>, jobs: usize) -> Result<()> {
+pub fn run(args: &Args, actions: bool, seed: u64, count: Option<usize>, jobs: usize) -> Result<()> {
     if let Some(task) = &args.havoc_worker {
         return work(task);
     }
-    let corpus = super::corpus(&Kernel::installed()?)?;
+    let folder = super::folder()?;
+    let corpus = super::corpus(&Kernel::installed()?, actions, folder.path())?;
     if let (Some(index), Some(to)) = (args.index, &args.to) {
         return write_one(&corpus, seed, index, to);
     }
@@ -154,7 +155,8 @@ pub fn run(args: &Args, seed: u64, count: Option<usize>, jobs: usize) -> Result<
         print!("{}", kinds(&run.failures));
         bail!(
             "objtool-rs did not survive all of them; \
-             ./x mutants --havoc --seed {seed} --index INDEX --to FILE.o writes one"
+             ./x mutants --havoc{} --seed {seed} --index INDEX --to FILE.o writes one",
+            if actions { " --actions" } else { "" }
         );
     }
     if run.done() < count {
