@@ -89,7 +89,7 @@ pub fn check(data: &[u8]) -> Option<String> {
 
 /// What is said of a file that is known, against what is to be said.
 fn compare(file: &File, text: Option<&str>) {
-    let is_whole = file.rest % orc::SIZE as u8 == 0;
+    let is_whole = file.rest.is_multiple_of(orc::SIZE as u8);
     let count = file.entries.len() + usize::from(file.rest) / orc::SIZE;
     let has_places = (0..count).all(|entry| file.has_place(entry));
     let Some(text) = text else {
