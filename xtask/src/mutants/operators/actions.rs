@@ -169,7 +169,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Instrumentation,
         varied: false,
         partial: true,
-        sites: |subject| annotations(subject, ".discard.instr_begin"),
+        sites: |subject| noinstr_annotations(subject, ".discard.instr_begin"),
         apply: take_out,
     },
     Operator {
@@ -178,7 +178,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Instrumentation,
         varied: false,
         partial: true,
-        sites: |subject| annotations(subject, ".discard.instr_end"),
+        sites: |subject| noinstr_annotations(subject, ".discard.instr_end"),
         apply: take_out,
     },
     Operator {
@@ -390,6 +390,17 @@ fn annotations(subject: &Subject, name: &str) -> Vec<Site> {
     relocs
         .map(|reloc| Site(section as u32, reloc as u32))
         .collect()
+}
+
+/// Those about text that must not be instrumented. Every `WARN()` has some, anywhere.
+fn noinstr_annotations(subject: &Subject, name: &str) -> Vec<Site> {
+    let mut sites = annotations(subject, name);
+    sites.retain(|site| {
+        let entry = &subject.image.sections[site.0 as usize].relocs[site.1 as usize];
+        let place = subject.image.target(entry);
+        place.is_some_and(|(section, _)| is_noinstr(subject, section))
+    });
+    sites
 }
 
 /// Takes an annotation's relocation out of its table.
