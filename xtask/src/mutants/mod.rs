@@ -34,6 +34,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::paths::{Kernel, Tool};
 use crate::{objtool, progress};
+use joined::Parts;
 use plan::{Id, Object, Plan};
 use run::Setting;
 
@@ -118,7 +119,10 @@ pub fn run(args: &Args) -> Result<()> {
         false => CONFIG,
     };
     let folder = folder()?;
-    let corpus = corpus(&kernel, args.actions, folder.path())?;
+    let corpus = match args.actions {
+        true => linked_corpus(&kernel, folder.path(), Parts::Few)?,
+        false => corpus(&kernel)?,
+    };
     let c = match &args.c {
         Some(path) => fs::canonicalize(path).with_context(|| missing(path))?,
         None => objtool::c(&kernel, config)?,
@@ -188,12 +192,8 @@ fn folder() -> Result<tempfile::TempDir> {
         .context("cannot make a temporary folder")
 }
 
-/// The objects of the build, as they were before objtool; with `actions` those of another build,
-/// linked in `folder`.
-fn corpus(kernel: &Kernel, actions: bool, folder: &Path) -> Result<Vec<Object>> {
-    if actions {
-        return linked_corpus(kernel, folder);
-    }
+/// The objects of the build, as they were before objtool.
+fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
     let recorded = kernel.corpus(CONFIG)?.into_iter();
     Ok(recorded
         .map(|object| Object {
@@ -204,8 +204,8 @@ fn corpus(kernel: &Kernel, actions: bool, folder: &Path) -> Result<Vec<Object>> 
         .collect())
 }
 
-/// The objects of the linked kernel, joined into a few, and the build's modules.
-fn linked_corpus(kernel: &Kernel, folder: &Path) -> Result<Vec<Object>> {
+/// The objects of the linked kernel, joined in `folder`, and the build's modules.
+fn linked_corpus(kernel: &Kernel, folder: &Path, parts: Parts) -> Result<Vec<Object>> {
     let (whole, modules): (Vec<_>, Vec<_>) = kernel
         .corpus(LINKED_CONFIG)?
         .into_iter()
@@ -214,7 +214,7 @@ fn linked_corpus(kernel: &Kernel, folder: &Path) -> Result<Vec<Object>> {
         .first()
         .context("the build recorded no linked kernel")?;
     let build = kernel.build(LINKED_CONFIG, Tool::C);
-    let mut objects = joined::join(&build, folder, &whole.args)?;
+    let mut objects = joined::join(&build, folder, &whole.args, parts)?;
     objects.extend(modules.into_iter().map(|object| Object {
         name: object.name,
         input: object.input,

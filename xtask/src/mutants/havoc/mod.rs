@@ -20,6 +20,7 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::Image;
+use super::joined::Parts;
 use super::plan::Object;
 use crate::paths::Kernel;
 use crate::{objtool, paths, progress};
@@ -127,7 +128,11 @@ pub fn run(args: &Args, actions: bool, seed: u64, count: Option<usize>, jobs: us
         return work(task);
     }
     let folder = super::folder()?;
-    let corpus = super::corpus(&Kernel::installed()?, actions, folder.path())?;
+    let kernel = Kernel::installed()?;
+    let corpus = match actions {
+        true => super::linked_corpus(&kernel, folder.path(), Parts::Many)?,
+        false => super::corpus(&kernel)?,
+    };
     if let (Some(index), Some(to)) = (args.index, &args.to) {
         return write_one(&corpus, seed, index, to);
     }
