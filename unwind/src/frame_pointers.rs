@@ -265,13 +265,9 @@ impl Walk<FramePointers> {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = 0;
-                if self.is_reliable() {
-                    match ends::at_user_registers(env, address, self.origin) {
-                        Ok(end) => self.stepper.end = Some(end),
-                        Err(reason) => return self.lose(reason),
-                    }
-                }
-                return true;
+                // What entry code calls has the outermost record, and the walk would have ended
+                // there: nothing else leads here.
+                return !self.is_reliable() || self.lose(Reason::WrongEnd);
             }
             Privilege::Kernel => {}
             // The tracer's entry saves registers without their segments.
