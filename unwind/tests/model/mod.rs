@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of the model")]
 
 pub mod build;
+pub mod plan;
 
 use std::cell::Cell;
 
@@ -75,6 +76,9 @@ pub struct Kernel {
     distances: Vec<i32>,
     entries: Vec<[u8; 6]>,
     firsts: Vec<u32>,
+    /// Where tracers send returns to, and where a new task starts.
+    hooks: [u64; 2],
+    fork: u64,
 }
 
 const ENTRIES: [&str; 9] = [
@@ -141,7 +145,11 @@ impl Kernel {
             distances: Vec::new(),
             entries: Vec::new(),
             firsts: Vec::new(),
+            hooks: [0; 2],
+            fork: 0,
         };
+        kernel.hooks = HOOKS.map(|name| kernel.function(name).begin);
+        kernel.fork = kernel.function("ret_from_fork_asm").begin;
         for function in kernel.functions.clone() {
             kernel.describe(&function);
         }
@@ -314,10 +322,6 @@ impl Task<'_> {
             .unwrap_or_else(|| panic!("no stack at {address:#x}"))
             .word(address)
     }
-
-    fn hook(&self, name: &str) -> u64 {
-        self.kernel.function(name).begin
-    }
 }
 
 impl Stacks for Task<'_> {
@@ -366,7 +370,7 @@ impl Text for Task<'_> {
     }
 
     fn is_fork_return(&self, address: u64) -> bool {
-        address == self.kernel.function("ret_from_fork_asm").begin
+        address == self.kernel.fork
     }
 
     fn vouch(&self, address: u64) -> Vouch {
@@ -390,10 +394,7 @@ impl Text for Task<'_> {
     }
 
     fn recover(&self, _: &mut Recovery, address: u64, slot: u64) -> Recovered {
-        if !["return_to_handler", "arch_rethook_trampoline"]
-            .map(|h| self.hook(h))
-            .contains(&address)
-        {
+        if !self.kernel.hooks.contains(&address) {
             return Recovered::Same;
         }
         match self.originals.iter().find(|(at, _)| *at == slot) {
@@ -403,7 +404,7 @@ impl Text for Task<'_> {
     }
 
     fn recover_interrupted(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
-        if address == self.hook("arch_rethook_trampoline") {
+        if address == self.kernel.hooks[1] {
             self.recover(cursor, address, slot)
         } else {
             Recovered::Same
