@@ -240,6 +240,16 @@ fn registers_cannot_lead_a_walk_in_circles() {
 }
 
 #[test]
+fn registers_with_a_stack_pointer_below_are_the_end_of_a_walk() {
+    let kernel = Kernel::new();
+    let (mut builder, registers) = interrupted(&kernel, "asm_common_interrupt");
+    *builder.task.word(registers + X86_64::REGISTERS.sp) = builder.sp;
+    let (shown, walk) = frames::<Orc>(&builder.task, here(&builder), builder.sp - 8);
+    assert_eq!(walk.status(), Status::Lost(Reason::StackPointerNotRising));
+    assert_eq!(shown.len(), 2);
+}
+
+#[test]
 fn a_running_task_is_not_walked_by_orc_even_for_its_best() {
     let kernel = Kernel::new();
     let builder = sleeping(&kernel);

@@ -114,7 +114,9 @@ fn a_realigned_first_function_ends_there_too() {
         // The return address is pushed a second time before the frame record.
         let callee = kernel.function("f0").clone();
         builder.enter(callee);
-        let address = if same { builder.pc } else { 0x1234 };
+        // Another call of the same entry code would do as an address, but is not the same.
+        let other = kernel.function("secondary_startup_64").site(3);
+        let address = if same { builder.pc } else { other };
         builder.sp -= 8;
         *builder.task.word(top - 16) = address;
         builder.body(0).sleep();

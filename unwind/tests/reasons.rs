@@ -144,6 +144,38 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
     *builder.task.word(registers + X86_64::REGISTERS.status) = 0;
     cases.add("no segment", Both, builder, Reason::BadRegisters);
 
+    let registers = |offset: u64, value: u64| {
+        let mut builder = interrupted(kernel, "asm_exc_page_fault");
+        let at = builder.nth(WordKind::Registers, 0);
+        *builder.task.word(at + offset) = value;
+        (builder, at)
+    };
+    let layout = X86_64::REGISTERS;
+    let (builder, _) = registers(layout.status, 0x33);
+    cases.add("user space in the midst", Both, builder, Reason::WrongEnd);
+    let (builder, _) = registers(layout.pc, GENERATED + 8);
+    cases.add(
+        "made code was interrupted",
+        Orc,
+        builder,
+        Reason::GeneratedCode,
+    );
+    let (builder, _) = registers(layout.pc, 0x1000);
+    cases.add(
+        "nothing was interrupted",
+        Orc,
+        builder,
+        Reason::AddressNotInText,
+    );
+    // f4 does not need the stack pointer to be walked.
+    let (mut builder, at) = registers(layout.pc, kernel.function("f4").begin + 0x33);
+    *builder.task.word(at + layout.sp) = at + 8;
+    let falls = Reason::StackPointerNotRising;
+    cases.add("a stack in its own registers", Orc, builder.clone(), falls);
+    *builder.task.word(at + layout.sp) = 0x7fff_0000;
+    let off = Reason::StackPointerOffStack;
+    cases.add("a stack pointer of user space", Orc, builder, off);
+
     // Of the innermost record, which is schedule's, and the next one.
     let changed = FramePointer;
     for n in 0..3 {
@@ -280,6 +312,10 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
         kernel.function("ret_from_fork_asm").site(1),
     );
     cases.add("a system call's end at fork", Fp, builder, Reason::WrongEnd);
+    let mut builder = Builder::new(kernel, Outermost::KernelThread);
+    builder.call("f2", 1).sleep();
+    builder.set(ReturnAddress, 2, kernel.function("ret_from_fork_asm").begin);
+    cases.add("has run, and never ran", Fp, builder, Reason::WrongEnd);
 
     // f4 finds its frame by the frame pointer, which f2 has saved.
     let (word, off) = ((FramePointer, 2), Reason::StackPointerOffStack);
@@ -350,6 +386,17 @@ fn each_case_has_its_reason_and_each_reason_a_case() {
     seen.insert(format!("{:?}", Reason::TooDeep));
     let all: BTreeSet<String> = Reason::ALL.iter().map(|r| format!("{r:?}")).collect();
     assert_eq!(seen, all);
+}
+
+#[test]
+fn a_running_task_is_not_even_looked_at() {
+    let kernel = Kernel::new();
+    let builder = sleeping(&kernel);
+    builder.task.running.set(true);
+    let by_fp = verdict::<FramePointers>(&builder.task, builder.inactive());
+    let by_orc = verdict::<Orc>(&builder.task, builder.inactive());
+    assert!(by_fp.1.is_empty() && by_orc.1.is_empty());
+    assert_eq!(builder.task.reads.get(), 0);
 }
 
 #[test]
@@ -500,6 +547,26 @@ fn a_frame_end_in_a_register_is_found_when_it_was_saved() {
     let (outcome, frames) = verdict::<Orc>(&builder.task, builder.inactive());
     assert_eq!(outcome.verdict, Verdict::Reliable);
     assert_eq!(addresses(&frames), builder.expected());
+}
+
+#[test]
+fn registers_that_an_entry_had_not_saved_yet_are_those_of_what_interrupted_it() {
+    let kernel = Kernel::new();
+    let mut builder = Builder::new(&kernel, Outermost::SystemCall);
+    builder.call("f1", 0);
+    let end = builder.sp;
+    builder.call("keeps_r10", 0);
+    let pc = builder.current.begin + 0x33;
+    let second = builder.interrupt_entry("asm_exc_page_fault", pc);
+    let r10 = X86_64::register_offset(arch_x86_64::reg::R10).expect("it is saved");
+    *builder.task.word(second + r10) = end;
+    builder.call("f2", 0).sleep();
+    let (outcome, frames) = verdict::<Orc>(&builder.task, builder.inactive());
+    assert_eq!(outcome.verdict, Verdict::Reliable);
+    assert_eq!(addresses(&frames), builder.expected());
+    let partial =
+        |frame: &&unwind::Frame| matches!(frame.kind, FrameKind::Interrupted { partial: true, .. });
+    assert_eq!(frames.iter().filter(partial).count(), 1);
 }
 
 #[test]

@@ -253,6 +253,25 @@ impl<'k> Builder<'k> {
         self.entry_registers(entry, pc, sp, fp)
     }
 
+    /// The running function is interrupted at `pc`, and before the entry has saved anything it is
+    /// interrupted, too, on another stack. Where the second set of registers lies.
+    pub fn interrupt_entry(&mut self, entry: &str, pc: u64) -> u64 {
+        self.expected.push(pc);
+        let (sp, layout) = (self.sp, X86_64::REGISTERS);
+        for word in (layout.partial / WORD..layout.size / WORD).rev() {
+            let value = match word * WORD {
+                o if o == layout.pc => pc,
+                o if o == layout.status => KERNEL_CS,
+                o if o == layout.sp => sp,
+                _ => self.garbage(),
+            };
+            self.write(value, WordKind::Registers);
+        }
+        let first = self.task.kernel.function(entry).begin;
+        self.exception("asm_exc_nmi", first);
+        self.sp
+    }
+
     fn entry_registers(&mut self, entry: &str, pc: u64, sp: u64, fp: u64) -> &mut Self {
         let at = self.registers(pc, KERNEL_CS, sp, fp);
         self.fp = X86_64::encoded(at);
