@@ -10,13 +10,14 @@ use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
 use crate::ends;
 use crate::env::{Env, Recovered, TextKind, Vouch};
 use crate::reason::Reason;
-use crate::walk::{
-    At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk, START_REGISTERS,
-};
+use crate::stack::{Slot, Stack};
+use crate::walk::{At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk};
 
 /// Follows frame pointers.
 #[derive(Clone, Copy, Debug)]
 pub struct FramePointers {
+    /// What lies below this on the stack is behind the walk.
+    behind: u64,
     /// The frame pointer to go on with instead of the record's, or 0: a call to nowhere has pushed
     /// a return address, but no frame pointer.
     instead: u64,
@@ -45,6 +46,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         let mut walk = Walk::new(
             mode,
             Self {
+                behind: 0,
                 instead: 0,
                 is_last: false,
                 end: None,
@@ -155,59 +157,64 @@ impl Walk<FramePointers> {
         }
     }
 
-    /// Finds the stack on which `len` bytes from `address` lie, at or above the frame that the walk
-    /// stands on.
+    /// The words at `offsets` of what lies at `address`, behind the frame that the walk stands on.
     #[inline]
-    fn climb<E: Env + ?Sized>(
+    fn climb<E: Env + ?Sized, const N: usize>(
         &mut self,
         env: &E,
         address: u64,
         len: u64,
-        first: bool,
-    ) -> Result<(), Reason> {
+        offsets: [u64; N],
+    ) -> Result<[Slot; N], Reason> {
+        if let Some(slots) = self.stack.words(address, len, offsets) {
+            if address < self.stepper.behind {
+                return Err(Reason::FramePointerNotRising);
+            }
+            return Ok(slots);
+        }
+        let stack = self.next_stack_with(env, address, len)?;
+        self.stack = stack;
+        stack
+            .words(address, len, offsets)
+            .ok_or(Reason::FramePointerOffStack)
+    }
+
+    /// The stack, of those that were used before this one, on which `len` bytes from `address` lie.
+    #[cold]
+    #[inline(never)]
+    fn next_stack_with<E: Env + ?Sized>(
+        &mut self,
+        env: &E,
+        address: u64,
+        len: u64,
+    ) -> Result<Stack, Reason> {
         if address % WORD != 0 {
             return Err(Reason::FramePointerMisaligned);
         }
-        if self.stack.contains(address, len) {
-            let behind = if self.registers > START_REGISTERS {
-                self.registers.wrapping_add(E::Arch::REGISTERS.size)
-            } else {
-                self.sp.wrapping_add(E::Arch::RECORD.size)
-            };
-            if !first && address < behind {
-                return Err(Reason::FramePointerNotRising);
-            }
-            return Ok(());
-        }
+        let mut stack = self.stack;
         // It may lie on another stack than the next one, if that is empty.
-        while !self.stack.contains(address, len) {
-            let next = self.stack.next();
-            if next == 0 {
+        while !stack.contains(address, len) {
+            if stack.next() == 0 {
                 return Err(match address {
                     // That is how entry code marks the outermost frame.
                     0 => Reason::WrongEnd,
                     _ => Reason::FramePointerOffStack,
                 });
             }
-            self.stack = self.switch_stack(env, next, Reason::FramePointerOffStack)?;
+            stack = self.switch_stack(env, stack.next(), Reason::FramePointerOffStack)?;
         }
-        Ok(())
+        Ok(stack)
     }
 
     #[inline]
     fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::RECORD;
-        let before = self.stack;
-        if let Err(reason) = self.climb(env, address, layout.size, first) {
-            self.stack = before;
-            return self.lose(reason);
-        }
-        let caller = self.stack.slot(address.wrapping_add(layout.caller));
-        let slot = self.stack.slot(address.wrapping_add(layout.return_address));
-        let (Some(caller), Some(slot)) = (caller, slot) else {
-            self.stack = before;
-            return self.lose(Reason::FramePointerOffStack);
+        let offsets = [layout.caller, layout.return_address];
+        let [caller, slot] = match self.climb(env, address, layout.size, offsets) {
+            Ok(slots) => slots,
+            Err(reason) => return self.lose(reason),
         };
+        self.stepper.behind = address.wrapping_add(layout.size);
         if !first {
             self.number = self.number.wrapping_add(1);
         }
@@ -236,19 +243,17 @@ impl Walk<FramePointers> {
         true
     }
 
+    #[inline(never)]
     fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::REGISTERS;
-        let before = self.stack;
-        if let Err(reason) = self.climb(env, address, layout.size, first) {
-            self.stack = before;
-            return self.lose(reason);
-        }
-        let saved = Saved::read(env, &self.stack, address);
-        let fp = self.stack.slot(address.wrapping_add(layout.fp));
-        let (Some(saved), Some(fp)) = (saved, fp) else {
-            self.stack = before;
+        let [fp] = match self.climb(env, address, layout.size, [layout.fp]) {
+            Ok(slots) => slots,
+            Err(reason) => return self.lose(reason),
+        };
+        let Some(saved) = Saved::read(env, &self.stack, address) else {
             return self.lose(Reason::FramePointerOffStack);
         };
+        self.stepper.behind = address.wrapping_add(layout.size);
         // Only in front of registers is it of interest what called.
         self.origin = match self.at {
             At::Call if !first => env.origin(self.pc.wrapping_sub(1)),
@@ -261,7 +266,7 @@ impl Walk<FramePointers> {
         self.sp = 0;
         self.fp = env.read(fp);
         self.stepper.is_last = false;
-        match E::Arch::privilege(saved.status) {
+        match saved.privilege {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = 0;
@@ -305,6 +310,7 @@ impl Walk<FramePointers> {
     }
 
     /// Whether a reliable walk may stand on its record.
+    #[inline(never)]
     fn check_record<E: Env + ?Sized>(&mut self, env: &E, first: bool) -> Result<(), Reason> {
         if self.stepper.is_last {
             let end = ends::at_last_record(env, &self.stack, self.fp, self.pc, first)?;

@@ -119,6 +119,23 @@ impl Stack {
             None
         }
     }
+
+    /// The words at these offsets of something at `address` that is `len` bytes long, if all of it
+    /// lies here and the words are aligned ones of it.
+    #[inline]
+    pub(crate) fn words<const N: usize>(
+        &self,
+        address: u64,
+        len: u64,
+        offsets: [u64; N],
+    ) -> Option<[Slot; N]> {
+        // Constants, as a rule, so that nothing of this is left to be computed.
+        let inside = |&offset: &u64| offset % WORD == 0 && offset <= len.saturating_sub(WORD);
+        let fits = address % WORD == 0 && len >= WORD && offsets.iter().all(inside);
+        // INVARIANT: the whole lies on the stack, and each word within the whole.
+        (fits && self.contains(address, len))
+            .then(|| offsets.map(|offset| Slot(address.wrapping_add(offset))))
+    }
 }
 
 /// A place for a word on a stack.
@@ -164,6 +181,24 @@ mod tests {
         assert!(stack.contains(0x1000, 0x20) && stack.contains(0x1020, 0));
         assert!(!stack.contains(0x1008, 0x20) && !stack.contains(0x1000, u64::MAX));
         assert!(Stack::NONE.slot(0).is_none());
+    }
+
+    #[test]
+    fn words_of_something_lie_within_it() {
+        let stack = Stack::new(StackKind::Task, 0x1000, 0x1020, 0);
+        let slots = stack.words(0x1008, 16, [0, 8]);
+        assert_eq!(slots, Some([Slot(0x1008), Slot(0x1010)]));
+        for (address, len, offset) in [
+            (0x1008, 16, 16),
+            (0x1008, 16, 4),
+            (0x1004, 16, 0),
+            (0x1018, 16, 0),
+            (0xff8, 16, 8),
+            (0x1000, 4, 0),
+            (u64::MAX - 7, 16, 8),
+        ] {
+            assert_eq!(stack.words(address, len, [offset]), None, "{address:#x}");
+        }
     }
 
     #[test]

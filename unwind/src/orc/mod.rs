@@ -390,7 +390,7 @@ impl Walk<Orc> {
         self.stepper.partial = partial;
         self.registers = address;
         self.sp = saved.sp;
-        match E::Arch::privilege(saved.status) {
+        match saved.privilege {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = saved.pc;
