@@ -5,12 +5,14 @@
 //! interrupted function may not have set its frame pointer up yet, or not any more: there a
 //! reliable walk stops. The text on the way must keep the convention, by the validator's word.
 
+use core::marker::PhantomData;
+
 use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
 
 use crate::ends;
 use crate::env::{Env, Recovered, TextKind, Vouch};
 use crate::reason::Reason;
-use crate::stack::{Slot, Stack};
+use crate::stack::{Span, Stack};
 use crate::walk::{At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk};
 
 /// Follows frame pointers.
@@ -25,6 +27,23 @@ pub struct FramePointers {
     is_last: bool,
     /// What a reliable walk has found out about the outermost record.
     end: Option<ends::End>,
+}
+
+/// How far below the top the outermost record may lie.
+struct Farthest<A>(PhantomData<A>);
+
+impl<A: Frames> Farthest<A> {
+    const BELOW: u64 = {
+        let mut farthest = 0;
+        let mut rest = A::LAST_RECORDS;
+        while let [last, others @ ..] = rest {
+            if last.below > farthest {
+                farthest = last.below;
+            }
+            rest = others;
+        }
+        farthest
+    };
 }
 
 impl Partial for FramePointers {
@@ -157,25 +176,18 @@ impl Walk<FramePointers> {
         }
     }
 
-    /// The words at `offsets` of what lies at `address`, behind the frame that the walk stands on.
+    /// The `len` bytes from `address`, which must lie behind the frame that the walk stands on.
     #[inline]
-    fn climb<E: Env + ?Sized, const N: usize>(
-        &mut self,
-        env: &E,
-        address: u64,
-        len: u64,
-        offsets: [u64; N],
-    ) -> Result<[Slot; N], Reason> {
-        if let Some(slots) = self.stack.words(address, len, offsets) {
+    fn climb<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> Result<Span, Reason> {
+        if let Some(span) = self.stack.span(address, len) {
             if address < self.stepper.behind {
                 return Err(Reason::FramePointerNotRising);
             }
-            return Ok(slots);
+            return Ok(span);
         }
-        let stack = self.next_stack_with(env, address, len)?;
-        self.stack = stack;
-        stack
-            .words(address, len, offsets)
+        self.stack = self.next_stack_with(env, address, len)?;
+        self.stack
+            .span(address, len)
             .ok_or(Reason::FramePointerOffStack)
     }
 
@@ -209,10 +221,13 @@ impl Walk<FramePointers> {
     #[inline]
     fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::RECORD;
-        let offsets = [layout.caller, layout.return_address];
-        let [caller, slot] = match self.climb(env, address, layout.size, offsets) {
-            Ok(slots) => slots,
+        let span = match self.climb(env, address, layout.size) {
+            Ok(span) => span,
             Err(reason) => return self.lose(reason),
+        };
+        let (caller, slot) = (span.slot(layout.caller), span.slot(layout.return_address));
+        let (Some(caller), Some(slot)) = (caller, slot) else {
+            return self.lose(Reason::FramePointerOffStack);
         };
         self.stepper.behind = address.wrapping_add(layout.size);
         if !first {
@@ -246,11 +261,12 @@ impl Walk<FramePointers> {
     #[inline(never)]
     fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::REGISTERS;
-        let [fp] = match self.climb(env, address, layout.size, [layout.fp]) {
-            Ok(slots) => slots,
+        let span = match self.climb(env, address, layout.size) {
+            Ok(span) => span,
             Err(reason) => return self.lose(reason),
         };
-        let Some(saved) = Saved::read(env, &self.stack, address) else {
+        let saved = Saved::read(env, &self.stack, address);
+        let (Some(fp), Some(saved)) = (span.slot(layout.fp), saved) else {
             return self.lose(Reason::FramePointerOffStack);
         };
         self.stepper.behind = address.wrapping_add(layout.size);
@@ -297,6 +313,13 @@ impl Walk<FramePointers> {
     #[inline]
     fn is_last_record<E: Env + ?Sized>(&self, env: &E) -> bool {
         let below = env.top().wrapping_sub(self.sp);
+        below <= Farthest::<E::Arch>::BELOW && self.is_last_at(env, below)
+    }
+
+    /// The same, of a record that far below the top.
+    #[cold]
+    #[inline(never)]
+    fn is_last_at<E: Env + ?Sized>(&self, env: &E, below: u64) -> bool {
         let same = |&(a, b): &(u64, u64)| {
             let word = |offset| self.stack.slot(self.sp.wrapping_add(offset));
             match (word(a), word(b)) {

@@ -410,10 +410,13 @@ impl Saved {
     #[inline]
     pub(crate) fn read<E: Env + ?Sized>(env: &E, stack: &Stack, address: u64) -> Option<Self> {
         let layout = E::Arch::REGISTERS;
-        let saved = address.wrapping_add(layout.partial);
-        let offsets = [layout.pc, layout.status, layout.sp].map(|o| o.wrapping_sub(layout.partial));
-        let len = layout.size.wrapping_sub(layout.partial);
-        let [pc, status, sp] = stack.words(saved, len, offsets)?;
+        let span = stack.span(
+            address.wrapping_add(layout.partial),
+            layout.size.wrapping_sub(layout.partial),
+        )?;
+        let pc = span.slot(layout.pc.wrapping_sub(layout.partial))?;
+        let status = span.slot(layout.status.wrapping_sub(layout.partial))?;
+        let sp = span.slot(layout.sp.wrapping_sub(layout.partial))?;
         Some(Self {
             pc: env.read(pc),
             privilege: E::Arch::privilege(env.read(status)),
