@@ -115,7 +115,8 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         walk
     }
 
-    #[inline]
+    // Called from where walks start, and from where they go on.
+    #[inline(never)]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish();
@@ -218,7 +219,7 @@ impl Walk<FramePointers> {
         Ok(stack)
     }
 
-    #[inline]
+    #[inline(never)]
     fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::RECORD;
         let span = match self.climb(env, address, layout.size) {

@@ -105,7 +105,8 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
         walk
     }
 
-    #[inline]
+    // Called from where walks start, and from where they go on.
+    #[inline(never)]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             match walk.stepper.end {
