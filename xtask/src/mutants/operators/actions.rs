@@ -40,12 +40,13 @@ pub const OPERATORS: &[Operator] = &[
             let (insn, reloc) = (&subject.insns[site.0 as usize], site.1 as usize);
             let entry = &subject.image.sections[insn.section].relocs[reloc];
             let (section, place) = subject.image.target(entry)?;
-            // A relative field is counted from its own place, the processor counts from the end.
+            // A relative field is counted from its own place, the processor counts from the end; so
+            // the place may lie before the section.
             let bias = match insn.decoded.is_ip_rel_memory_operand() {
                 true => insn.end() - entry.offset,
                 false => 0,
             };
-            let delta = elsewhere(subject, section, place + bias, rng)?;
+            let delta = elsewhere(subject, section, place.wrapping_add(bias), rng)?;
             let edit = subject
                 .image
                 .with_addend(insn.section, reloc, entry.addend + delta);
@@ -467,12 +468,12 @@ fn elsewhere(subject: &Subject, section: usize, place: u64, rng: &mut Rng) -> Op
     let code = &subject.insns[subject.by_section.get(section)?.clone()];
     let at = code.partition_point(|insn| insn.offset() < place);
     let new = match rng.below(4) {
-        0 => place + 1,
+        0 => place.wrapping_add(1),
         1 => code.get(at + 1)?.offset(),
         2 => code.get(at.checked_sub(1)?)?.offset(),
         _ => rng.choose(code)?.offset(),
     };
-    (new != place).then_some(new as i64 - place as i64)
+    (new != place).then_some(new.wrapping_sub(place) as i64)
 }
 
 /// A function of the object: its symbol and name. `wanted` decides by the section.
