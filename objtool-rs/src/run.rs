@@ -8,7 +8,7 @@ use arch_x86_64::X86_64;
 use crate::check;
 use crate::emit::{self, Output};
 use crate::listing;
-use crate::model::{Model, Symbols};
+use crate::model::{Model, Purpose, Symbols};
 use crate::options::Options;
 use crate::read::{ElfFile, ReadError};
 use crate::report::rich::{gather::gather, Exhibit};
@@ -112,7 +112,7 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
 
     let mut findings = Findings::default();
     let mut model =
-        Model::new(Target::default(), &options, &file, symbols).map_err(RunError::Read)?;
+        Model::new(Purpose::Build, Target::default(), &options, &file, symbols).map_err(RunError::Read)?;
     lap(&mut outcome.stats, "decode");
     let resolved = model.resolve(&mut findings);
     outcome.stats.insns = model.insns.len() as usize;

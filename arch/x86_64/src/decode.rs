@@ -6,6 +6,7 @@
 
 use arch::insn::{
     ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, StackTouch, Undecodable,
+    Wanted,
 };
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -16,22 +17,30 @@ use crate::object::note;
 use crate::{reg, X86_64};
 
 impl Decode for X86_64 {
-    fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable> {
+    fn decode_until(
+        &self,
+        code: &[u8],
+        until: usize,
+        wanted: Wanted,
+        sink: &mut impl FnMut(usize, Insn),
+    ) -> Result<usize, Undecodable> {
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         let mut effects = InstructionInfoFactory::new();
-        while decoder.can_decode() {
+        while decoder.position() < until && decoder.can_decode() {
             let offset = decoder.position();
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() {
                 return Err(Undecodable { offset });
             }
             let mut insn = record(&instruction);
-            insn.touches_frame = touches_frame(&instruction, &mut effects);
-            insn.touches_stack = touches_stack(&instruction);
+            if wanted == Wanted::All {
+                insn.touches_frame = touches_frame(&instruction, &mut effects);
+                insn.touches_stack = touches_stack(&instruction);
+            }
             sink(offset, insn);
         }
-        Ok(())
+        Ok(decoder.position())
     }
 
     fn named_address(&self, code: &[u8], address: u64) -> Option<u64> {

@@ -113,7 +113,7 @@ fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Resu
         let callee = model.function_of(dest);
         set_callee(model, insn, callee, true, None);
     } else {
-        model.targets[insn.index()] = Target::Insn(dest);
+        model.insns.get_mut(insn).set_dest(dest);
     }
     Ok(())
 }
@@ -265,7 +265,7 @@ fn resolve_linked_call<A: Architecture>(
             return Err(Message::NoCallTarget(place));
         };
         model.insns.get_mut(insn).kind = InsnKind::JumpUnconditional;
-        model.targets[insn.index()] = Target::Insn(dest);
+        model.insns.get_mut(insn).set_dest(dest);
         return Ok(());
     }
     set_callee(model, insn, callee, false, Some(noreturn));
@@ -283,7 +283,7 @@ fn make_indirect<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId, thunk:
     };
     record.marks.set(Marks::RETPOLINE_SAFE, true);
     // What a call pushes its return takes off again.
-    record.ops = OpsId::NONE;
+    record.set_ops(OpsId::NONE);
     list_site(model, insn, thunk, false, None);
 }
 
@@ -307,9 +307,7 @@ fn set_callee<A: Architecture>(
     noreturn: Option<&Noreturn>,
 ) {
     let Some(callee) = callee else { return };
-    model.targets[insn.index()] = Target::Symbol(callee);
-    // What a call pushes its return takes off again.
-    model.insns.get_mut(insn).ops = OpsId::NONE;
+    model.insns.get_mut(insn).set_callee(callee);
     list_site(model, insn, callee, is_sibling, noreturn);
 }
 

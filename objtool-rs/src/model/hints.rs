@@ -101,7 +101,7 @@ pub(super) fn read<A: Architecture>(
             HintKind::UNDEFINED => HintState::Undefined,
             HintKind::SAVE => {
                 marks.set(Marks::HINT, false);
-                marks.set(Marks::SAVE, true);
+                model.saves.push(insn);
                 continue;
             }
             HintKind::RESTORE => {
@@ -129,6 +129,8 @@ pub(super) fn read<A: Architecture>(
         };
         model.hints.insert(insn, state);
     }
+    model.saves.sort_unstable();
+    model.saves.dedup();
     Ok(())
 }
 

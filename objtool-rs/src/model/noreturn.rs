@@ -120,7 +120,10 @@ fn body<A>(model: &Model<'_, A>, function: SymbolId) -> Body {
         return Body::MayReturn;
     }
     let mut others = Vec::new();
-    for insn in model.function_insns(function) {
+    let Some(insns) = model.function_insns(function) else {
+        return Body::MayReturn;
+    };
+    for insn in insns {
         if model.insn(insn).kind == InsnKind::Return {
             return Body::MayReturn;
         }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use arch::object::Architecture;
 
 use crate::check::stack::walk;
-use crate::model::{check_tables, Model, Symbols};
+use crate::model::{check_tables, Model, Purpose, Symbols};
 use crate::options::Options;
 use crate::read::{elf, ElfFile, FileKind, ReadError, Section, SymbolKind};
 use crate::report::{Findings, Names};
@@ -88,7 +88,7 @@ pub fn verify(file: &ElfFile<'_>, progress: &dyn Fn(f32)) -> Result<Report, Read
     };
     let (symbols, _) = Symbols::new(file);
     lap(&mut phases, "order symbols", 0.1);
-    let mut model = Model::new(Target::default(), &options, file, symbols)?;
+    let mut model = Model::new(Purpose::Verify, Target::default(), &options, file, symbols)?;
     lap(&mut phases, "decode", 0.5);
 
     let mut findings = Findings::default();

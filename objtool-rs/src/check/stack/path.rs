@@ -129,7 +129,7 @@ impl<A: Architecture> Walked<'_, A> {
             // What is broken is broken at the end; up to there the rules held.
             let record = model.insn(insn);
             let function = model.function_of(known.start);
-            let kept = rules::flags_kept(model, insn, record.ops, &mut flags);
+            let kept = rules::flags_kept(model, insn, record.ops(), &mut flags);
             let _ = kept.and(rules::flag_change(model, function, record.kind, &mut flags));
         }
         told.detail.end_state = told.state(known.end_state, self.state);

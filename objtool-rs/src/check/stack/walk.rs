@@ -77,8 +77,6 @@ struct Walker<'m, 'f, A> {
     transitions: FxHashMap<(StateId, OpsId, Context), StateId>,
     entry: StackState,
     unknown: StateId,
-    /// All places whose state is kept for a restore, in order.
-    saves: Vec<InsnId>,
     /// For showing findings; made when there is one.
     sources: OnceCell<Sources>,
     pending: Vec<Pending>,
@@ -144,7 +142,6 @@ impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
             transitions: FxHashMap::default(),
             entry,
             unknown,
-            saves: Vec::new(),
             sources: OnceCell::new(),
             pending: Vec::new(),
             failures: Vec::new(),
@@ -154,10 +151,6 @@ impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
             linked: Linked::default(),
             states,
         };
-        if model.has_hints {
-            let is_save = |&id: &InsnId| model.insn(id).marks.has(Marks::SAVE);
-            walker.saves = model.insns.ids().filter(is_save).collect();
-        }
         // A hint holds for its instruction even where no path leads to it.
         for (insn, hint) in model.hints() {
             walker.state_of[insn.index()] = Some(walker.intern_hint(hint));
@@ -493,7 +486,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             return self.broken(insn, Message::NotCode);
         }
         let before = path.state;
-        self.stack_effects(function, &mut path, record.ops, next)?;
+        self.stack_effects(function, &mut path, record.ops(), next)?;
         if model.purpose == Purpose::Verify
             && function.is_some()
             && record.marks.has(Marks::TOUCHES_FRAME)
@@ -675,9 +668,9 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     ) -> Result<Option<StateId>, Broken> {
         let model = self.model;
         let start = function.map_or(u64::MAX, |function| model.file.symbol(function).value);
-        let before = self.saves.partition_point(|&save| save < path.insn);
+        let before = model.saves.partition_point(|&save| save < path.insn);
         let here = model.insns.section(path.insn);
-        let save = self.saves[..before].last().filter(|&&save| {
+        let save = model.saves[..before].last().filter(|&&save| {
             model.insns.section(save) == here && u64::from(model.insn(save).offset) >= start
         });
         let Some(&save) = save else {

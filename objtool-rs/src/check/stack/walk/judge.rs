@@ -147,7 +147,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             }
         }
         if touch.sets {
-            let op = model.insns.ops(record.ops)[0];
+            let op = model.insns.ops(record.ops())[0];
             let depth = linked::depth_after::<A>(&before, op);
             let after = *self.states.get(path.state);
             if after.depth != depth {
