@@ -22,6 +22,7 @@ pub mod listing;
 pub mod model;
 pub mod options;
 pub mod orc_dump;
+mod parallel;
 pub mod read;
 pub mod report;
 mod run;

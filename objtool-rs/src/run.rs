@@ -190,7 +190,7 @@ fn validate(
         check::sls::check(model, findings);
     }
     lap(stats, "check");
-    let output = emit::collect(model, &mut checked, findings).ok();
+    let output = emit::collect(model, &checked, findings).ok();
     lap(stats, "emit");
     output
 }

@@ -192,10 +192,14 @@ impl Insns {
         (0..self.decoded).map(InsnId)
     }
 
+    /// The numbers of a section's instructions.
+    pub fn range_of(&self, section: SectionId) -> std::ops::Range<u32> {
+        self.range(section).map_or(0..0, |r| r.first..r.end)
+    }
+
     /// The instructions of a section.
     pub fn ids_of(&self, section: SectionId) -> impl Iterator<Item = InsnId> + use<> {
-        let range = self.range(section).map_or(0..0, |r| r.first..r.end);
-        range.map(InsnId)
+        self.range_of(section).map(InsnId)
     }
 
     /// A record.

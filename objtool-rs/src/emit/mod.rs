@@ -43,7 +43,7 @@ pub struct Checked {
 /// [`Abort`] after a finding that leaves no right output.
 pub fn collect<A: Architecture + Orc>(
     model: &Model<'_, A>,
-    checked: &mut Checked,
+    checked: &Checked,
     findings: &mut Findings,
 ) -> Result<Output, Abort> {
     let options = model.options;
@@ -68,7 +68,7 @@ pub fn collect<A: Architecture + Orc>(
         mcount_loc::emit(model, &mut output, findings);
     }
     if options.prefix != 0 {
-        prefix::emit(model, checked.walked.as_mut(), &mut output);
+        prefix::emit(model, checked.walked.as_ref(), &mut output);
     }
     if let Some(pads) = &checked.landing_pads {
         ibt_endbr_seal::emit(model, pads, &mut output, findings);

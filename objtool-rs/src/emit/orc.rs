@@ -75,7 +75,7 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
         let mut next = model.insns.first_of(section);
         while let Some(insn) = next {
             let Some(group) = model.group_of(insn) else {
-                let entry = self.entry(insn, self.walked.state_of[insn.index()])?;
+                let entry = self.entry(insn, self.walked.trail.state(insn))?;
                 self.add(model.place(insn), entry, &mut last);
                 next = model.insns.next(insn);
                 continue;
@@ -83,7 +83,8 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
             let original = model.group(group).original.unwrap_or(group);
             let end = model.group(group).last.unwrap_or(insn);
             let start = model.place(insn);
-            let states = &self.walked.group_states[original.0 as usize];
+            let states = self.walked.group_states.get(&original);
+            let states = states.map_or(&[][..], Vec::as_slice);
             let len = model.insn(end).end().saturating_sub(start.offset);
             for at in 0..len {
                 let Some(&Some(state)) = states.get(at as usize) else {

@@ -127,6 +127,8 @@ pub struct Model<'f, A> {
     group_of: FxHashMap<InsnId, GroupId>,
     jump_tables: FxHashMap<InsnId, jump_tables::Table>,
     hints: BTreeMap<InsnId, HintState>,
+    /// Instructions at which a hint gives the stack state, in order.
+    hinted: Vec<InsnId>,
     /// Where the stack state is kept for a later restore, in order.
     pub saves: Vec<InsnId>,
     /// From where on a return must not come before returns were made safe, in order.
@@ -192,6 +194,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             group_of: FxHashMap::default(),
             jump_tables: FxHashMap::default(),
             hints: BTreeMap::new(),
+            hinted: Vec::new(),
             saves: Vec::new(),
             unret: Vec::new(),
             instrumentation: FxHashMap::default(),
@@ -579,6 +582,16 @@ impl<'f, A> Model<'f, A> {
             return 0;
         }
         self.instrumentation.get(&id).copied().unwrap_or(0)
+    }
+
+    /// From an instruction to where the last neighbour of the same symbol ends.
+    pub fn owner_run(&self, id: InsnId) -> Range<u32> {
+        self.owners.rest_of_run(id)
+    }
+
+    /// All instructions at which a hint gives the stack state, in order.
+    pub fn hinted(&self) -> &[InsnId] {
+        &self.hinted
     }
 
     /// All unwind hints.

@@ -20,6 +20,17 @@ impl StateId {
     pub fn number(self) -> usize {
         self.0.get() as usize - 1
     }
+
+    /// As bits that are never all zero; fewer than 2^30, because states take far more than a byte
+    /// of a file each (`model::effort`).
+    pub(super) fn bits(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The inverse of [`Self::bits`].
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        std::num::NonZeroU32::new(bits).map(Self)
+    }
 }
 
 /// What a realigned stack holds of the frame that the function must make there, because the one
@@ -200,6 +211,11 @@ impl States {
         self.same_hash.push(last);
         self.by_hash.insert(hash, id);
         id
+    }
+
+    /// Adds all states of another table; the result is each one's number here.
+    pub fn absorb(&mut self, other: &Self) -> Vec<StateId> {
+        other.list.iter().map(|state| self.intern(state)).collect()
     }
 
     /// A state.

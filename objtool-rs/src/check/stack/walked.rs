@@ -1,22 +1,25 @@
 //! What the walk found out, to be read by what comes after it.
 
+use std::sync::Arc;
+
 use arch::object::Architecture;
+use rustc_hash::FxHashMap;
 
 use super::linked::{Crossing, Linked};
 use super::state::{StackState, StateId, States};
+use super::trail::Trail;
 use crate::decode::InsnId;
+use crate::model::GroupId;
 use crate::read::SymbolId;
 use crate::report::{DrapState, Message, Place};
 
 /// What the walk found out about each instruction.
 #[derive(Debug)]
 pub struct Walked {
-    /// Whether and how each instruction was reached.
-    pub(super) visited: Vec<u8>,
-    /// State before each instruction that was reached, or that has a hint.
-    pub state_of: Vec<Option<StateId>>,
+    /// What is left at each instruction.
+    pub trail: Arc<Trail>,
     /// For each original of an alternative, the state at each byte from its start.
-    pub group_states: Vec<Vec<Option<StateId>>>,
+    pub group_states: FxHashMap<GroupId, Vec<Option<StateId>>>,
     /// All states.
     pub states: States,
     pub(super) entry: StackState,
@@ -31,19 +34,20 @@ pub struct Walked {
 impl Walked {
     /// Whether an instruction was reached.
     pub fn is_visited(&self, insn: InsnId) -> bool {
-        self.visited[insn.index()] != 0
+        self.trail.is_reached(insn)
     }
 
     /// Whether the state at an instruction is the one at the start of a function.
     pub fn is_fresh<A: Architecture>(&self, insn: InsnId) -> bool {
-        self.state_of[insn.index()]
+        self.trail
+            .state(insn)
             .is_some_and(|state| mismatch::<A>(self.states.get(state), &self.entry).is_none())
     }
 
     /// Whether a path that came from another function did so in the state that its own function's
     /// paths have there.
     pub fn agrees<A: Architecture>(&self, crossing: &Crossing) -> bool {
-        self.state_of[crossing.to.index()].is_some_and(|own| {
+        self.trail.state(crossing.to).is_some_and(|own| {
             mismatch::<A>(self.states.get(own), self.states.get(crossing.state)).is_none()
         })
     }
