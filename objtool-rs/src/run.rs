@@ -6,7 +6,7 @@ use std::time::Instant;
 use arch_x86_64::X86_64;
 
 use crate::check;
-use crate::emit::{self, Output};
+use crate::emit::{self, NewFile, Output};
 use crate::listing;
 use crate::model::{Model, Purpose, Symbols};
 use crate::options::Options;
@@ -27,7 +27,7 @@ pub struct Outcome {
     pub exhibits: Vec<Exhibit>,
     /// Disassembly of the functions with findings, if asked for.
     pub listing: String,
-    /// The changed file, if anything is to be changed.
+    /// The changed file, if anything is to be changed and it is put together in memory.
     pub output: Option<Vec<u8>>,
     /// Whether the object is one that was linked from several although no option says so.
     pub forced_link: bool,
@@ -64,6 +64,20 @@ impl std::error::Error for RunError {}
 ///
 /// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
 pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
+    let (mut outcome, changed) = analyze(data, options)?;
+    outcome.output = changed.map(|changed| changed.to_vec());
+    Ok(outcome)
+}
+
+/// The same, but that the changed file is still to be written: [`Outcome::output`] is empty.
+///
+/// # Errors
+///
+/// See [`run`].
+pub fn analyze<'d>(
+    data: &'d [u8],
+    options: &Options,
+) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
     let mut lap = |stats: &mut Stats, phase| {
@@ -143,11 +157,12 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         outcome.listing = listing::functions(&model, &findings);
         model.effort.check(&file).map_err(RunError::Read)?;
     }
-    if let Some(output) = output.filter(|output| !output.is_empty()) {
-        outcome.output = Some(emit::write(&file, &output).map_err(RunError::Write)?);
-    }
-    lap(&mut outcome.stats, "write");
-    Ok(outcome)
+    drop(model);
+    let output = output.filter(|output| !output.is_empty());
+    let changed = output.map(|output| NewFile::new(file, output));
+    let changed = changed.transpose().map_err(RunError::Write)?;
+    lap(&mut outcome.stats, "report and layout");
+    Ok((outcome, changed))
 }
 
 /// Runs the checks and collects the changes; nothing if they would be wrong.

@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 
 pub use record::{Marks, OpsId, Record, StackOps, Target};
 
+use crate::parallel;
 use crate::read::{ElfFile, ReadError, SectionId};
 use parts::Part;
 
@@ -226,22 +227,17 @@ impl Insns {
         }) as u32)
     }
 
-    /// The instructions of a kind, by section and address.
+    /// The decoded instructions that are wanted, by section and address.
     ///
     /// Passes that look for few instructions do it by this, in parallel: a look at all of a
     /// kernel's records is some 50 MB of memory to read.
-    pub fn select(&self, wanted: impl Fn(&Record) -> bool + Sync) -> Vec<InsnId> {
-        const CHUNK: usize = 1 << 16;
-        let decoded = &self.records[..self.decoded as usize];
-        let chunks: Vec<Vec<InsnId>> = decoded
-            .par_chunks(CHUNK)
-            .enumerate()
-            .map(|(chunk, records)| {
-                let first = chunk * CHUNK;
-                let wanted = records.iter().enumerate().filter(|(_, r)| wanted(r));
-                wanted.map(|(i, _)| InsnId((first + i) as u32)).collect()
-            })
-            .collect();
+    pub fn select(&self, wanted: impl Fn(InsnId, &Record) -> bool + Sync + Send) -> Vec<InsnId> {
+        let chunks = parallel::map_ranges(self.decoded as usize, 1 << 16, |range| {
+            let records = (range.start..).zip(&self.records[range]);
+            let records = records.map(|(id, record)| (InsnId(id as u32), record));
+            let wanted = records.filter(|(id, record)| wanted(*id, record));
+            wanted.map(|(id, _)| id).collect::<Vec<_>>()
+        });
         chunks.concat()
     }
 
@@ -284,6 +280,16 @@ impl Insns {
             .iter()
             .position(|record| u64::from(record.offset) >= offset)?;
         Some(InsnId(first + skip as u32))
+    }
+
+    /// The instruction that an offset of a section lies in.
+    pub fn containing(&self, section: SectionId, offset: u64) -> Option<InsnId> {
+        let id = match self.from(section, offset) {
+            Some(id) if u64::from(self.get(id).offset) == offset => return Some(id),
+            Some(id) => self.prev(id)?,
+            None => self.last_of(section)?,
+        };
+        (offset < self.get(id).end()).then_some(id)
     }
 
     /// The first instruction of a section.

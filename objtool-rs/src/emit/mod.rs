@@ -1,6 +1,6 @@
 //! What the output has that the input hasn't. One file an emitted section or rewrite.
 //!
-//! Everything is collected in an [`Output`] and written once, by [`write()`]. Sections appear in the
+//! Everything is collected in an [`Output`] and written once, by [`NewFile`]. Sections appear in the
 //! order in which C objtool makes them, so that the linked result is the same.
 
 mod call_sites;
@@ -18,8 +18,10 @@ mod write;
 use arch::object::Architecture;
 use arch::orc::Orc;
 
-pub use output::{NewReloc, NewSection, NewSymbol, Output, SymbolRef};
-pub use write::{write, WriteError};
+pub use output::{
+    NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef,
+};
+pub use write::{NewFile, WriteError};
 
 use crate::check::ibt::LandingPads;
 use crate::check::stack::walked::Walked;
@@ -41,7 +43,7 @@ pub struct Checked {
 /// # Errors
 ///
 /// [`Abort`] after a finding that leaves no right output.
-pub fn collect<A: Architecture + Orc>(
+pub fn collect<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
     checked: &Checked,
     findings: &mut Findings,
@@ -106,8 +108,8 @@ fn emit_sites<A: Architecture>(
     if exists(model, findings, name, skip_suffix) || insns.is_empty() {
         return;
     }
-    let places: Vec<Place> = insns.iter().map(|&insn| model.place(insn)).collect();
-    let section = places_section(model, output, name, &places);
+    let places = insns.iter().map(|&insn| model.place(insn));
+    let section = places_section(model, output, name, places);
     output.add_section(section);
 }
 
@@ -130,16 +132,19 @@ fn places_section<A: Architecture>(
     model: &Model<'_, A>,
     output: &mut Output,
     name: &'static str,
-    places: &[Place],
+    places: impl Iterator<Item = Place>,
 ) -> NewSection {
-    let mut section = NewSection::relocated(name, SITE, places.len());
-    for (index, place) in places.iter().enumerate() {
-        section.relocate(NewReloc {
-            offset: index as u64 * SITE,
-            symbol: output.section_symbol(model.file, place.section),
-            kind: A::RELOCATIONS.relative32,
-            addend: place.offset as i64,
-        });
-    }
-    section
+    let places = output.places(model.file, places);
+    let kind = A::RELOCATIONS.relative32;
+    relocated_places(name, SITE, kind, places)
+}
+
+/// A section with one relocated entry for each place.
+fn relocated_places(name: &'static str, entry: u64, kind: u32, places: Places) -> NewSection {
+    let relocs = NewRelocs::Places {
+        places,
+        kind,
+        entry,
+    };
+    NewSection::relocated(name, entry, relocs.len(), relocs)
 }

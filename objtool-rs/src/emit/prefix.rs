@@ -24,13 +24,11 @@ pub(super) fn emit<A>(model: &Model<'_, A>, walked: Option<&Walked>, output: &mu
                 if let Some(walked) = walked {
                     spread_state(model, walked, padding, function);
                 }
-                let name = [b"__pfx_", model.file.symbol(function).name].concat();
                 let before = model.options.prefix.into();
                 output.add_symbol(
                     model.file,
                     NewSymbol::Prefix {
                         function,
-                        name,
                         before,
                     },
                 );

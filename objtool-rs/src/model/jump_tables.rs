@@ -37,7 +37,7 @@ pub(super) fn add<A: Architecture + Decode>(
     if !model.sections.iter().any(|role| role.rodata) {
         return Ok(());
     }
-    let switches = model.insns.select(|r| r.kind == InsnKind::JumpDynamic);
+    let switches = model.insns.select(|_, r| r.kind == InsnKind::JumpDynamic);
     if switches.is_empty() {
         return Ok(());
     }

@@ -685,8 +685,16 @@ impl<'f, A> Model<'f, A> {
         &self,
         function: SymbolId,
     ) -> Option<impl Iterator<Item = InsnId> + use<'_, 'f, A>> {
+        self.function_insns_within(&self.effort, function)
+    }
+
+    fn function_insns_within(
+        &self,
+        effort: &Effort,
+        function: SymbolId,
+    ) -> Option<impl Iterator<Item = InsnId> + use<'_, 'f, A>> {
         let len: u64 = self.function_runs(function).map(|r| r.len() as u64).sum();
-        let may = self.effort.spend(Task::Functions, Some(function), len);
+        let may = effort.spend(Task::Functions, Some(function), len);
         may.then(|| self.function_runs(function).flatten().map(InsnId))
     }
 }

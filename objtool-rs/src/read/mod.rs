@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 pub use error::ReadError;
 pub use ids::{RelocId, SectionId, SymbolId};
 pub use name::printable;
-pub use reloc::{Reloc, RelocTable};
+pub use reloc::{Cursor, Reloc, RelocTable};
 pub use symbol::{Binding, Symbol, SymbolKind};
 
 /// Section types and flags of the gABI that validation tells apart.

@@ -223,6 +223,11 @@ impl States {
         &self.list[id.number()]
     }
 
+    /// All states, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &StackState> + '_ {
+        self.list.iter()
+    }
+
     /// How many different states there are.
     pub fn len(&self) -> usize {
         self.list.len()
