@@ -584,9 +584,9 @@ impl<'f, A> Model<'f, A> {
         self.instrumentation.get(&id).copied().unwrap_or(0)
     }
 
-    /// From an instruction to where the last neighbour of the same symbol ends.
+    /// An instruction and all its neighbours of the same symbol.
     pub fn owner_run(&self, id: InsnId) -> Range<u32> {
-        self.owners.rest_of_run(id)
+        self.owners.run_of(id)
     }
 
     /// All instructions at which a hint gives the stack state, in order.
@@ -662,8 +662,8 @@ impl<'f, A> Model<'f, A> {
                 Some(owner) => {
                     // Padding, which has numbers behind the last section's, may be the same owner's.
                     let end = self.insns.last_of(symbol.section)?.0 + 1;
-                    let run = self.owners.rest_of_run(first);
-                    Some((owner, run.start..run.end.min(end)))
+                    let run = self.owners.run_of(first);
+                    Some((owner, first.0..run.end.min(end)))
                 }
                 None => Some((function, first.0..first.0 + 1)),
             }

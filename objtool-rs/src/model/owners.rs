@@ -101,11 +101,12 @@ impl Owners {
         (symbol != NOBODY).then_some(SymbolId(symbol))
     }
 
-    /// From an instruction to where the last neighbour of the same symbol ends.
-    pub fn rest_of_run(&self, insn: InsnId) -> Range<u32> {
+    /// An instruction and all its neighbours of the same symbol.
+    pub fn run_of(&self, insn: InsnId) -> Range<u32> {
         debug_assert!(self.changed.is_empty(), "changes are settled");
-        let next = self.runs.get(self.run(insn) + 1);
-        insn.0..next.map_or(self.len, |run| run.first)
+        let run = self.run(insn);
+        let next = self.runs.get(run + 1);
+        self.runs[run].first..next.map_or(self.len, |next| next.first)
     }
 
     /// Gives an instruction to a symbol; [`Self::settle`] is to follow.
@@ -157,8 +158,8 @@ mod tests {
         expected[10..70].fill(Some(1));
         expected[71..].fill(Some(2));
         assert_eq!(all(&owners), expected);
-        assert_eq!(owners.rest_of_run(InsnId(80)), 80..200);
-        assert_eq!(owners.rest_of_run(InsnId(12)), 12..70);
+        assert_eq!(owners.run_of(InsnId(80)), 71..200);
+        assert_eq!(owners.run_of(InsnId(12)), 10..70);
 
         for (id, symbol) in [(0, symbol(3)), (9, None), (63, symbol(4)), (64, symbol(1))] {
             owners.set(InsnId(id), symbol);
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(all(&owners), expected);
         owners.settle();
         assert_eq!(all(&owners), expected);
-        assert_eq!(owners.rest_of_run(InsnId(64)), 64..70);
-        assert_eq!(owners.rest_of_run(InsnId(199)), 199..201);
+        assert_eq!(owners.run_of(InsnId(64)), 64..70);
+        assert_eq!(owners.run_of(InsnId(199)), 71..201);
     }
 }

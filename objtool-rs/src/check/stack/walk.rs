@@ -63,6 +63,16 @@ struct Start {
     insn: Option<InsnId>,
 }
 
+/// Instructions of one symbol in a row, and what it is. Paths seldom leave one for another, so
+/// that this need not be looked up at each step.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    insns: Range<u32>,
+    function: Option<SymbolId>,
+    /// The function that it is a part of.
+    whole: Option<SymbolId>,
+}
+
 /// How far a path goes.
 enum Step {
     /// It ends here.
@@ -80,6 +90,8 @@ struct Walker<'m, 'f, A> {
     states: States,
     trail: Arc<Trail>,
     effort: &'m Effort,
+    /// Instructions of one symbol, among which the path was last.
+    own: Own,
     /// What this walker has reached, by the order of reaching, if it may have to be taken back.
     reached: Option<Vec<Range<u32>>>,
     /// A path has come to code that functions may share, which this walker must leave to another.
@@ -89,6 +101,7 @@ struct Walker<'m, 'f, A> {
     group_states: FxHashMap<GroupId, Vec<Option<StateId>>>,
     transitions: FxHashMap<(StateId, OpsId, Context), StateId>,
     entry: StackState,
+    entry_id: StateId,
     unknown: StateId,
     /// For showing findings; made when there is one.
     sources: OnceCell<Sources>,
@@ -147,18 +160,21 @@ impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
     ) -> Self {
         let mut states = States::new();
         let entry = StackState::at_entry::<A>();
+        let entry_id = states.intern(&entry);
         let unknown = states.intern(&StackState::UNKNOWN);
         Self {
             model,
             findings,
             trail,
             effort,
+            own: Own::default(),
             reached: None,
             is_shared: false,
             visits: 0,
             group_states: FxHashMap::default(),
             transitions: FxHashMap::default(),
             entry,
+            entry_id,
             unknown,
             sources: OnceCell::new(),
             pending: Vec::new(),
@@ -259,7 +275,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             insn,
             prev: None,
             origin: insn,
-            state: self.states.intern(&self.entry),
+            state: self.entry_id,
             flags,
         };
         self.start(path, Trace::Symbol);
@@ -410,14 +426,28 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         })
     }
 
+    /// Keeps [`Self::own`] with the path.
+    fn be_at(&mut self, insn: InsnId) {
+        if !self.own.insns.contains(&insn.0) {
+            let model = self.model;
+            let own = model.function_of(insn);
+            self.own = Own {
+                insns: model.owner_run(insn),
+                function: own,
+                whole: own.map(|own| model.symbols.parent(own)),
+            };
+        }
+    }
+
     /// A path reaches an instruction.
     fn enter(&mut self, function: Option<SymbolId>, mut path: Path) -> Result<Step, Broken> {
         let model = self.model;
         let insn = path.insn;
         let marks = model.insn(insn).marks;
 
-        if let (Some(function), Some(own)) = (function, model.function_of(insn)) {
-            if function != model.symbols.parent(own) {
+        self.be_at(insn);
+        if let (Some(function), Some(own)) = (function, self.own.function) {
+            if Some(function) != self.own.whole {
                 if model.purpose == Purpose::Verify {
                     return Ok(self.cross(function, own, path));
                 }
@@ -451,7 +481,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             return Ok(Step::Continue(self.straight(path)));
         }
         let outside = function
-            .filter(|_| model.purpose == Purpose::Verify && model.function_of(insn).is_none());
+            .filter(|_| model.purpose == Purpose::Verify && self.own.function.is_none());
         if let Some(function) = outside {
             if self.enter_outside(function, path)? {
                 return Ok(Step::End);
@@ -505,7 +535,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     fn straight(&mut self, path: Path) -> Path {
         let model = self.model;
         let first = path.insn.0;
-        let end = model.owner_run(path.insn).end;
+        let end = self.own.insns.end;
         let mut at = path.insn;
         while at.0 < end && model.insn(at).is_plain() && !self.trail.is_reached(at) {
             self.trail.reach(at, path.state, path.flags.user_access);
@@ -556,6 +586,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let insn = path.insn;
         let record = *model.insn(insn);
         let next = self.model.next_executed(insn);
+        self.be_at(insn);
 
         if let Some(message) = model.unresolved(insn) {
             return self.broken(insn, message.clone());
@@ -808,7 +839,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let model = self.model;
         let context = Context {
             in_function: match model.purpose {
-                Purpose::Build => model.function_of(path.insn).is_some(),
+                Purpose::Build => self.own.function.is_some(),
                 Purpose::Verify => function.is_some(),
             },
             stackval: model.options.stackval,

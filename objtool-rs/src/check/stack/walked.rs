@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arch::insn::Reg;
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
@@ -64,6 +65,12 @@ pub struct Failure {
     pub message: Message,
 }
 
+/// The first register that is saved in different places.
+fn differing<A: Architecture>(a: &StackState, b: &StackState) -> Option<Reg> {
+    let mut regs = (0..A::REGISTERS as u8).map(Reg);
+    regs.find(|&reg| a.saved(reg) != b.saved(reg))
+}
+
 /// What differs between two states, of what is compared.
 pub(super) fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Option<Message> {
     let drap = |s: &StackState| DrapState {
@@ -76,11 +83,11 @@ pub(super) fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Optio
             known: a.cfa,
             found: b.cfa,
         })
-    } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
+    } else if let Some(reg) = differing::<A>(a, b) {
         Some(Message::RegisterMismatch {
-            reg,
-            known: a.regs[reg],
-            found: b.regs[reg],
+            reg: reg.0.into(),
+            known: a.saved(reg),
+            found: b.saved(reg),
         })
     } else if a.kind != b.kind {
         Some(Message::TypeMismatch {

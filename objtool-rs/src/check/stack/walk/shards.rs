@@ -26,7 +26,7 @@ use crate::report::{Findings, Line};
 
 /// How many shards there are at most. Each meets the common states anew, some 3 000 of them, which
 /// takes it a millisecond; fewer would leave threads idle at the end.
-const MOST: u64 = 16;
+const MOST: u64 = 8;
 
 /// Bytes of code that are worth a shard.
 const LEAST: u64 = 128 << 10;
@@ -160,14 +160,17 @@ impl<A: Architecture + Decode + Sync> Walker<'_, '_, A> {
     /// Whether a function may share an instruction, or a state that is kept for it, with another.
     pub(super) fn may_be_shared(&self, function: Option<SymbolId>, insn: InsnId) -> bool {
         let model = self.model;
+        let marks = model.insn(insn).marks;
+        if self.own.whole != function || marks.has(Marks::RESTORE) {
+            return true;
+        }
+        if !marks.has(Marks::IN_GROUP) {
+            return false;
+        }
         let is_own = |insn: InsnId| {
             let own = model.function_of(insn);
             own.is_some_and(|own| function == Some(model.symbols.parent(own)))
         };
-        let marks = model.insn(insn).marks;
-        if !is_own(insn) || marks.has(Marks::RESTORE) {
-            return true;
-        }
         let original = model.group_of(insn).map(|id| {
             let group = model.group(id);
             model.group(group.original.unwrap_or(id)).first
