@@ -14,7 +14,7 @@ use iced_x86::{
 };
 
 use crate::object::note;
-use crate::{reg, X86_64};
+use crate::{common, reg, X86_64};
 
 impl Decode for X86_64 {
     fn decode_until(
@@ -27,8 +27,19 @@ impl Decode for X86_64 {
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         let mut effects = InstructionInfoFactory::new();
-        while decoder.position() < until && decoder.can_decode() {
-            let offset = decoder.position();
+        let mut offset = 0;
+        while offset < until.min(code.len()) {
+            if wanted == Wanted::Build {
+                if let Some(insn) = common::decode(&code[offset..]) {
+                    sink(offset, insn);
+                    offset += usize::from(insn.len);
+                    continue;
+                }
+            }
+            // It is within the code, so the decoder can be put there.
+            if decoder.set_position(offset).is_err() {
+                return Err(Undecodable { offset });
+            }
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() {
                 return Err(Undecodable { offset });
@@ -39,8 +50,9 @@ impl Decode for X86_64 {
                 insn.touches_stack = touches_stack(&instruction);
             }
             sink(offset, insn);
+            offset = decoder.position();
         }
-        Ok(decoder.position())
+        Ok(offset)
     }
 
     fn named_address(&self, code: &[u8], address: u64) -> Option<u64> {
@@ -105,6 +117,13 @@ impl Decode for X86_64 {
             }),
         }
     }
+}
+
+/// The record of the first instruction of code, by the full decoder.
+#[cfg(test)]
+pub(crate) fn full(code: &[u8]) -> Option<Insn> {
+    let i = Decoder::new(64, code, DecoderOptions::NONE).decode();
+    (!i.is_invalid()).then(|| record(&i))
 }
 
 /// The record of one instruction.
