@@ -29,28 +29,27 @@ impl Decode for X86_64 {
         let mut effects = InstructionInfoFactory::new();
         let mut offset = 0;
         while offset < until.min(code.len()) {
-            if wanted == Wanted::Build {
-                if let Some(insn) = common::decode(&code[offset..]) {
-                    sink(offset, insn);
-                    offset += usize::from(insn.len);
-                    continue;
+            let is_build = wanted == Wanted::Build;
+            let common = common::decode(&code[offset..]).filter(|_| is_build);
+            let insn = match common {
+                Some(insn) => insn,
+                None => {
+                    // It is within the code, so the decoder can be put there.
+                    let placed = decoder.set_position(offset);
+                    decoder.decode_out(&mut instruction);
+                    if placed.is_err() || instruction.is_invalid() {
+                        return Err(Undecodable { offset });
+                    }
+                    let mut insn = record(&instruction);
+                    if !is_build {
+                        insn.touches_frame = touches_frame(&instruction, &mut effects);
+                        insn.touches_stack = touches_stack(&instruction);
+                    }
+                    insn
                 }
-            }
-            // It is within the code, so the decoder can be put there.
-            if decoder.set_position(offset).is_err() {
-                return Err(Undecodable { offset });
-            }
-            decoder.decode_out(&mut instruction);
-            if instruction.is_invalid() {
-                return Err(Undecodable { offset });
-            }
-            let mut insn = record(&instruction);
-            if wanted == Wanted::All {
-                insn.touches_frame = touches_frame(&instruction, &mut effects);
-                insn.touches_stack = touches_stack(&instruction);
-            }
+            };
             sink(offset, insn);
-            offset = decoder.position();
+            offset += usize::from(insn.len);
         }
         Ok(offset)
     }

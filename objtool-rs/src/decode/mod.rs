@@ -15,7 +15,6 @@ pub mod record;
 use std::mem::MaybeUninit;
 
 use arch::insn::{Decode, InsnKind, Note, Wanted};
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 pub use record::{Marks, OpsId, Record, StackOps, Target};
@@ -89,20 +88,11 @@ impl Insns {
         file: &ElfFile<'_>,
         wanted: Wanted,
     ) -> Result<Self, ReadError> {
-        let parts = parts::decode(arch, file, wanted);
-        if let Some((part, bad)) = parts.iter().find_map(|part| Some((part, part.bad?))) {
-            return Err(ReadError::Undecodable {
-                section: file.section(part.section).display_name().into_owned(),
-                offset: bad as u64,
-            });
-        }
-        Ok(Self::join(file, parts))
-    }
-
-    /// Puts the parts together.
-    fn join(file: &ElfFile<'_>, mut parts: Vec<Part>) -> Self {
+        let code = file.sections.iter().filter(|s| s.is_executable());
+        let code: usize = code.map(|s| s.data.len()).sum();
         let mut insns = Self {
-            records: Vec::new(),
+            // The kernel's code averages a little more than four bytes an instruction.
+            records: Vec::with_capacity(code / 4),
             ops: OpsId::FIXED.to_vec(),
             ranges: Vec::new(),
             range_of: vec![None; file.sections.len()],
@@ -117,30 +107,50 @@ impl Insns {
         for (number, ops) in insns.ops.iter().enumerate() {
             interned.insert(*ops, number as u32);
         }
+        let mut bad = None;
+        parts::decode(arch, file, wanted, |parts| {
+            let first = parts.iter().find_map(|part| Some((part.section, part.bad?)));
+            bad = bad.or(first);
+            if bad.is_none() {
+                insns.append(parts, &mut interned);
+            }
+        });
+        if let Some((section, offset)) = bad {
+            return Err(ReadError::Undecodable {
+                section: file.section(section).display_name().into_owned(),
+                offset: offset as u64,
+            });
+        }
+        insns.finish();
+        Ok(insns)
+    }
+
+    /// Adds parts that follow those that are there.
+    fn append(&mut self, mut parts: Vec<Part>, interned: &mut FxHashMap<StackOps, u32>) {
         // The number of each part's effects among those of all.
         let mut numbers: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
-        let mut first = 0;
+        let mut first = self.records.len() as u32;
         for part in &parts {
             let number = |ops: &StackOps| {
                 *interned.entry(*ops).or_insert_with(|| {
-                    insns.ops.push(*ops);
-                    (insns.ops.len() - 1) as u32
+                    self.ops.push(*ops);
+                    (self.ops.len() - 1) as u32
                 })
             };
             numbers.push(part.ops.iter().map(number).collect());
             let id = |&number: &u32| InsnId(first + number);
             let notes = part.notes.iter().map(|(number, note)| (id(number), *note));
-            insns.notes.extend(notes);
-            insns.landing_pads.extend(part.landing_pads.iter().map(id));
+            self.notes.extend(notes);
+            self.landing_pads.extend(part.landing_pads.iter().map(id));
             let returns = part.interrupt_returns.iter().map(id);
-            insns.interrupt_returns.extend(returns);
+            self.interrupt_returns.extend(returns);
 
             let end = first + part.records.len() as u32;
-            match insns.ranges.last_mut() {
+            match self.ranges.last_mut() {
                 Some(last) if last.section == part.section => last.end = end,
                 _ => {
-                    insns.range_of[part.section.index()] = Some(insns.ranges.len() as u32);
-                    insns.ranges.push(Range {
+                    self.range_of[part.section.index()] = Some(self.ranges.len() as u32);
+                    self.ranges.push(Range {
                         section: part.section,
                         first,
                         end,
@@ -150,27 +160,31 @@ impl Insns {
             }
             first = end;
         }
-        insns.decoded = first;
-        insns.records = concatenate(&mut parts, &numbers);
-        drop(parts);
-        for range in &insns.ranges {
-            if let Some(last) = insns.records[range.first as usize..range.end as usize].last_mut() {
+        concatenate(&mut self.records, &mut parts, &numbers);
+    }
+
+    /// Makes what lookups go by.
+    fn finish(&mut self) {
+        self.decoded = self.records.len() as u32;
+        for range in &self.ranges {
+            let records = &mut self.records[range.first as usize..range.end as usize];
+            if let Some(last) = records.last_mut() {
                 last.marks.set(Marks::LAST, true);
             }
         }
-        let records = &insns.records;
-        insns
-            .ranges
-            .par_iter_mut()
-            .for_each(|range| range.strides = strides(records, range.first, range.end));
+        let records = &self.records;
+        let spans = self.ranges.iter().map(|range| (range.first, range.end));
+        let strides = parallel::map(spans.collect(), |(first, end)| strides(records, first, end));
+        for (range, strides) in self.ranges.iter_mut().zip(strides) {
+            range.strides = strides;
+        }
         let mut range = 0;
-        for first in (0..insns.decoded).step_by(BLOCK as usize) {
-            while insns.ranges[range].end <= first {
+        for first in (0..self.decoded).step_by(BLOCK as usize) {
+            while self.ranges[range].end <= first {
                 range += 1;
             }
-            insns.range_at.push(range as u32);
+            self.range_at.push(range as u32);
         }
-        insns
     }
 
     /// Number of decoded instructions.
@@ -336,13 +350,14 @@ impl Insns {
     }
 }
 
-/// The records of all parts, with their effects numbered alike.
+/// Adds the records of parts, with their effects numbered alike.
 ///
-/// Copied in parallel: on one thread the copy of 50 MB, most of it first use of fresh memory, takes
-/// 20 ms of a run of 300.
-fn concatenate(parts: &mut [Part], numbers: &[Vec<u32>]) -> Vec<Record> {
-    let len = parts.iter().map(|part| part.records.len()).sum();
-    let mut records: Vec<Record> = Vec::with_capacity(len);
+/// Copied in parallel, because most of it is the first use of fresh memory: on one thread this takes
+/// a fifteenth of a whole run on two.
+fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32>]) {
+    let before = records.len();
+    let len: usize = parts.iter().map(|part| part.records.len()).sum();
+    records.reserve(len);
     let mut room = &mut records.spare_capacity_mut()[..len];
     let mut copies: Vec<(&mut Part, &[u32], &mut [MaybeUninit<Record>])> = Vec::new();
     for (part, numbers) in parts.iter_mut().zip(numbers) {
@@ -350,16 +365,15 @@ fn concatenate(parts: &mut [Part], numbers: &[Vec<u32>]) -> Vec<Record> {
         room = rest;
         copies.push((part, numbers, own));
     }
-    copies.into_par_iter().for_each(|(part, numbers, room)| {
+    parallel::map(copies, |(part, numbers, room)| {
         for (record, room) in std::mem::take(&mut part.records).into_iter().zip(room) {
             room.write(record.renumbered(numbers));
         }
     });
-    // SAFETY: `len` is the capacity asked for, and the sum of the parts' lengths. Each part has
+    // SAFETY: there is room for `len` more, which is the sum of the parts' lengths. Each part has
     // written as many records as it has, into room that is as long, and the rooms follow each other
-    // from the start.
-    unsafe { records.set_len(len) };
-    records
+    // from the first free place on.
+    unsafe { records.set_len(before + len) };
 }
 
 /// For every [`STRIDE`] bytes of a section, the first of these instructions at or after them.

@@ -646,11 +646,13 @@ impl<'f, A> Model<'f, A> {
 
     /// Whether an instruction leaves for another function without a call.
     pub fn is_sibling_call(&self, id: InsnId) -> bool {
-        let kind = self.insn(id).kind;
-        if kind == InsnKind::JumpDynamic && self.function_of(id).is_some() {
-            return !self.jumps_through_table(id);
+        match self.insn(id).kind {
+            InsnKind::JumpDynamic => {
+                self.function_of(id).is_some() && !self.jumps_through_table(id)
+            }
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.callee(id).is_some(),
+            _ => false,
         }
-        kind.is_static_jump() && self.callee(id).is_some()
     }
 
     /// The instructions of a function, its other part included, as runs in order.

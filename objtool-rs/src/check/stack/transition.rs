@@ -77,6 +77,20 @@ pub fn apply<A: Architecture>(
     Ok(())
 }
 
+/// Whether an effect is surely one of those that change nothing: a copy between registers that
+/// neither the frame nor anything that is known depends on.
+pub fn is_idle<A: Architecture>(state: &StackState, op: StackOp) -> bool {
+    let (Dest::Reg(dest), Source::Reg(source)) = (op.dest, op.source) else {
+        return false;
+    };
+    let special = |reg| reg == A::STACK_POINTER || reg == A::FRAME_POINTER;
+    !special(source)
+        && !special(dest)
+        && state.cfa.base != Base::Undefined
+        && state.cfa.base != Base::Reg(dest)
+        && state.value(source).base != Base::Cfa
+}
+
 /// With a full register frame on the stack only the distance to it is followed.
 fn apply_in_entry<A: Architecture>(state: &mut StackState, op: StackOp) {
     let sp = A::STACK_POINTER;

@@ -847,6 +847,12 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             linked: model.purpose == Purpose::Verify,
         };
         let effects = model.insns.ops(ops).iter().flatten();
+        // Half of all effects are copies that have none.
+        if let [Some(op), None] = model.insns.ops(ops) {
+            if transition::is_idle::<A>(self.states.get(path.state), *op) {
+                return self.flags_kept(path, ops);
+            }
+        }
         let key = (path.state, ops, context);
         let known = self.transitions.get(&key).copied();
         path.state = match known {
@@ -863,12 +869,21 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
                         return self.broken(path.insn, message);
                     }
                 }
-                let id = self.states.intern(&state);
+                // Most effects leave the state as it is.
+                let id = if state == *self.states.get(path.state) {
+                    path.state
+                } else {
+                    self.states.intern(&state)
+                };
                 self.transitions.insert(key, id);
                 id
             }
         };
-        match rules::flags_kept(model, path.insn, ops, &mut path.flags) {
+        self.flags_kept(path, ops)
+    }
+
+    fn flags_kept(&mut self, path: &mut Path, ops: OpsId) -> Result<(), Broken> {
+        match rules::flags_kept(self.model, path.insn, ops, &mut path.flags) {
             Ok(()) => Ok(()),
             Err(message) => self.broken(path.insn, message),
         }
