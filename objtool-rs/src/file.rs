@@ -113,6 +113,18 @@ impl Input {
         self.map.as_deref().unwrap_or(&[])
     }
 
+    /// Lets go of the memory that its bytes take; they are read from the file again where they are
+    /// needed.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(map) = &self.map {
+            // SAFETY: the map is of a file, private, and never written to, so that a page that was
+            // given up comes back as it was. (What holds for changes of the file by others holds
+            // here as in `open`.) Where the system refuses, the pages stay.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// Keeps a copy as `FILE.orig`.
     pub fn backup(&self) -> Result<(), Error> {
         let mut name = self.path.clone().into_os_string();

@@ -77,7 +77,7 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let (mut outcome, changed) = analyze(input.bytes(), options).map_err(|error| match error {
+    let (mut outcome, changed) = analyze(input.bytes(), options, &|| input.release()).map_err(|error| match error {
         RunError::Options(what) => file::Error::Options(what),
         other => file::Error::Input(other.to_string()),
     })?;

@@ -17,6 +17,19 @@ pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync + S
     items.into_par_iter().with_max_len(1).map(f).collect()
 }
 
+/// Does two things at once, if they are worth it.
+pub(crate) fn join<R: Send, S: Send>(
+    worth: bool,
+    a: impl FnOnce() -> R + Send,
+    b: impl FnOnce() -> S + Send,
+) -> (R, S) {
+    if worth {
+        rayon::join(a, b)
+    } else {
+        (a(), b())
+    }
+}
+
 /// Divides `0..len` into ranges of a length, the last one shorter, and applies a function to each.
 pub(crate) fn map_ranges<R: Send>(
     len: usize,

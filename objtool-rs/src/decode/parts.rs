@@ -34,7 +34,7 @@ pub(super) struct Part {
 /// Parts that are decoded before they are put together. Their memory is used again for the next
 /// ones: to have all parts at once takes twice the memory of the records, and to get that from the
 /// system twice the time of decoding them.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// Decodes all executable sections, and hands the parts over in batches. Parts are in the order of
 /// sections and addresses, and each begins where the one before ends.

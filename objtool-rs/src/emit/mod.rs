@@ -45,7 +45,7 @@ pub struct Checked {
 /// [`Abort`] after a finding that leaves no right output.
 pub fn collect<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    checked: &Checked,
+    checked: &mut Checked,
     findings: &mut Findings,
 ) -> Result<Output, Abort> {
     let options = model.options;
@@ -76,7 +76,7 @@ pub fn collect<A: Architecture + Orc + Sync>(
         ibt_endbr_seal::emit(model, pads, &mut output, findings);
     }
     if options.orc {
-        if let Some(walked) = &checked.walked {
+        if let Some(walked) = &mut checked.walked {
             orc::emit(model, walked, &mut output, findings)?;
         }
     }

@@ -29,15 +29,18 @@ const PART: u32 = 1 << 16;
 
 pub(super) fn emit<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    walked: &Walked,
+    walked: &mut Walked,
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let states = walked.states.iter();
+    // Nobody needs the states after this.
+    let states = std::mem::take(&mut walked.states);
+    let encoded = states.iter().map(|state| encode(model, state)).collect();
+    drop(states);
     let table = Table {
         model,
         walked,
-        encoded: states.map(|state| encode(model, state)).collect(),
+        encoded,
     };
     let parts = parallel::map(parts(model), |(section, insns)| {
         (section, table.part(section, insns))
@@ -51,16 +54,12 @@ pub(super) fn emit<A: Architecture + Orc + Sync>(
                 return Err(Abort);
             }
         };
-        match listed.last_mut() {
-            Some(last) if last.section == section => last.append::<A>(part),
-            _ => {
-                let mut list = Listed::new(section);
-                list.append::<A>(part);
-                listed.push(list);
-            }
+        let before = listed.last().filter(|before| before.section == section);
+        let part = part.behind::<A>(before);
+        if !part.offsets.is_empty() {
+            listed.push(part);
         }
     }
-    listed.retain(|list| !list.offsets.is_empty());
     if listed.is_empty() {
         return Ok(());
     }
@@ -69,14 +68,15 @@ pub(super) fn emit<A: Architecture + Orc + Sync>(
     }
     let mut data = Vec::new();
     let mut places = Places::default();
-    for mut list in listed {
-        let end = model.file.section(list.section).header.size;
-        list.add::<A>(end as u32, &NOTHING);
-        data.append(&mut list.data);
-        let symbol = output.section_symbol(model.file, list.section);
-        list.offsets
-            .into_iter()
-            .for_each(|offset| places.push(symbol, offset));
+    let mut parts = listed.into_iter().peekable();
+    while let Some(mut part) = parts.next() {
+        if parts.peek().is_none_or(|next| next.section != part.section) {
+            let end = model.file.section(part.section).header.size;
+            part.add::<A>(end as u32, &NOTHING);
+        }
+        let symbol = output.section_symbol(model.file, part.section);
+        places.append(symbol, part.offsets);
+        data.push(part.data);
     }
     output.add_section(NewSection::plain(DATA, A::ENTRY_SIZE as u64, data));
     let kind = A::RELOCATIONS.relative32;
@@ -124,20 +124,15 @@ impl Listed {
         self.data.extend_from_slice(&entry[..A::ENTRY_SIZE]);
     }
 
-    /// Adds what comes behind.
-    fn append<A: Orc>(&mut self, mut part: Self) {
-        let before = self.data.rchunks_exact(A::ENTRY_SIZE).next();
+    /// Without its first entry, if that says what the last one before it says.
+    fn behind<A: Orc>(mut self, before: Option<&Self>) -> Self {
+        let before = before.and_then(|before| before.data.rchunks_exact(A::ENTRY_SIZE).next());
         let before = before.unwrap_or(&NOTHING[..A::ENTRY_SIZE]);
-        if part.data.chunks_exact(A::ENTRY_SIZE).next() == Some(before) {
-            part.data.drain(..A::ENTRY_SIZE);
-            part.offsets.remove(0);
+        if self.data.chunks_exact(A::ENTRY_SIZE).next() == Some(before) {
+            self.data.drain(..A::ENTRY_SIZE);
+            self.offsets.remove(0);
         }
-        if self.offsets.is_empty() {
-            *self = part;
-        } else {
-            self.offsets.append(&mut part.offsets);
-            self.data.append(&mut part.data);
-        }
+        self
     }
 }
 

@@ -53,8 +53,8 @@ pub struct NewReloc {
 pub struct Places {
     /// Symbols of sections, and how many places in a row are in each.
     runs: Vec<(SymbolRef, u32)>,
-    /// Offsets in the sections.
-    offsets: Vec<u32>,
+    /// Offsets in the sections, in pieces that are as they were made.
+    offsets: Vec<Vec<u32>>,
 }
 
 impl Places {
@@ -64,24 +64,33 @@ impl Places {
             Some((last, count)) if *last == symbol => *count += 1,
             _ => self.runs.push((symbol, 1)),
         }
-        self.offsets.push(offset);
+        match self.offsets.last_mut() {
+            Some(last) => last.push(offset),
+            None => self.offsets.push(vec![offset]),
+        }
+    }
+
+    /// Adds places in a row.
+    pub fn append(&mut self, symbol: SymbolRef, offsets: Vec<u32>) {
+        self.runs.push((symbol, offsets.len() as u32));
+        self.offsets.push(offsets);
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.offsets.len()
+        self.offsets.iter().map(Vec::len).sum()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.offsets.is_empty()
+        self.len() == 0
     }
 
     fn iter(&self) -> impl Iterator<Item = (SymbolRef, u32)> + '_ {
         let symbols = self.runs.iter();
         let symbols =
             symbols.flat_map(|&(symbol, count)| std::iter::repeat_n(symbol, count as usize));
-        symbols.zip(self.offsets.iter().copied())
+        symbols.zip(self.offsets.iter().flatten().copied())
     }
 }
 
@@ -142,8 +151,8 @@ impl NewRelocs {
 /// The bytes of a section to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewData {
-    /// These.
-    Bytes(Vec<u8>),
+    /// These, one piece behind the other.
+    Bytes(Vec<Vec<u8>>),
     /// So many zeros, which relocations fill.
     Zeros(usize),
 }
@@ -152,7 +161,7 @@ impl NewData {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(pieces) => pieces.iter().map(Vec::len).sum(),
             Self::Zeros(len) => *len,
         }
     }
@@ -199,7 +208,7 @@ impl NewSection {
     }
 
     /// A section of plain entries, loaded and not writable.
-    pub fn plain(name: &'static str, entsize: u64, data: Vec<u8>) -> Self {
+    pub fn plain(name: &'static str, entsize: u64, data: Vec<Vec<u8>>) -> Self {
         let flags = elf::SHF_ALLOC;
         Self {
             name,

@@ -468,7 +468,7 @@ impl<'d> NewFile<'d> {
                 to.put(&word.to_le_bytes())
             }),
             Content::New(new) => match &self.output.sections[*new].data {
-                NewData::Bytes(bytes) => to.put(bytes),
+                NewData::Bytes(pieces) => pieces.iter().try_for_each(|piece| to.put(piece)),
                 NewData::Zeros(len) => to.zeros(*len as u64),
             },
             Content::NewRelocs(new) => {

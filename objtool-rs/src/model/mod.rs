@@ -25,14 +25,14 @@ mod uaccess_safe;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 
-use arch::insn::{Decode, Dest, InsnKind, Source, StackOp, Wanted};
+use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::decode::{InsnId, Insns, Marks, Record};
 pub use crate::decode::Target;
 use crate::options::Options;
-use crate::read::{ElfFile, FileKind, ReadError, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
+use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
 use owners::Owners;
@@ -162,24 +162,16 @@ pub struct Model<'f, A> {
 }
 
 impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
-    /// Decodes a file; nothing is resolved yet.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Undecodable`] where bytes are no instruction.
+    /// A file and its instructions; nothing is resolved yet.
     pub fn new(
         purpose: Purpose,
         arch: A,
         options: &'f Options,
         file: &'f ElfFile<'f>,
         symbols: Symbols,
-    ) -> Result<Self, ReadError> {
-        let wanted = match purpose {
-            Purpose::Build => Wanted::Build,
-            Purpose::Verify => Wanted::All,
-        };
-        let insns = Insns::decode(&arch, file, wanted)?;
-        Ok(Self {
+        insns: Insns,
+    ) -> Self {
+        Self {
             purpose,
             arch,
             options,
@@ -210,7 +202,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             rewrites: Rewrites::default(),
             jump_labels: JumpLabelCounts::default(),
             effort: Effort::new(file.data.len()),
-        })
+        }
     }
 
     /// Works out control flow where the annotations are gone: in a linked image, or a module.
