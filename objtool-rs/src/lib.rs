@@ -19,7 +19,6 @@ pub mod check;
 pub mod decode;
 pub mod emit;
 pub mod listing;
-mod memory;
 pub mod model;
 pub mod options;
 pub mod orc_dump;

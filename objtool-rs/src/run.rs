@@ -142,7 +142,6 @@ pub fn analyze<'d>(
 
     let mut findings = Findings::default();
     let insns = insns.map_err(RunError::Read)?;
-    release();
     let mut model = Model::new(Purpose::Build, arch, &options, &file, symbols, insns);
     lap(&mut outcome.stats, "decode");
     let resolved = model.resolve(&mut findings);

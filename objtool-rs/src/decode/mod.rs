@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 
 pub use record::{Marks, OpsId, Record, StackOps, Target};
 
-use crate::{memory, parallel};
+use crate::parallel;
 use crate::read::{ElfFile, ReadError, SectionId};
 use parts::Part;
 
@@ -104,7 +104,6 @@ impl Insns {
             landing_pads: Vec::new(),
             interrupt_returns: Vec::new(),
         };
-        memory::prefer_huge_pages(&insns.records);
         let mut interned: FxHashMap<StackOps, u32> = FxHashMap::default();
         for (number, ops) in insns.ops.iter().enumerate() {
             interned.insert(*ops, number as u32);

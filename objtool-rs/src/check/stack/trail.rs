@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::state::StateId;
 use crate::decode::InsnId;
-use crate::memory;
 
 /// The state's number; 0 is none.
 const STATE: u32 = (1 << 30) - 1;
@@ -26,8 +25,7 @@ pub struct Trail {
 impl Trail {
     /// None of so many instructions was reached.
     pub fn new(len: usize) -> Self {
-        let mut cells = Vec::with_capacity(len);
-        memory::prefer_huge_pages(&cells);
+        let mut cells = Vec::new();
         cells.resize_with(len, AtomicU32::default);
         Self { cells }
     }
