@@ -77,10 +77,11 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let (mut outcome, changed) = analyze(input.bytes(), options, &|| input.release()).map_err(|error| match error {
-        RunError::Options(what) => file::Error::Options(what),
-        other => file::Error::Input(other.to_string()),
-    })?;
+    let (mut outcome, changed) =
+        analyze(input.bytes(), options, &|| input.release()).map_err(|error| match error {
+            RunError::Options(what) => file::Error::Options(what),
+            other => file::Error::Input(other.to_string()),
+        })?;
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }

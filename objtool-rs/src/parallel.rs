@@ -37,8 +37,5 @@ pub(crate) fn map_ranges<R: Send>(
     f: impl Fn(Range<usize>) -> R + Sync + Send,
 ) -> Vec<R> {
     let starts = (0..len).step_by(each);
-    map(
-        starts.map(|at| at..len.min(at + each)).collect(),
-        f,
-    )
+    map(starts.map(|at| at..len.min(at + each)).collect(), f)
 }

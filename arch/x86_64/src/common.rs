@@ -358,7 +358,9 @@ mod tests {
         let mut prefixes: Vec<Vec<u8>> = Vec::new();
         for legacy in [&[][..], &[0x66], &[0x65], &[0xf3], &[0x2e], &[0x66, 0x65]] {
             prefixes.push(legacy.to_vec());
-            for rex in [0x40, 0x41, 0x42, 0x44, 0x45, 0x48, 0x49, 0x4a, 0x4c, 0x4d, 0x4f] {
+            for rex in [
+                0x40, 0x41, 0x42, 0x44, 0x45, 0x48, 0x49, 0x4a, 0x4c, 0x4d, 0x4f,
+            ] {
                 prefixes.push([legacy, &[rex]].concat());
             }
         }
@@ -375,7 +377,11 @@ mod tests {
             {
                 for modrm in 0..=255_u8 {
                     let has_sib = modrm < 0xc0 && modrm & 7 == 4;
-                    let sibs: &[u8] = if has_sib { &[0x24, 0x25, 0x64, 0xc5] } else { &[0x81] };
+                    let sibs: &[u8] = if has_sib {
+                        &[0x24, 0x25, 0x64, 0xc5]
+                    } else {
+                        &[0x81]
+                    };
                     for &sib in sibs {
                         let mut code = prefix.clone();
                         code.extend_from_slice(escape);

@@ -72,10 +72,7 @@ enum Wrong {
 }
 
 /// Checks all references to code.
-pub fn check<A: Architecture + Sync>(
-    model: &Model<'_, A>,
-    findings: &mut Findings,
-) -> LandingPads {
+pub fn check<A: Architecture + Sync>(model: &Model<'_, A>, findings: &mut Findings) -> LandingPads {
     // Code first.
     let sections = |is_code: bool| {
         model.file.section_ids().filter(move |&section| {

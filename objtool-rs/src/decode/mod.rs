@@ -110,7 +110,9 @@ impl Insns {
         }
         let mut bad = None;
         parts::decode(arch, file, wanted, |parts| {
-            let first = parts.iter().find_map(|part| Some((part.section, part.bad?)));
+            let first = parts
+                .iter()
+                .find_map(|part| Some((part.section, part.bad?)));
             bad = bad.or(first);
             if bad.is_none() {
                 insns.append(parts, &mut interned);

@@ -18,9 +18,7 @@ mod write;
 use arch::object::Architecture;
 use arch::orc::Orc;
 
-pub use output::{
-    NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef,
-};
+pub use output::{NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef};
 pub use write::{NewFile, WriteError};
 
 use crate::check::ibt::LandingPads;

@@ -146,11 +146,7 @@ struct Table<'t, 'f, A> {
 impl<A: Architecture + Orc> Table<'_, '_, A> {
     /// The entries of some instructions of a section, the first one included whatever is before
     /// them.
-    fn part(
-        &self,
-        section: SectionId,
-        insns: Range<InsnId>,
-    ) -> Result<Listed, (InsnId, Message)> {
+    fn part(&self, section: SectionId, insns: Range<InsnId>) -> Result<Listed, (InsnId, Message)> {
         let model = self.model;
         let mut list = Listed::new(section);
         let mut last = None;
@@ -200,7 +196,10 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
     }
 }
 
-fn encode<A: Architecture + Orc>(model: &Model<'_, A>, state: &StackState) -> Result<Entry, Message> {
+fn encode<A: Architecture + Orc>(
+    model: &Model<'_, A>,
+    state: &StackState,
+) -> Result<Entry, Message> {
     model
         .arch
         .encode(&frame::<A>(state)?)

@@ -191,12 +191,7 @@ pub struct NewSection {
 
 impl NewSection {
     /// A section of `entries` relocated entries, loaded and not writable; its own bytes are zero.
-    pub fn relocated(
-        name: &'static str,
-        entsize: u64,
-        entries: usize,
-        relocs: NewRelocs,
-    ) -> Self {
+    pub fn relocated(name: &'static str, entsize: u64, entries: usize, relocs: NewRelocs) -> Self {
         Self {
             name,
             entsize,

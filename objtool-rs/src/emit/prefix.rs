@@ -25,13 +25,7 @@ pub(super) fn emit<A>(model: &Model<'_, A>, walked: Option<&Walked>, output: &mu
                     spread_state(model, walked, padding, function);
                 }
                 let before = model.options.prefix.into();
-                output.add_symbol(
-                    model.file,
-                    NewSymbol::Prefix {
-                        function,
-                        before,
-                    },
-                );
+                output.add_symbol(model.file, NewSymbol::Prefix { function, before });
             }
         }
     }

@@ -399,7 +399,8 @@ impl<'d> NewFile<'d> {
     /// The whole file.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len() as usize);
-        self.write(&mut bytes).expect("memory takes all that is written");
+        self.write(&mut bytes)
+            .expect("memory takes all that is written");
         bytes
     }
 
@@ -493,9 +494,8 @@ impl<'d> NewFile<'d> {
         types: &[(u32, u32)],
         to: &mut Counted<impl Write>,
     ) -> io::Result<()> {
-        let (entries, rest) =
-            object::pod::slice_from_bytes::<Rela64<LE>>(data, data.len() / RELA)
-                .map_err(|()| io::Error::other("its bytes can't be read as relocations"))?;
+        let (entries, rest) = object::pod::slice_from_bytes::<Rela64<LE>>(data, data.len() / RELA)
+            .map_err(|()| io::Error::other("its bytes can't be read as relocations"))?;
         let mut types = types.iter().peekable();
         for (index, entry) in (0..).zip(entries) {
             let mut kind = entry.r_type(LE, false).0;
@@ -503,12 +503,7 @@ impl<'d> NewFile<'d> {
                 kind = new;
             }
             let symbol = self.index_of.existing[entry.r_sym(LE, false) as usize];
-            to.put(&rela(
-                entry.r_offset(LE),
-                symbol,
-                kind,
-                entry.r_addend(LE),
-            ))?;
+            to.put(&rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)))?;
         }
         to.put(rest)
     }

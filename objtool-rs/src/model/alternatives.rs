@@ -497,7 +497,9 @@ fn add_group<A: Architecture>(
 
         // On every architecture so far, relocations in replacements are adjusted when they are
         // copied, so none is refused.
-        if record.kind.is_static_jump() && record.displacement() != 0 && record.branch_target() == end
+        if record.kind.is_static_jump()
+            && record.displacement() != 0
+            && record.branch_target() == end
         {
             let last = model.group(original_group).last;
             let Some(after) = last.and_then(|last| model.insns.next(last)) else {

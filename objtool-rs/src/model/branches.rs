@@ -20,9 +20,9 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     // Jumps to the end of a replacement are resolved with it.
-    let jumps = model.insns.select(|_, record| {
-        record.kind.is_static_jump() && record.target() == Target::None
-    });
+    let jumps = model
+        .insns
+        .select(|_, record| record.kind.is_static_jump() && record.target() == Target::None);
     let looked_up = look_up(model, &jumps, look_up_jump);
     for (&insn, found) in jumps.iter().zip(looked_up.into_iter().flatten()) {
         let resolved = match found {
@@ -516,8 +516,7 @@ fn list_site<A: Architecture>(
     if model.insn(insn).kind == InsnKind::Call && !role.init {
         model.sites.calls.push(insn);
     }
-    let is_dead_end =
-        noreturn.is_some_and(|noreturn| is_dead_end(model, insn, callee, noreturn));
+    let is_dead_end = noreturn.is_some_and(|noreturn| is_dead_end(model, insn, callee, noreturn));
     if !is_sibling && is_dead_end {
         model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
     }

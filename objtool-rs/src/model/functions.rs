@@ -331,7 +331,8 @@ fn aliases(file: &ElfFile<'_>, all: &Grouped) -> Vec<SymbolId> {
     let key = |id: SymbolId| (file.symbol(id).size, file.symbol(id).kind.number());
     for section in file.section_ids() {
         let in_section = all.of(section);
-        let is_neighbour = |&a: &SymbolId, &b: &SymbolId| file.symbol(a).value == file.symbol(b).value;
+        let is_neighbour =
+            |&a: &SymbolId, &b: &SymbolId| file.symbol(a).value == file.symbol(b).value;
         for neighbours in in_section.chunk_by(is_neighbour) {
             if neighbours.len() == 1 {
                 continue;

@@ -29,8 +29,8 @@ use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::decode::{InsnId, Insns, Marks, Record};
 pub use crate::decode::Target;
+use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
 use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
@@ -339,8 +339,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         covered: &[Covered],
         starts: &mut Vec<(InsnId, Option<SymbolId>)>,
     ) {
-        let (Some(first), Some(last)) =
-            (self.insns.first_of(section), self.insns.last_of(section))
+        let (Some(first), Some(last)) = (self.insns.first_of(section), self.insns.last_of(section))
         else {
             return;
         };

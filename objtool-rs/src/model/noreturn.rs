@@ -114,17 +114,17 @@ pub(super) fn infer<A: Sync>(model: &Model<'_, A>) -> Noreturn {
 /// What the functions leave for that leave only by sibling calls.
 fn bodies<A: Sync>(model: &Model<'_, A>) -> FxHashMap<SymbolId, Vec<SymbolId>> {
     // Another definition may take a weak one's place.
-    let is_settled = |id: SymbolId| {
-        model.file.symbol(id).binding != Binding::Weak && model.symbols.len(id) != 0
-    };
+    let is_settled =
+        |id: SymbolId| model.file.symbol(id).binding != Binding::Weak && model.symbols.len(id) != 0;
     let bodies_of = |effort: &Effort, symbols: std::ops::Range<usize>| {
         let symbols = symbols.map(|id| SymbolId(id as u32));
-        let bodies = symbols.filter(|&id| is_settled(id)).filter_map(|id| {
-            match body(model, effort, id) {
-                Body::LeavesFor(others) => Some((id, others)),
-                Body::MayReturn => None,
-            }
-        });
+        let bodies =
+            symbols
+                .filter(|&id| is_settled(id))
+                .filter_map(|id| match body(model, effort, id) {
+                    Body::LeavesFor(others) => Some((id, others)),
+                    Body::MayReturn => None,
+                });
         bodies.collect::<Vec<_>>()
     };
     let parts = parallel::map_ranges(model.file.symbols.len(), 1 << 12, |symbols| {

@@ -152,7 +152,12 @@ mod tests {
         let mut owners = Owners::nobody(200);
         assert_eq!(all(&owners), [None; 200]);
         let symbol = |id| Some(SymbolId(id));
-        let starts = [(10, symbol(1)), (70, None), (71, symbol(2)), (150, symbol(2))];
+        let starts = [
+            (10, symbol(1)),
+            (70, None),
+            (71, symbol(2)),
+            (150, symbol(2)),
+        ];
         owners.assign(starts.into_iter().map(|(id, symbol)| (InsnId(id), symbol)));
         let mut expected = vec![None; 200];
         expected[10..70].fill(Some(1));

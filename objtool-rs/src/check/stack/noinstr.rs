@@ -34,7 +34,10 @@ impl Noinstr {
         insn: InsnId,
         flags: Flags,
     ) -> Result<(), Message> {
-        if flags.noinstr && flags.instrumentation <= 0 && !self.may_call(model, effort, findings, insn) {
+        if flags.noinstr
+            && flags.instrumentation <= 0
+            && !self.may_call(model, effort, findings, insn)
+        {
             return Err(Message::CallLeavesNoinstr {
                 callee: model.callee(insn),
             });

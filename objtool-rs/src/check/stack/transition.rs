@@ -124,7 +124,10 @@ fn copy<A: Architecture>(state: &mut StackState, dest: Reg, source: Reg) {
         state.cfa.base = Base::Reg(fp);
         state.frame_pointer_scratch = false;
     } else if source == sp && dest == fp && state.drap {
-        state.set_saved(fp, Rule::new(Base::Reg(fp), state.stack_size.wrapping_neg()));
+        state.set_saved(
+            fp,
+            Rule::new(Base::Reg(fp), state.stack_size.wrapping_neg()),
+        );
         state.frame_pointer_scratch = false;
     } else if source == sp && cfa.base == Base::Reg(sp) {
         // Kept aside, to be restored from later.
@@ -335,7 +338,10 @@ fn store<A: Architecture>(arch: &A, state: &mut StackState, base: Reg, offset: i
         save(arch, state, source, Rule::new(Base::Cfa, at));
     } else if source == sp && offset == 0 {
         // The first half of a stack switch.
-        state.set_value(base, Rule::new(Base::StackPointerIndirect, state.cfa.offset));
+        state.set_value(
+            base,
+            Rule::new(Base::StackPointerIndirect, state.cfa.offset),
+        );
     }
 }
 

@@ -480,8 +480,8 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         if is_first && model.purpose == Purpose::Build && model.insn(insn).is_plain() {
             return Ok(Step::Continue(self.straight(path)));
         }
-        let outside = function
-            .filter(|_| model.purpose == Purpose::Verify && self.own.function.is_none());
+        let outside =
+            function.filter(|_| model.purpose == Purpose::Verify && self.own.function.is_none());
         if let Some(function) = outside {
             if self.enter_outside(function, path)? {
                 return Ok(Step::End);
