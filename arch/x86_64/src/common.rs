@@ -195,6 +195,8 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     let is_register = modrm >= 0xc0;
     // Low bits of the operand; all of the register's number but the bit in the prefix.
     let low = modrm & 7;
+    // Arithmetic into what may be the stack pointer.
+    let may_be_stack = is_register && low == 4;
 
     let mut insn = Insn {
         len: 0,
@@ -210,9 +212,9 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
         Form::Other => return None,
         Form::Operands => 0,
         Form::OperandsByte => 1,
-        Form::Arithmetic if !(is_register && low == 4) => 0,
-        Form::ArithmeticByte if !(is_register && low == 4) => 1,
-        Form::ArithmeticWord if !(is_register && low == 4) && !is_short => 4,
+        Form::Arithmetic if !may_be_stack => 0,
+        Form::ArithmeticByte if !may_be_stack => 1,
+        Form::ArithmeticWord if !may_be_stack && !is_short => 4,
         Form::OperandsWord if !is_short => 4,
         Form::StoreByte if field == 0 => 1,
         Form::StoreWord if field == 0 && !is_short => 4,

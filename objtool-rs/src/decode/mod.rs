@@ -12,8 +12,6 @@
 mod parts;
 pub mod record;
 
-use std::mem::MaybeUninit;
-
 use arch::insn::{Decode, InsnKind, Note, Wanted};
 use rustc_hash::FxHashMap;
 
@@ -362,11 +360,11 @@ fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32
     let len: usize = parts.iter().map(|part| part.records.len()).sum();
     records.reserve(len);
     let mut room = &mut records.spare_capacity_mut()[..len];
-    let mut copies: Vec<(&mut Part, &[u32], &mut [MaybeUninit<Record>])> = Vec::new();
+    let mut copies = Vec::with_capacity(parts.len());
     for (part, numbers) in parts.iter_mut().zip(numbers) {
         let (own, rest) = room.split_at_mut(part.records.len());
         room = rest;
-        copies.push((part, numbers, own));
+        copies.push((part, numbers.as_slice(), own));
     }
     parallel::map(copies, |(part, numbers, room)| {
         for (record, room) in std::mem::take(&mut part.records).into_iter().zip(room) {

@@ -336,7 +336,8 @@ impl Measured {
         let ratios = self.ratios(Tool::Ours).unwrap_or([f64::NAN; 3]);
         let names = ["wall time", "CPU time", "peak memory"];
         let all = names.iter().zip(ratios).zip(BARS);
-        let missed = all.filter(|((_, ratio), bar)| !(ratio <= bar));
+        // What is no number is below no bar.
+        let missed = all.filter(|((_, ratio), bar)| ratio.is_nan() || ratio > bar);
         missed
             .map(|((name, ratio), bar)| {
                 format!(

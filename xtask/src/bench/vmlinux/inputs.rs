@@ -93,7 +93,7 @@ fn jump_tables(times: usize) -> String {
     let mut tables = String::from(".section .rodata, \"a\"\n");
     for switch in 0..20_000 * times {
         let _ = write!(text, " jmp *.Lt{switch}(,%rax,8)\n.Lc{switch}: nop\n nop\n");
-        let _ = write!(tables, ".Lt{switch}: .quad .Lc{switch}, .Lc{switch}+1\n");
+        let _ = writeln!(tables, ".Lt{switch}: .quad .Lc{switch}, .Lc{switch}+1");
     }
     text.push_str(" ret\n int3\n.size f, . - f\n");
     text + &tables
