@@ -219,12 +219,11 @@ fn validate(
         return Some(emit::patches(model));
     }
     if options.ibt {
-        checked.landing_pads = Some(check::ibt::check(model, findings));
+        checked.landing_pads = Some(check::ibt::check(model, findings, release));
     }
     if options.sls {
         check::sls::check(model, findings);
     }
-    release();
     lap(stats, "check");
     let output = emit::collect(model, &mut checked, findings).ok();
     lap(stats, "emit");

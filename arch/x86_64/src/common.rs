@@ -163,11 +163,33 @@ const fn two_bytes() -> [Form; 256] {
 static ONE_BYTE: [Form; 256] = one_byte();
 static TWO_BYTES: [Form; 256] = two_bytes();
 
+/// `endbr64`, which begins functions.
+const LANDING_PAD: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+
+/// An instruction that does nothing that matters.
+const OTHER: Insn = Insn {
+    len: 0,
+    kind: InsnKind::Other,
+    displacement: 0,
+    interrupt_return: false,
+    ops: [None; 2],
+    touches_frame: false,
+    touches_stack: false,
+    note: None,
+};
+
 /// The first instruction of code, if it is one of the common ones; [`Insn::touches_frame`] and
 /// [`Insn::touches_stack`] are not worked out.
 #[inline]
 pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     let code: &[u8; LONGEST] = code.first_chunk()?;
+    if code.starts_with(&LANDING_PAD) {
+        return Some(Insn {
+            len: LANDING_PAD.len() as u8,
+            kind: InsnKind::LandingPad,
+            ..OTHER
+        });
+    }
     let mut at = 0;
     let is_short = code[0] == 0x66;
     // Short operands, or a segment: neither changes what an instruction does to a frame.
@@ -198,16 +220,7 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     // Arithmetic into what may be the stack pointer.
     let may_be_stack = is_register && low == 4;
 
-    let mut insn = Insn {
-        len: 0,
-        kind: InsnKind::Other,
-        displacement: 0,
-        interrupt_return: false,
-        ops: [None; 2],
-        touches_frame: false,
-        touches_stack: false,
-        note: None,
-    };
+    let mut insn = OTHER;
     let constant = match form {
         Form::Other => return None,
         Form::Operands => 0,
@@ -233,7 +246,35 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
         // Neither the stack pointer nor anything at it or at the frame pointer.
         Form::Store if !wide || (field != 4 && (low != 4 && low != 5 || modrm & 0xc7 == 5)) => 0,
         Form::Load if !wide || is_register || (low != 4 && low != 5) || modrm & 0xc7 == 5 => 0,
-        Form::Address if wide && !is_short && modrm & 0xc7 == 5 => 0,
+        Form::Store if !is_short => {
+            let source = Reg(field | (rex & 4) << 1);
+            insn.ops[0] = place(code, at, rex)
+                .filter(|&(base, _)| source == reg::RSP || is_frame(base))
+                .map(|(base, offset)| StackOp {
+                    dest: Dest::Mem { base, offset },
+                    source: Source::Reg(source),
+                });
+            0
+        }
+        Form::Load if !is_short => {
+            insn.ops[0] = place(code, at, rex)
+                .filter(|&(base, _)| is_frame(base))
+                .map(|(base, offset)| StackOp {
+                    dest: Dest::Reg(Reg(field | (rex & 4) << 1)),
+                    source: Source::Mem { base, offset },
+                });
+            0
+        }
+        Form::Address if wide && !is_short && !is_register => {
+            insn.ops[0] = place(code, at, rex).map(|(reg, offset)| StackOp {
+                dest: Dest::Reg(Reg(field | (rex & 4) << 1)),
+                source: match offset {
+                    0 => Source::Reg(reg),
+                    _ => Source::Add { reg, offset },
+                },
+            });
+            0
+        }
         Form::LongNop if field == 0 && code[0] != 0x65 => {
             insn.kind = InsnKind::Nop;
             0
@@ -242,6 +283,36 @@ pub(crate) fn decode(code: &[u8]) -> Option<Insn> {
     };
     insn.len = (operands_end(code, at) + constant) as u8;
     Some(insn)
+}
+
+fn is_frame(base: Reg) -> bool {
+    base == reg::RSP || base == reg::RBP
+}
+
+/// The operand in memory of a ModRM byte, if it is one register and a constant.
+#[inline]
+fn place(code: &[u8; LONGEST], at: usize, rex: u8) -> Option<(Reg, i32)> {
+    let modrm = code[at];
+    let (form, low) = (modrm >> 6, modrm & 7);
+    let mut base = low;
+    let mut end = at + 1;
+    if low == 4 {
+        let sib = code[end];
+        let has_index = sib >> 3 & 7 != 4 || rex & 2 != 0;
+        base = sib & 7;
+        end += 1;
+        if has_index || (form == 0 && base == 5) {
+            return None;
+        }
+    } else if form == 0 && low == 5 {
+        return None;
+    }
+    let offset = match form {
+        0 => 0,
+        1 => i32::from(code[end] as i8),
+        _ => i32::from_le_bytes([code[end], code[end + 1], code[end + 2], code[end + 3]]),
+    };
+    Some((Reg(base | (rex & 1) << 3), offset))
 }
 
 /// Where the operands of a ModRM byte end.
@@ -384,11 +455,12 @@ mod tests {
                     } else {
                         &[0x81]
                     };
-                    for &sib in sibs {
+                    let tails = [[0xf0, 0x7f, 0x12, 0x80, 0x56], [0; 5]];
+                    for (&sib, tail) in sibs.iter().flat_map(|sib| tails.map(|tail| (sib, tail))) {
                         let mut code = prefix.clone();
                         code.extend_from_slice(escape);
                         code.extend([opcode, modrm, sib]);
-                        code.extend([0xf0, 0x7f, 0x12, 0x80, 0x56, 0x90, 0xff, 0xee, 0x01]);
+                        code.extend(tail);
                         code.resize(LONGEST + 1, 0xcc);
                         if let Some(insn) = decode(&code) {
                             common += 1;

@@ -72,25 +72,51 @@ enum Wrong {
 }
 
 /// Checks all references to code.
-pub fn check<A: Architecture + Sync>(model: &Model<'_, A>, findings: &mut Findings) -> LandingPads {
+///
+/// Nothing else reads that much of a file at a time, so `release` ([`analyze`](crate::analyze)) is
+/// called on the way.
+pub fn check<A: Architecture + Sync>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+    release: &dyn Fn(),
+) -> LandingPads {
+    let mut pads = LandingPads::default();
     // Code first.
-    let sections = |is_code: bool| {
-        model.file.section_ids().filter(move |&section| {
-            let s = model.file.section(section);
-            s.is_executable() == is_code && (is_code || !is_harmless(s.name))
-        })
-    };
+    for is_code in [true, false] {
+        for part in check_sections(model, is_code) {
+            pads.used.extend(part.used);
+            for wrong in part.wrong {
+                pads.violations += 1;
+                match wrong {
+                    Wrong::Insn(insn, message) => model.warn(findings, insn, message),
+                    Wrong::Data(place, message) => findings.add_at(place, message),
+                }
+            }
+        }
+        release();
+    }
+    pads.used.sort_unstable();
+    pads.used.dedup();
+    pads
+}
+
+/// Checks the references from code, or those from data.
+fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -> Vec<Part> {
+    let sections = model.file.section_ids().filter(|&section| {
+        let s = model.file.section(section);
+        s.is_executable() == is_code && (is_code || !is_harmless(s.name))
+    });
     let mut parts = Vec::new();
-    for section in sections(true).chain(sections(false)) {
+    for section in sections {
         let relocs = model.file.section(section).relocs.as_ref();
         let count = relocs.map_or(0, |relocs| relocs.len() as usize);
         let starts = (0..count).step_by(PART);
         parts.extend(starts.map(|start| (section, start..count.min(start + PART))));
     }
-    let parts = parallel::map(parts, |(section, relocs)| {
+    parallel::map(parts, |(section, relocs)| {
         let mut part = Part::default();
         if let Some(table) = &model.file.section(section).relocs {
-            if model.file.section(section).is_executable() {
+            if is_code {
                 for reloc in table.by_offset(relocs) {
                     check_code(model, section, reloc, &mut part);
                 }
@@ -103,21 +129,7 @@ pub fn check<A: Architecture + Sync>(model: &Model<'_, A>, findings: &mut Findin
         part.used.sort_unstable();
         part.used.dedup();
         part
-    });
-    let mut pads = LandingPads::default();
-    for part in parts {
-        pads.used.extend(part.used);
-        for wrong in part.wrong {
-            pads.violations += 1;
-            match wrong {
-                Wrong::Insn(insn, message) => model.warn(findings, insn, message),
-                Wrong::Data(place, message) => findings.add_at(place, message),
-            }
-        }
-    }
-    pads.used.sort_unstable();
-    pads.used.dedup();
-    pads
+    })
 }
 
 fn is_harmless(name: &[u8]) -> bool {

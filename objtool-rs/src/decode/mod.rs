@@ -45,8 +45,9 @@ struct Range {
     strides: Vec<u32>,
 }
 
-/// Bytes of code for each entry of the lookup table. An instruction averages more than four bytes,
-/// so a lookup looks at four on the average, and an entry costs half a byte an instruction.
+/// Bytes of code for each entry of the lookup table. An instruction averages some four bytes, so a
+/// lookup looks at four on the average, and the table takes half a byte an instruction. (Half as
+/// many bytes make no difference that can be measured.)
 const STRIDE: u32 = 32;
 
 /// Instructions for each entry of the table that tells their sections.

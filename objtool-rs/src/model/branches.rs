@@ -30,7 +30,10 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
                 model.insns.get_mut(insn).set_dest(dest);
                 continue;
             }
-            Found::Reloc(reloc) => resolve_jump(model, insn, reloc),
+            Found::Reloc(reloc) => {
+                let reloc = reloc.map(|id| model.file.reloc(id));
+                resolve_jump(model, insn, reloc)
+            }
             Found::Callee { .. } => continue,
         };
         model.report_remarks(findings);
@@ -53,14 +56,14 @@ enum Found {
         is_dead_end: bool,
     },
     /// Its relocation, if it has one.
-    Reloc(Option<Reloc>),
+    Reloc(Option<RelocId>),
 }
 
 /// Looks up branches in parallel.
 fn look_up<A: Sync>(
     model: &Model<'_, A>,
     branches: &[InsnId],
-    found: impl Fn(&Model<'_, A>, InsnId, Option<Reloc>) -> Found + Sync + Send,
+    found: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found + Sync + Send,
 ) -> Vec<Vec<Found>> {
     parallel::map_ranges(branches.len(), 1 << 13, |range| {
         let mut relocs: Option<(SectionId, Option<Cursor<'_>>)> = None;
@@ -80,14 +83,14 @@ fn look_up<A: Sync>(
             let index = cursor
                 .as_mut()
                 .and_then(|cursor| cursor.first_in(offset, record.len.into()));
-            let reloc = index.map(|index| model.file.reloc(RelocId { section, index }));
+            let reloc = index.map(|index| RelocId { section, index });
             result.push(found(model, insn, reloc));
         }
         result
     })
 }
 
-fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<Reloc>) -> Found {
+fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found {
     if reloc.is_some() || model.purpose == Purpose::Verify {
         return Found::Reloc(reloc);
     }
@@ -257,7 +260,7 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
         .insns
         .select(|_, record| record.kind == InsnKind::Call);
     let looked_up = look_up(model, &calls, |model, insn, reloc| {
-        let callee = look_up_callee(model, insn, reloc);
+        let callee = look_up_callee(model, insn, reloc.map(|id| model.file.reloc(id)));
         let callee = callee.filter(|&callee| has_no_role(model, insn, callee));
         match callee {
             Some(callee) => Found::Callee {
@@ -285,7 +288,10 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
                 }
                 continue;
             }
-            Found::Reloc(reloc) => resolve_call(model, insn, reloc, noreturn),
+            Found::Reloc(reloc) => {
+                let reloc = reloc.map(|id| model.file.reloc(id));
+                resolve_call(model, insn, reloc, noreturn)
+            }
             Found::Dest(_) => continue,
         };
         model.report_remarks(findings);

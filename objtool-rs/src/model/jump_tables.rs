@@ -58,7 +58,7 @@ fn add_function<A: Architecture + Decode>(
     switches: &[InsnId],
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let is_switch = model.function_runs(function).any(|run| {
+    let is_switch = model.function_runs(function).iter().any(|run| {
         let first = switches.partition_point(|&insn| insn.0 < run.start);
         switches.get(first).is_some_and(|&insn| insn.0 < run.end)
     });

@@ -647,7 +647,7 @@ impl<'f, A> Model<'f, A> {
     }
 
     /// The instructions of a function, its other part included, as runs in order.
-    pub fn function_runs(&self, function: SymbolId) -> impl Iterator<Item = Range<u32>> + '_ {
+    pub fn function_runs(&self, function: SymbolId) -> [Range<u32>; 2] {
         let run = |symbol: SymbolId| {
             let symbol = self.file.symbol(symbol);
             let first = self.insns.at(symbol.section, symbol.value)?;
@@ -661,15 +661,20 @@ impl<'f, A> Model<'f, A> {
                 None => Some((function, first.0..first.0 + 1)),
             }
         };
-        let own = run(function);
+        let mut runs = [0..0, 0..0];
         // A function has two parts at the most; following a third could go round.
-        let other = own.as_ref().and_then(|(owner, range)| {
-            self.function_of(InsnId(range.start))?;
-            let other = self.symbols.child(*owner);
-            (other != *owner).then(|| run(other)).flatten()
-        });
-        let runs = [own, other].into_iter().flatten();
-        runs.map(|(_, range)| range)
+        if let Some((owner, own)) = run(function) {
+            let is_function = self.function_of(InsnId(own.start)).is_some();
+            let other = self.symbols.child(owner);
+            if let Some((_, other)) = Some(other)
+                .filter(|&other| is_function && other != owner)
+                .and_then(run)
+            {
+                runs[1] = other;
+            }
+            runs[0] = own;
+        }
+        runs
     }
 
     /// The instructions of a function, its other part included, if going over them is not out of
@@ -677,18 +682,17 @@ impl<'f, A> Model<'f, A> {
     pub fn function_insns(
         &self,
         function: SymbolId,
-    ) -> Option<impl Iterator<Item = InsnId> + use<'_, 'f, A>> {
-        self.function_insns_within(&self.effort, function)
+    ) -> Option<impl Iterator<Item = InsnId> + use<A>> {
+        let runs = self.function_runs_within(&self.effort, function)?;
+        Some(runs.into_iter().flatten().map(InsnId))
     }
 
-    fn function_insns_within(
-        &self,
-        effort: &Effort,
-        function: SymbolId,
-    ) -> Option<impl Iterator<Item = InsnId> + use<'_, 'f, A>> {
-        let len: u64 = self.function_runs(function).map(|r| r.len() as u64).sum();
-        let may = effort.spend(Task::Functions, Some(function), len);
-        may.then(|| self.function_runs(function).flatten().map(InsnId))
+    fn function_runs_within(&self, effort: &Effort, function: SymbolId) -> Option<[Range<u32>; 2]> {
+        let runs = self.function_runs(function);
+        let len = runs.iter().map(|run| run.len() as u64).sum();
+        effort
+            .spend(Task::Functions, Some(function), len)
+            .then_some(runs)
     }
 }
 

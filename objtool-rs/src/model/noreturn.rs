@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::noreturn_list::is_listed;
 use super::{Effort, Model, Task};
+use crate::decode::InsnId;
 use crate::parallel;
 use crate::read::{Binding, SectionId, SymbolId};
 
@@ -140,31 +141,29 @@ fn bodies<A: Sync>(model: &Model<'_, A>) -> FxHashMap<SymbolId, Vec<SymbolId>> {
 }
 
 fn body<A>(model: &Model<'_, A>, effort: &Effort, function: SymbolId) -> Body {
-    let symbol = model.file.symbol(function);
-    let first = model.insns.at(symbol.section, symbol.value);
-    if first.and_then(|first| model.function_of(first)).is_none() {
-        return Body::MayReturn;
-    }
     let mut others = Vec::new();
-    let Some(insns) = model.function_insns_within(effort, function) else {
+    let Some(runs) = model.function_runs_within(effort, function) else {
         return Body::MayReturn;
     };
-    for insn in insns {
-        if model.insn(insn).kind == InsnKind::Return {
+    // No code, or none of a function.
+    if runs[0].is_empty() || model.function_of(InsnId(runs[0].start)).is_none() {
+        return Body::MayReturn;
+    }
+    for insn in runs.into_iter().flatten().map(InsnId) {
+        match model.insn(insn).kind {
+            InsnKind::Return => return Body::MayReturn,
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional | InsnKind::JumpDynamic
+                if model.is_sibling_call(insn) => {}
+            _ => continue,
+        }
+        // Through a register it may be anywhere.
+        let Some(callee) = model.callee(insn) else {
+            return Body::MayReturn;
+        };
+        if !effort.spend(Task::Functions, Some(function), EDGE_STEPS) {
             return Body::MayReturn;
         }
-        if model.is_sibling_call(insn) {
-            match model.callee(insn) {
-                Some(callee) => {
-                    if !effort.spend(Task::Functions, Some(function), EDGE_STEPS) {
-                        return Body::MayReturn;
-                    }
-                    others.push(callee);
-                }
-                // Through a register: it may be anywhere.
-                None => return Body::MayReturn,
-            }
-        }
+        others.push(callee);
     }
     Body::LeavesFor(others)
 }
