@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+/// Files from here on are worth letting go of, in bytes; with smaller ones it only costs time.
+#[cfg(unix)]
+const WORTH_RELEASE: usize = 16 << 20;
+
 /// What went wrong with the file.
 #[derive(Debug)]
 pub enum Error {
@@ -117,7 +121,7 @@ impl Input {
     /// needed.
     pub fn release(&self) {
         #[cfg(unix)]
-        if let Some(map) = &self.map {
+        if let Some(map) = self.map.as_ref().filter(|map| map.len() >= WORTH_RELEASE) {
             // SAFETY: the map is of a file, private, and never written to, so that a page that was
             // given up comes back as it was. (What holds for changes of the file by others holds
             // here as in `open`.) Where the system refuses, the pages stay.

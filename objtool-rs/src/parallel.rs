@@ -9,9 +9,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Applies a function to each item.
-pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    if items.len() < 2 {
+/// Applies a function to each item; divided among threads only if that is worth it.
+pub(crate) fn map<T: Send, R: Send>(
+    worth: bool,
+    items: Vec<T>,
+    f: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    if !worth || items.len() < 2 {
         return items.into_iter().map(f).collect();
     }
     items.into_par_iter().with_max_len(1).map(f).collect()
@@ -37,5 +41,5 @@ pub(crate) fn map_ranges<R: Send>(
     f: impl Fn(Range<usize>) -> R + Sync + Send,
 ) -> Vec<R> {
     let starts = (0..len).step_by(each);
-    map(starts.map(|at| at..len.min(at + each)).collect(), f)
+    map(true, starts.map(|at| at..len.min(at + each)).collect(), f)
 }

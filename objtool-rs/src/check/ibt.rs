@@ -113,7 +113,8 @@ fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -
         let starts = (0..count).step_by(PART);
         parts.extend(starts.map(|start| (section, start..count.min(start + PART))));
     }
-    parallel::map(parts, |(section, relocs)| {
+    let count: usize = parts.iter().map(|(_, relocs)| relocs.len()).sum();
+    parallel::map(count > PART, parts, |(section, relocs)| {
         let mut part = Part::default();
         if let Some(table) = &model.file.section(section).relocs {
             if is_code {

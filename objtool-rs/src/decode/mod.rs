@@ -50,6 +50,9 @@ struct Range {
 /// many bytes make no difference that can be measured.)
 const STRIDE: u32 = 32;
 
+/// Records from which on more than one thread is worth it.
+const WORTH: usize = 1 << 15;
+
 /// Instructions for each entry of the table that tells their sections.
 const BLOCK: u32 = 1 << 12;
 
@@ -176,7 +179,10 @@ impl Insns {
         }
         let records = &self.records;
         let spans = self.ranges.iter().map(|range| (range.first, range.end));
-        let strides = parallel::map(spans.collect(), |(first, end)| strides(records, first, end));
+        let worth = self.records.len() >= WORTH;
+        let strides = parallel::map(worth, spans.collect(), |(first, end)| {
+            strides(records, first, end)
+        });
         for (range, strides) in self.ranges.iter_mut().zip(strides) {
             range.strides = strides;
         }
@@ -367,7 +373,7 @@ fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32
         room = rest;
         copies.push((part, numbers.as_slice(), own));
     }
-    parallel::map(copies, |(part, numbers, room)| {
+    parallel::map(len >= WORTH, copies, |(part, numbers, room)| {
         for (record, room) in std::mem::take(&mut part.records).into_iter().zip(room) {
             room.write(record.renumbered(numbers));
         }

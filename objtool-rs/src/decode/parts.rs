@@ -31,6 +31,9 @@ pub(super) struct Part {
     pub bad: Option<usize>,
 }
 
+/// Bytes of code from which on more than one thread is worth it.
+pub(super) const WORTH: usize = 2 * PART;
+
 /// Parts that are decoded before they are put together. Their memory is used again for the next
 /// ones: to have all parts at once takes twice the memory of the records, and to get that from the
 /// system twice the time of decoding them.
@@ -49,10 +52,12 @@ pub(super) fn decode<A: Decode + Sync>(
         FileKind::Image => function_starts(file),
     };
     let guesses = guesses(file);
+    let code: usize = guesses.iter().map(|(_, range)| range.len()).sum();
+    let worth = code >= WORTH;
     // Where the last part ended.
     let mut before: Option<(SectionId, usize)> = None;
     for (batch, some) in guesses.chunks(BATCH).enumerate() {
-        let mut parts = parallel::map(some.to_vec(), |(section, range)| match file.kind {
+        let mut parts = parallel::map(worth, some.to_vec(), |(section, range)| match file.kind {
             FileKind::Object => run(arch, file, section, range, wanted),
             FileKind::Image => image(arch, file, section, range, &starts, wanted),
         });

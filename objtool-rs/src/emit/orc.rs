@@ -42,7 +42,8 @@ pub(super) fn emit<A: Architecture + Orc + Sync>(
         walked,
         encoded,
     };
-    let parts = parallel::map(parts(model), |(section, insns)| {
+    let worth = model.insns.len() > PART;
+    let parts = parallel::map(worth, parts(model), |(section, insns)| {
         (section, table.part(section, insns))
     });
     let mut listed: Vec<Listed> = Vec::new();

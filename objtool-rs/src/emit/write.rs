@@ -411,7 +411,7 @@ impl<'d> NewFile<'d> {
     /// What the writer refuses.
     pub fn write(&self, to: impl Write) -> io::Result<()> {
         let mut to = Counted {
-            to: BufWriter::with_capacity(BUFFER, to),
+            to: BufWriter::with_capacity(BUFFER.min(self.len() as usize), to),
             written: 0,
         };
         let (header, _) = object::pod::from_bytes::<FileHeader64<LE>>(self.file.data)

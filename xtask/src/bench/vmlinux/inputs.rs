@@ -8,12 +8,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
+use object::read::elf::{ElfFile64, SectionHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::cmd;
 
-/// Names that mean something by themselves, so that both copies keep them: the thunks' section is
-/// the same in both.
-const KEPT: [&str; 3] = ["__x86_", "retbleed_", "srso_"];
+/// Thunks: calls in both copies go to those of the first, since what is called so is a thunk.
+const KEPT: &str = "__x86_";
+
+/// Functions in the thunks' sections that have others inside of their instructions, which only
+/// those that keep their names may have. The second copy's are filled with nops.
+const ENTANGLED: [&str; 2] = ["retbleed_", "srso_"];
+const THUNKS: &str = ".text..__x86.";
 
 /// Prefixes that say what a symbol is for, and stay in front.
 const ROLES: [&str; 3] = ["__SCT__", "__SCK__", "__pfx_"];
@@ -29,37 +35,78 @@ pub(super) fn double(object: &Path, to: &Path) -> Result<()> {
     let mut names: Vec<&str> = names.lines().collect();
     names.sort_unstable();
     names.dedup();
-    for name in names {
-        if !KEPT.iter().any(|kept| name.starts_with(kept)) {
-            let role = ROLES.iter().find(|role| name.starts_with(**role));
-            let role = role.copied().unwrap_or_default();
-            let rest = &name[role.len()..];
-            // Writing to a string cannot fail.
-            let _ = writeln!(renamed, "{name} {role}second_{rest}");
-        }
+    for name in names.into_iter().filter(|name| !name.starts_with(KEPT)) {
+        let role = ROLES.iter().find(|role| name.starts_with(**role));
+        let role = role.copied().unwrap_or_default();
+        let rest = &name[role.len()..];
+        // Writing to a string cannot fail.
+        let _ = writeln!(renamed, "{name} {role}second_{rest}");
     }
-    let list = to.with_extension("names");
-    let copy = to.with_extension("copy");
+    let [list, plain, second] = ["names", "plain", "second"].map(|end| to.with_extension(end));
     fs::write(&list, renamed)?;
+    let mut bytes = fs::read(object)?;
+    disentangle(&mut bytes).with_context(|| format!("cannot read {}", object.display()))?;
+    fs::write(&plain, bytes)?;
     cmd::stdout(
         Command::new("objcopy")
             .arg("--redefine-syms")
-            .arg(&list)
-            .args([object, &copy]),
+            .args([&list, &plain, &second]),
     )?;
     cmd::stdout(
         Command::new("ld")
-            .args([
-                "-m",
-                "elf_x86_64",
-                "-r",
-                "--allow-multiple-definition",
-                "-o",
-            ])
-            .args([to, object, &copy]),
+            .args(["-m", "elf_x86_64", "-r", "--allow-multiple-definition"])
+            .arg("-o")
+            .args([to, object, &second]),
     )?;
-    fs::remove_file(list)?;
-    fs::remove_file(copy)?;
+    for file in [list, plain, second] {
+        fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// Fills the entangled functions with nops, and voids their relocations.
+fn disentangle(bytes: &mut [u8]) -> Result<()> {
+    const NOP: u8 = 0x90;
+    const RELA: usize = 24;
+    // The type is in the low half of the second word; 0 is none.
+    const TYPE: usize = 8;
+    let mut patches: Vec<(usize, Vec<u8>)> = Vec::new();
+    let file = ElfFile64::<Endianness>::parse(&*bytes)?;
+    let endian = file.endian();
+    let sections = file.elf_section_table();
+    for symbol in file.symbols() {
+        let name = symbol.name().unwrap_or_default();
+        let Some(index) = symbol.section_index() else {
+            continue;
+        };
+        let section = file.section_by_index(index)?;
+        let is_entangled = ENTANGLED.iter().any(|start| name.starts_with(start))
+            && section.name()?.starts_with(THUNKS)
+            && symbol.kind() == object::SymbolKind::Text;
+        if !is_entangled {
+            continue;
+        }
+        let (start, _) = section.file_range().context("a thunk has no bytes")?;
+        let (value, size) = (symbol.address(), symbol.size());
+        patches.push(((start + value) as usize, vec![NOP; size as usize]));
+        for relocs in sections.iter() {
+            let is_for = relocs.sh_type(endian) == object::elf::SHT_RELA
+                && relocs.sh_info(endian) as usize == index.0;
+            let Some((at, len)) = relocs.file_range(endian).filter(|_| is_for) else {
+                continue;
+            };
+            for entry in (at as usize..(at + len) as usize).step_by(RELA) {
+                let offset = bytes.get(entry..entry + 8).context("half a relocation")?;
+                let offset = u64::from_le_bytes(offset.try_into()?);
+                if (value..value + size).contains(&offset) {
+                    patches.push((entry + TYPE, vec![0; 4]));
+                }
+            }
+        }
+    }
+    for (at, patch) in patches {
+        bytes[at..at + patch.len()].copy_from_slice(&patch);
+    }
     Ok(())
 }
 

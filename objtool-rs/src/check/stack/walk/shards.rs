@@ -100,7 +100,7 @@ impl<A: Architecture + Decode + Sync> Walker<'_, '_, A> {
             starts,
             shared: &shared,
         };
-        let walked = parallel::map(shards, |shard| common.walk(shard));
+        let walked = parallel::map(true, shards, |shard| common.walk(shard));
         self.states = states.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !self.effort.join(walked.iter().map(|shard| &shard.effort)) {
             // What was reached is forgotten, but for the hints, which hold without it.
