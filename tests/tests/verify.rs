@@ -232,7 +232,10 @@ fn on_a_terminal(dir: &TempDir, file: &str) -> (String, Duration) {
     let tool = Tool::under_test().unwrap();
     let line = format!("'{}' verify {file}", tool.path.display());
     let mut command = Command::new("script");
-    clean(&mut command).current_dir(dir.path());
+    // On a terminal that can't go back on a line there is no bar.
+    clean(&mut command)
+        .current_dir(dir.path())
+        .env("TERM", "xterm");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output().unwrap();
