@@ -72,15 +72,8 @@ pub fn command() -> Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
-        Err(error) => {
-            // Its own status for a wrong command line is the one for "does not hold" here.
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        // clap's own status for a wrong command line is the one for "does not hold" here.
+        Err(error) => return print::usage(&error),
     };
     if args.unreliable_text.is_some() && args.files.len() > 1 {
         print::err("error: objtool: --unreliable-text takes one file at a time\n");
