@@ -7,6 +7,7 @@ mod cli;
 mod explain;
 mod file;
 mod manual;
+mod objects;
 mod print;
 mod usage;
 mod verify_command;

@@ -16,9 +16,10 @@ use std::time::Duration;
 use clap::{Command, CommandFactory as _, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use objtool_rs::report::rich::render;
-use objtool_rs::verify::{self, assembly, human, json};
+use objtool_rs::verify::{self, assembly, human, json, Request};
 
 use crate::file::{self, Input};
+use crate::objects::Objects;
 use crate::print;
 
 /// Says whether the stack trace of a linked kernel is reliable, where not, and why.
@@ -107,8 +108,13 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     let to_a_person = args.format == Format::Human && std::io::stdout().is_terminal();
     let explain = args.explain || to_a_person;
     let file = verify::read(input.bytes()).map_err(unreadable)?;
+    let objects = Objects::of_image(path);
     let report = with_bar(|bar| {
-        verify::verify(&file, explain, &|done| {
+        let request = Request {
+            explain,
+            definitions: &|functions| objects.definitions(functions),
+        };
+        verify::verify(&file, request, &|done| {
             bar.set_position((done * 100.0) as u64);
         })
     });
@@ -123,7 +129,7 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     show(&match args.format {
         Format::Human => {
             let most = if args.explain { usize::MAX } else { UNASKED };
-            exhibits(&report, &name, most) + &human::render(&report, &file, &name)
+            exhibits(&report, &name, most) + &human::render(&report, &name)
         }
         Format::Json => format!("{}\n", json::render(&report, &file, &name)),
     })?;

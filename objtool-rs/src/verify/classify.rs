@@ -8,6 +8,7 @@ use arch::object::Architecture;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::entries::{self, judged};
+use super::subsystem::Origin;
 use crate::check::stack::walked::{Failure, Walked};
 use crate::decode::{InsnId, Marks};
 use crate::model::{Model, Roles};
@@ -64,8 +65,8 @@ pub struct Function {
     pub section: SectionId,
     /// Its class.
     pub class: Class,
-    /// The source file it comes from, as far as the symbol table tells.
-    pub source: Option<String>,
+    /// Where it comes from; only looked for if it keeps no frame.
+    pub origin: Origin,
 }
 
 /// Classifies all functions, by address.
@@ -83,7 +84,6 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
     }
     let entered = entries::entered(model, walked);
     let covering = covering(model);
-    let sources = super::subsystem::sources(model.file, &model.symbols);
     let mut functions = Vec::new();
     for section in model.file.section_ids() {
         if !model.file.section(section).is_executable() {
@@ -116,7 +116,7 @@ pub fn classify<A: Architecture>(model: &Model<'_, A>, walked: &Walked) -> Vec<F
                 size: symbol.size,
                 section,
                 class,
-                source: sources.get(&id).cloned(),
+                origin: Origin::default(),
             });
         }
     }

@@ -10,15 +10,18 @@ use rustc_hash::FxHashMap;
 use super::classify::{Class, Function, Reason};
 use crate::model::Model;
 use crate::report::rich::gather::{Gather, Shown};
+use crate::report::rich::source::Lines;
 use crate::report::rich::Exhibit;
 use crate::report::{explain, Findings, Line, Names, Place};
 
-/// An exhibit of each function that keeps no frame, by address.
-pub fn exhibits<A: Architecture + Disassemble>(
-    model: &Model<'_, A>,
+/// An exhibit of each function that keeps no frame, by address, with the lines of source that there
+/// are.
+pub fn exhibits<'f, A: Architecture + Disassemble>(
+    model: &Model<'f, A>,
     names: &Names<'_>,
     findings: &Findings,
     functions: &[Function],
+    lines: Option<&Lines<'f>>,
 ) -> Vec<Exhibit> {
     // The same place may break several rules; the code tells which one is meant.
     let mut known = FxHashMap::default();
@@ -28,7 +31,7 @@ pub fn exhibits<A: Architecture + Disassemble>(
             known.entry((finding.place, code)).or_insert(finding);
         }
     }
-    let gather = Gather::new(model, names);
+    let gather = Gather::new(model, names, lines);
     functions
         .iter()
         .filter_map(|function| {

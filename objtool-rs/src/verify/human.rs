@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use super::verdict::Why;
 use super::{Class, Function, Report, Verdict};
-use crate::read::{ElfFile, FileKind};
+use crate::read::FileKind;
 
-/// Functions named for each source file before the rest is only counted.
+/// Functions named for each subsystem before the rest is only counted.
 const NAMED: usize = 12;
 
 /// The whole report.
-pub fn render(report: &Report, file: &ElfFile<'_>, path: &str) -> String {
+pub fn render(report: &Report, path: &str) -> String {
     let mut out = String::new();
     let counts = report.verdict.counts();
     let what = match report.kind {
@@ -65,7 +65,7 @@ pub fn render(report: &Report, file: &ElfFile<'_>, path: &str) -> String {
         100.0 * size as f64 / report.text_size.max(1) as f64
     );
     if report.verdict.holds() {
-        exceptions(&mut out, report, file);
+        exceptions(&mut out, report);
     }
     let _ = writeln!(out, "\nTime by phase, the slowest first:");
     let mut phases = report.phases.clone();
@@ -76,26 +76,23 @@ pub fn render(report: &Report, file: &ElfFile<'_>, path: &str) -> String {
     out
 }
 
-/// Functions that keep no frame, by the file that they come from.
-fn exceptions(out: &mut String, report: &Report, file: &ElfFile<'_>) {
-    let mut by_source: BTreeMap<String, Vec<&Function>> = BTreeMap::new();
+/// Functions that keep no frame, by subsystem.
+fn exceptions(out: &mut String, report: &Report) {
+    let mut by_subsystem: BTreeMap<String, Vec<&Function>> = BTreeMap::new();
     for function in &report.functions {
         if matches!(function.class, Class::KeepsNoFrame(_)) {
-            let source = function.source.clone().unwrap_or_else(|| {
-                format!(
-                    "{} (file unknown)",
-                    file.section(function.section).display_name()
-                )
-            });
-            by_source.entry(source).or_default().push(function);
+            by_subsystem
+                .entry(function.origin.heading())
+                .or_default()
+                .push(function);
         }
     }
-    if by_source.is_empty() {
+    if by_subsystem.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\nFunctions that keep no frame, by source file:");
-    for (source, functions) in by_source {
-        let _ = writeln!(out, "  {source}: {}", functions.len());
+    let _ = writeln!(out, "\nFunctions that keep no frame, by subsystem:");
+    for (subsystem, functions) in by_subsystem {
+        let _ = writeln!(out, "  {subsystem}: {}", functions.len());
         for function in functions.iter().take(NAMED) {
             let Class::KeepsNoFrame(why) = &function.class else {
                 continue;

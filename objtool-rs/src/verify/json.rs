@@ -21,7 +21,9 @@
 //! | `exceptions[].address` | address | its first byte |
 //! | `exceptions[].size` | number | its size |
 //! | `exceptions[].section` | string | its section |
-//! | `exceptions[].source` | string or null | its source file, as far as the symbol table tells |
+//! | `exceptions[].subsystem` | string or null | folder of its object or source in the tree |
+//! | `exceptions[].object` | string or null | the object that it was linked from, if the build is still there |
+//! | `exceptions[].source` | string or null | its source file: a path by debug information, or a bare name by the symbol table |
 //! | `exceptions[].code` | string | code of the finding; `objtool-rs explain` takes it |
 //! | `exceptions[].reason` | string | words of the finding |
 //! | `exceptions[].offset` | number or null | its place, from the function's first byte; outside of the function for code that it leads to |
@@ -58,7 +60,9 @@ pub fn render(report: &Report, file: &ElfFile<'_>, path: &str) -> Value {
                 "address": format!("{:#x}", function.address),
                 "size": function.size,
                 "section": section(function.section),
-                "source": function.source,
+                "subsystem": function.origin.folder(),
+                "object": function.origin.object,
+                "source": function.origin.source,
                 "code": why.code,
                 "reason": why.text,
                 "offset": why.offset,

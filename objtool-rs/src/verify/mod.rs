@@ -10,7 +10,7 @@
 //! - [`entries`]: functions that other code enters in their midst.
 //! - [`ranges`]: the text that must not be trusted.
 //! - [`verdict`]: what follows for the whole.
-//! - [`subsystem`]: which source file a function comes from, for people.
+//! - [`subsystem`]: which part of the kernel a function comes from, for people.
 //! - [`exhibits`]: what is shown of the functions that keep no frame.
 //! - [`human`], [`json`], [`assembly`]: the verdict as text, for machines, and for the kernel.
 
@@ -24,6 +24,7 @@ pub mod ranges;
 pub mod subsystem;
 pub mod verdict;
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use arch::insn::Wanted;
@@ -34,12 +35,16 @@ use crate::decode::Insns;
 use crate::model::{check_tables, Model, Purpose, Symbols};
 use crate::options::Options;
 use crate::read::{elf, ElfFile, FileKind, ReadError, Section, SymbolKind};
+use crate::report::rich::source::Lines;
 use crate::report::rich::Exhibit;
 use crate::report::{Findings, Names};
 use crate::run::Target;
 
+use subsystem::Evidence;
+
 pub use classify::{Class, Function, Reason};
 pub use ranges::Range;
+pub use subsystem::{Definition, Origin};
 pub use verdict::Verdict;
 
 /// What was found out about an image or a module.
@@ -75,15 +80,33 @@ pub fn read(data: &[u8]) -> Result<ElfFile<'_>, ReadError> {
     Ok(file)
 }
 
-/// Judges an image or a module; `explain` asks for exhibits. `progress` is told how far it is,
-/// between 0 and 1.
+/// What is asked about a file besides the verdict.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Whether there are to be exhibits.
+    pub explain: bool,
+    /// Which objects of the build define functions of these names.
+    pub definitions: &'a dyn Fn(&[&[u8]]) -> Vec<Definition>,
+}
+
+impl Default for Request<'_> {
+    /// Nothing more than the verdict, and nothing known of the build.
+    fn default() -> Self {
+        Self {
+            explain: false,
+            definitions: &|_| Vec::new(),
+        }
+    }
+}
+
+/// Judges an image or a module. `progress` is told how far it is, between 0 and 1.
 ///
 /// # Errors
 ///
 /// A table of it that contradicts its code.
 pub fn verify(
     file: &ElfFile<'_>,
-    explain: bool,
+    request: Request<'_>,
     progress: &dyn Fn(f32),
 ) -> Result<Report, ReadError> {
     let mut phases = Vec::new();
@@ -97,7 +120,7 @@ pub fn verify(
 
     let options = Options {
         stackval: true,
-        explain,
+        explain: request.explain,
         ..Options::default()
     };
     let (symbols, _) = Symbols::new(file);
@@ -123,24 +146,34 @@ pub fn verify(
     let walked = walk::walk(&model, &mut findings);
     lap(&mut phases, "walk", 0.9);
 
-    let functions = classify::classify(&model, &walked);
+    let mut functions = classify::classify(&model, &walked);
     let unreliable = ranges::unreliable(&model, &functions);
     let text_size = ranges::text_size(&model);
     let verdict = verdict::conclude(file, &functions);
     model.effort.check(file)?;
+    lap(&mut phases, "classify", 0.95);
     let mut exhibits = Vec::new();
-    if explain && verdict.holds() {
-        lap(&mut phases, "classify", 0.95);
-        let names = Names {
+    if verdict.holds() {
+        let lines = OnceCell::new();
+        let lines = || lines.get_or_init(|| Lines::of_file(file)).as_ref();
+        Evidence {
             file,
-            symbols: &model.symbols,
-            sec_address: false,
-        };
-        exhibits = exhibits::exhibits(&model, &names, &findings, &functions);
-        lap(&mut phases, "explain", 1.0);
-    } else {
-        lap(&mut phases, "classify", 1.0);
+            definitions: request.definitions,
+            lines: &lines,
+        }
+        .locate(&mut functions);
+        lap(&mut phases, "locate", 0.97);
+        if request.explain {
+            let names = Names {
+                file,
+                symbols: &model.symbols,
+                sec_address: false,
+            };
+            exhibits = exhibits::exhibits(&model, &names, &findings, &functions, lines());
+            lap(&mut phases, "explain", 1.0);
+        }
     }
+    progress(1.0);
     Ok(Report {
         kind: file.kind,
         verdict,

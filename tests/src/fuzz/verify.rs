@@ -45,9 +45,15 @@ pub fn check(data: &[u8]) {
         Ok(file) => file,
         Err(error) => return line(&error.to_string()),
     };
+    let explained = verify::Request {
+        explain: true,
+        ..verify::Request::default()
+    };
     let (first, second) = match (
-        verify::verify(&file, false, &|_| {}),
-        verify::verify(&file, true, &|done| assert!((0.0..=1.0).contains(&done))),
+        verify::verify(&file, verify::Request::default(), &|_| {}),
+        verify::verify(&file, explained, &|done| {
+            assert!((0.0..=1.0).contains(&done))
+        }),
     ) {
         (Ok(first), Ok(second)) => (first, second),
         (Err(first), Err(second)) => {
@@ -133,7 +139,7 @@ fn ranges(data: &[u8], file: &ElfFile<'_>, report: &Report) {
 
 /// The verdict for people and machines, and the table.
 fn forms(file: &ElfFile<'_>, report: &Report) {
-    let text = human::render(report, file, "file");
+    let text = human::render(report, "file");
     for text in text.lines().filter(|text| !text.is_empty()) {
         line(text);
     }
@@ -256,7 +262,7 @@ mod tests {
         for (data, kind) in [(&object, FileKind::Object), (&image, FileKind::Image)] {
             check(data);
             let file = verify::read(data).unwrap();
-            let report = verify::verify(&file, false, &|_| {}).unwrap();
+            let report = verify::verify(&file, verify::Request::default(), &|_| {}).unwrap();
             assert_eq!(report.kind, kind);
             let classes: Vec<_> = report.functions.iter().map(|f| &f.class).collect();
             assert_eq!(classes, [&Class::KeepsFrame, &Class::MakesNoCall]);

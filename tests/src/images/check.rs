@@ -41,7 +41,8 @@ pub fn check(path: &Path, tool: &Tool) -> Result<()> {
     let found = judge::verdict(tool, &[], &image)?;
     let data = fs::read(&image)?;
     let file = verify::read(&data).map_err(|e| anyhow::anyhow!("{e}"))?;
-    let report = verify::verify(&file, false, &|_| {}).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let report = verify::verify(&file, verify::Request::default(), &|_| {})
+        .map_err(|e| anyhow::anyhow!("{e}"))?;
 
     let mut wrong = Vec::new();
     let reason = match &source.verdict {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::tool::{finish, Finished, Tool};
 
 /// Every field of the verdict, as the tool documents it.
-pub const FIELDS: [&str; 24] = [
+pub const FIELDS: [&str; 26] = [
     "file",
     "kind",
     "reliable",
@@ -26,6 +26,8 @@ pub const FIELDS: [&str; 24] = [
     "exceptions[].address",
     "exceptions[].size",
     "exceptions[].section",
+    "exceptions[].subsystem",
+    "exceptions[].object",
     "exceptions[].source",
     "exceptions[].code",
     "exceptions[].reason",
@@ -168,6 +170,8 @@ impl Verdict {
 
 impl Exception {
     fn parse(object: &mut Object) -> Result<Self> {
+        object.optional("subsystem", Object::string)?;
+        object.optional("object", Object::string)?;
         object.optional("source", Object::string)?;
         Ok(Self {
             name: object.string("name")?,

@@ -32,7 +32,7 @@ const MNEMONIC: usize = 6;
 pub struct Gather<'m, 'f, A> {
     model: &'m Model<'f, A>,
     names: &'m Names<'m>,
-    lines: Option<Lines<'f>>,
+    lines: Option<&'m Lines<'f>>,
 }
 
 /// What an exhibit is to show.
@@ -79,7 +79,9 @@ pub fn gather<A: Architecture + Disassemble>(
     if count == 0 {
         return Vec::new();
     }
-    let gather = Gather::new(model, names);
+    // Reading debug information takes a while.
+    let lines = Lines::of_file(model.file);
+    let gather = Gather::new(model, names, lines.as_ref());
     findings()
         .enumerate()
         .map(|(index, (line, finding))| {
@@ -103,9 +105,12 @@ pub fn gather<A: Architecture + Disassemble>(
 }
 
 impl<'m, 'f, A: Architecture + Disassemble> Gather<'m, 'f, A> {
-    /// Reads what there is of debug information, which takes a while.
-    pub fn new(model: &'m Model<'f, A>, names: &'m Names<'m>) -> Self {
-        let lines = Lines::of_file(model.file);
+    /// From a model, with the lines of source that there are.
+    pub fn new(
+        model: &'m Model<'f, A>,
+        names: &'m Names<'m>,
+        lines: Option<&'m Lines<'f>>,
+    ) -> Self {
         Self {
             model,
             names,
@@ -124,7 +129,7 @@ impl<'m, 'f, A: Architecture + Disassemble> Gather<'m, 'f, A> {
             .path
             .and_then(|(_, detail)| detail.path.iter().rev().nth(back));
         let place = shown.place.or(end.map(|step| step.place));
-        let source = match (place, &self.lines) {
+        let source = match (place, self.lines) {
             (Some(place), Some(lines)) => lines.find(place),
             _ => Vec::new(),
         };
