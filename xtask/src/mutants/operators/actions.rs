@@ -50,14 +50,12 @@ pub const OPERATORS: &[Operator] = &[
             let edit = subject
                 .image
                 .with_addend(insn.section, reloc, entry.addend + delta);
-            Some(Change {
-                section: insn.section,
-                offset: insn.offset(),
-                edits: vec![edit],
-                what: format!("{}: {delta:+#x}", show(&insn.decoded)),
-                insn: Some(site.0 as usize),
-                register: None,
-            })
+            Some(Change::of_insn(
+                subject,
+                site.0 as usize,
+                vec![edit],
+                format!("{}: {delta:+#x}", show(&insn.decoded)),
+            ))
         },
     },
     Operator {
@@ -70,14 +68,12 @@ pub const OPERATORS: &[Operator] = &[
         apply: |subject, site, rng| {
             let (insn, reloc) = (&subject.insns[site.0 as usize], site.1 as usize);
             let (other, name) = function(subject, rng, |_| true)?;
-            Some(Change {
-                section: insn.section,
-                offset: insn.offset(),
-                edits: vec![subject.image.with_symbol(insn.section, reloc, other)],
-                what: format!("{}: now of {name}", show(&insn.decoded)),
-                insn: Some(site.0 as usize),
-                register: None,
-            })
+            Some(Change::of_insn(
+                subject,
+                site.0 as usize,
+                vec![subject.image.with_symbol(insn.section, reloc, other)],
+                format!("{}: now of {name}", show(&insn.decoded)),
+            ))
         },
     },
     Operator {
@@ -92,16 +88,14 @@ pub const OPERATORS: &[Operator] = &[
             let entry = &subject.image.sections[section].relocs[reloc];
             let (target, place) = subject.image.target(entry)?;
             let delta = elsewhere(subject, target, place, rng)?;
-            Some(Change {
+            Some(Change::at(
                 section,
-                offset: entry.offset,
-                edits: vec![subject
+                entry.offset,
+                vec![subject
                     .image
                     .with_addend(section, reloc, entry.addend + delta)],
-                what: format!("to {}: {delta:+#x}", subject.place(target, place)),
-                insn: None,
-                register: None,
-            })
+                format!("to {}: {delta:+#x}", subject.place(target, place)),
+            ))
         },
     },
     Operator {
@@ -114,14 +108,12 @@ pub const OPERATORS: &[Operator] = &[
         apply: |subject, site, rng| {
             let (section, reloc) = (site.0 as usize, site.1 as usize);
             let (other, name) = function(subject, rng, |_| true)?;
-            Some(Change {
+            Some(Change::at(
                 section,
-                offset: subject.image.sections[section].relocs[reloc].offset,
-                edits: vec![subject.image.with_symbol(section, reloc, other)],
-                what: format!("now to {name}"),
-                insn: None,
-                register: None,
-            })
+                subject.image.sections[section].relocs[reloc].offset,
+                vec![subject.image.with_symbol(section, reloc, other)],
+                format!("now to {name}"),
+            ))
         },
     },
     Operator {
@@ -234,14 +226,12 @@ pub const OPERATORS: &[Operator] = &[
             let edit = subject
                 .image
                 .with_symbol(insn.section, insn.relocs.start, other);
-            Some(Change {
-                section: insn.section,
-                offset: insn.offset(),
-                edits: vec![edit],
-                what: format!("{} -> {}", show(&insn.decoded), symbols[other].name),
-                insn: Some(site.0 as usize),
-                register: None,
-            })
+            Some(Change::of_insn(
+                subject,
+                site.0 as usize,
+                vec![edit],
+                format!("{} -> {}", show(&insn.decoded), symbols[other].name),
+            ))
         },
     },
     Operator {
@@ -410,16 +400,17 @@ fn take_out(subject: &Subject, site: Site, _: &mut Rng) -> Option<Change> {
     let entry = &subject.image.sections[section].relocs[reloc];
     let (target, place) = subject.image.target(entry)?;
     Some(Change {
-        section,
-        offset: entry.offset,
-        edits: subject.image.remove(section, reloc)?,
-        what: format!(
-            "{} of {}: no relocation",
-            subject.image.sections[section].name,
-            subject.place(target, place)
-        ),
         insn: subject.find(target, place),
-        register: None,
+        ..Change::at(
+            section,
+            entry.offset,
+            subject.image.remove(section, reloc)?,
+            format!(
+                "{} of {}: no relocation",
+                subject.image.sections[section].name,
+                subject.place(target, place)
+            ),
+        )
     })
 }
 
@@ -496,12 +487,10 @@ fn leave(subject: &Subject, site: Site, rng: &mut Rng) -> Option<Change> {
     let edit = subject
         .image
         .with_symbol(insn.section, insn.relocs.start, other);
-    Some(Change {
-        section: insn.section,
-        offset: insn.offset(),
-        edits: vec![edit],
-        what: format!("{} -> {name}", show(&insn.decoded)),
-        insn: Some(site.0 as usize),
-        register: None,
-    })
+    Some(Change::of_insn(
+        subject,
+        site.0 as usize,
+        vec![edit],
+        format!("{} -> {name}", show(&insn.decoded)),
+    ))
 }

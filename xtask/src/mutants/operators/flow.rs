@@ -152,14 +152,12 @@ pub const OPERATORS: &[Operator] = &[
         apply: |subject, site, _| {
             let index = site.0 as usize;
             let insn = &subject.insns[index];
-            Some(Change {
-                section: insn.section,
-                offset: insn.offset(),
-                edits: subject.image.remove(insn.section, insn.relocs.start)?,
-                what: format!("{}: no relocation", called(subject, insn)),
-                insn: Some(index),
-                register: None,
-            })
+            Some(Change::of_insn(
+                subject,
+                index,
+                subject.image.remove(insn.section, insn.relocs.start)?,
+                format!("{}: no relocation", called(subject, insn)),
+            ))
         },
     },
     Operator {
@@ -348,16 +346,14 @@ fn call_other(
     let other = pick(rng, symbols.len(), |symbol| {
         symbol != old && wanted(&symbols[symbol].name) && is_target(symbol)
     })?;
-    Some(Change {
-        section: insn.section,
-        offset: insn.offset(),
-        edits: vec![subject
+    Some(Change::of_insn(
+        subject,
+        index,
+        vec![subject
             .image
             .with_symbol(insn.section, insn.relocs.start, other)],
-        what: format!("{} -> call {}", called(subject, insn), symbols[other].name),
-        insn: Some(index),
-        register: None,
-    })
+        format!("{} -> call {}", called(subject, insn), symbols[other].name),
+    ))
 }
 
 fn is_called(subject: &Subject, symbol: usize) -> bool {

@@ -187,16 +187,14 @@ fn change_adjust(subject: &Subject, site: Site, rng: &mut Rng) -> Option<Change>
         _ => return None,
     }
     let at = subject.at(insn);
-    Some(Change {
-        section: insn.section,
-        offset: insn.offset(),
-        what: format!(
+    Some(Change::of_insn(
+        subject,
+        index,
+        vec![Edit::new(at, &bytes)],
+        format!(
             "{} -> {}",
             super::show(&insn.decoded),
             show_bytes(&bytes, insn.offset())
         ),
-        edits: vec![Edit::new(at, &bytes)],
-        insn: Some(index),
-        register: None,
-    })
+    ))
 }

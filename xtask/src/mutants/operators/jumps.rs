@@ -116,22 +116,18 @@ pub const OPERATORS: &[Operator] = &[
             let insn = &subject.insns[index];
             let addend = other_section(subject, insn)?;
             let delta = *rng.choose(&[1_i64, -1, 2, 3, 7, -5, 0x40, 0x10_0000])?;
-            Some(Change {
-                section: insn.section,
-                offset: insn.offset(),
-                edits: vec![subject.image.with_addend(
-                    insn.section,
-                    insn.relocs.start,
-                    addend + delta,
-                )],
-                what: format!(
+            Some(Change::of_insn(
+                subject,
+                index,
+                vec![subject
+                    .image
+                    .with_addend(insn.section, insn.relocs.start, addend + delta)],
+                format!(
                     "{}: addend {addend:+} -> {:+}",
                     show(&insn.decoded),
                     addend + delta
                 ),
-                insn: Some(index),
-                register: None,
-            })
+            ))
         },
     },
 ];
@@ -235,16 +231,14 @@ fn aim(subject: &Subject, index: usize, target: i64) -> Option<Change> {
         4 => bytes[field].copy_from_slice(&i32::try_from(distance).ok()?.to_le_bytes()),
         _ => return None,
     }
-    Some(Change {
-        section: jump.section,
-        offset: jump.offset(),
-        edits: vec![Edit::new(subject.at(jump), &bytes)],
-        what: format!(
+    Some(Change::of_insn(
+        subject,
+        index,
+        vec![Edit::new(subject.at(jump), &bytes)],
+        format!(
             "{} -> {}",
             show(&jump.decoded),
             show_bytes(&bytes, jump.offset())
         ),
-        insn: Some(index),
-        register: None,
-    })
+    ))
 }

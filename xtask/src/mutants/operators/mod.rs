@@ -110,6 +110,29 @@ pub struct Change {
     pub register: Option<Register>,
 }
 
+impl Change {
+    /// At a place that is no instruction.
+    fn at(section: usize, offset: u64, edits: Vec<Edit>, what: String) -> Self {
+        Self {
+            section,
+            offset,
+            edits,
+            what,
+            insn: None,
+            register: None,
+        }
+    }
+
+    /// At an instruction, by its index.
+    fn of_insn(subject: &Subject, index: usize, edits: Vec<Edit>, what: String) -> Self {
+        let insn = &subject.insns[index];
+        Self {
+            insn: Some(index),
+            ..Self::at(insn.section, insn.offset(), edits, what)
+        }
+    }
+}
+
 /// The operators for objects that are validated one by one, and those for linked objects, of which
 /// more is asked.
 pub fn with_actions() -> Vec<&'static Operator> {
@@ -163,14 +186,7 @@ fn overwrite(subject: &Subject, index: usize, bytes: &[u8]) -> Option<Change> {
         show_bytes(&after, insn.offset())
     );
     edits.push(Edit::new(subject.at(insn), &after));
-    Some(Change {
-        section: insn.section,
-        offset: insn.offset(),
-        edits,
-        what,
-        insn: Some(index),
-        register: None,
-    })
+    Some(Change::of_insn(subject, index, edits, what))
 }
 
 /// Puts nops over an instruction.

@@ -162,16 +162,17 @@ fn swapped(subject: &Subject, index: usize, mnemonic: Mnemonic) -> Option<Change
     };
     let bytes = [subject.bytes(second), subject.bytes(first)].concat();
     Some(Change {
-        section: first.section,
-        offset: first.offset(),
-        edits: vec![Edit::new(subject.at(first), &bytes)],
-        what: format!(
-            "{0}; {1} -> {1}; {0}",
-            show(&first.decoded),
-            show(&second.decoded)
-        ),
-        insn: Some(index),
         register: Some(register),
+        ..Change::of_insn(
+            subject,
+            index,
+            vec![Edit::new(subject.at(first), &bytes)],
+            format!(
+                "{0}; {1} -> {1}; {0}",
+                show(&first.decoded),
+                show(&second.decoded)
+            ),
+        )
     })
 }
 

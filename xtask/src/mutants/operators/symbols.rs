@@ -132,12 +132,10 @@ fn resize(subject: &Subject, site: Site, size: u64) -> Change {
 
 fn change(subject: &Subject, site: Site, edit: Edit, what: &str) -> Option<Change> {
     let symbol = &subject.image.symbols[site.0 as usize];
-    Some(Change {
-        section: symbol.section.unwrap_or(0),
-        offset: symbol.value,
-        edits: vec![edit],
-        what: format!("symbol {}: {what}", symbol.name),
-        insn: None,
-        register: None,
-    })
+    Some(Change::at(
+        symbol.section.unwrap_or(0),
+        symbol.value,
+        vec![edit],
+        format!("symbol {}: {what}", symbol.name),
+    ))
 }
