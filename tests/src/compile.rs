@@ -21,13 +21,11 @@ pub struct Built {
 /// What the compiler is told for each architecture folder below `fixtures/`.
 const ARCHITECTURES: [(&str, &[&str]); 1] = [("x86_64", &["-m64"])];
 
-/// As the kernel compiles C: frame pointers, no code that needs a run-time library.
-const C_FLAGS: [&str; 14] = [
+/// As the kernel compiles C: no code that needs a run-time library.
+pub(crate) const C_FLAGS: [&str; 12] = [
     "-std=gnu11",
     "-O2",
     "-ffreestanding",
-    "-fno-omit-frame-pointer",
-    "-fno-optimize-sibling-calls",
     "-fno-asynchronous-unwind-tables",
     "-fno-stack-protector",
     "-fno-pic",
@@ -38,6 +36,25 @@ const C_FLAGS: [&str; 14] = [
     "-mcmodel=kernel",
     "-Wall",
 ];
+
+/// As the kernel keeps frame pointers.
+const FRAME_FLAGS: [&str; 2] = ["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"];
+
+/// The architecture that a source is for, and what the compiler is told for it.
+///
+/// # Errors
+/// A source outside an architecture folder.
+pub(crate) fn architecture(source: &Path) -> Result<(&'static str, &'static [&'static str])> {
+    ARCHITECTURES
+        .into_iter()
+        .find(|(name, _)| source.iter().any(|part| part == *name))
+        .with_context(|| {
+            format!(
+                "{}: no folder on the way names an architecture",
+                source.display()
+            )
+        })
+}
 
 /// Builds both objects of `fixture` below `dir`; the tool's object lies in a folder of its own.
 ///
@@ -60,16 +77,7 @@ pub fn build(fixture: &Fixture, dir: &Path) -> Result<Built> {
 
 fn compile(fixture: &Fixture, more: &[&str], out: &Path) -> Result<()> {
     let source = &fixture.path;
-    let flags = ARCHITECTURES
-        .iter()
-        .find(|(name, _)| source.iter().any(|part| part == *name))
-        .map(|(_, flags)| *flags)
-        .with_context(|| {
-            format!(
-                "{}: no folder on the way names an architecture",
-                source.display()
-            )
-        })?;
+    let (_, flags) = architecture(source)?;
     let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
     let mut command = Command::new(&compiler);
     command
@@ -77,7 +85,7 @@ fn compile(fixture: &Fixture, more: &[&str], out: &Path) -> Result<()> {
         .arg("-I")
         .arg(crate::root().join("fixtures/include"));
     if source.extension().is_some_and(|e| e == "c") {
-        command.args(C_FLAGS);
+        command.args(C_FLAGS).args(FRAME_FLAGS);
     }
     command
         .arg("-Wa,--fatal-warnings")

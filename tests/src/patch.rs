@@ -73,6 +73,24 @@ pub mod relocation {
 }
 
 impl Image {
+    /// Turns each of the bytes at `places` over, one at a time, and looks at what comes out: the
+    /// place and the damaged file. Two threads share the work.
+    pub fn each_damaged(&self, places: &[usize], look: impl Fn(usize, &[u8]) + Sync) {
+        let (first, second) = places.split_at(places.len() / 2);
+        std::thread::scope(|scope| {
+            for half in [first, second] {
+                let look = &look;
+                scope.spawn(move || {
+                    for &at in half {
+                        let mut bytes = self.bytes.clone();
+                        bytes[at] ^= 0xff;
+                        look(at, &bytes);
+                    }
+                });
+            }
+        });
+    }
+
     /// Writes `value` at `at`, in as many bytes as its type has.
     pub fn put<const N: usize>(&mut self, at: usize, value: [u8; N]) {
         self.bytes[at..at + N].copy_from_slice(&value);

@@ -99,13 +99,13 @@ pub(super) fn ignored_alternatives<A>(
     let name = names::IGNORE_ALTERNATIVES;
     for entry in entries(model, name) {
         let insn = insn_by_section(model, entry, name, name, findings)?;
-        model
-            .insns
-            .get_mut(insn)
-            .marks
-            .set(Marks::IGNORE_ALTERNATIVES, true);
+        mark(model, insn, Marks::IGNORE_ALTERNATIVES);
     }
     Ok(())
+}
+
+fn mark<A>(model: &mut Model<'_, A>, insn: InsnId, mark: Marks) {
+    model.insns.get_mut(insn).marks.set(mark, true);
 }
 
 /// Marks instructions that need no landing pad.
@@ -122,11 +122,7 @@ pub(super) fn no_landing_pad<A>(
             });
             return Err(Abort);
         };
-        model
-            .insns
-            .get_mut(insn)
-            .marks
-            .set(Marks::NO_LANDING_PAD, true);
+        mark(model, insn, Marks::NO_LANDING_PAD);
     }
     Ok(())
 }
@@ -215,11 +211,7 @@ pub(super) fn retpoline_safe<A>(
             model.warn(findings, insn, Message::RetpolineSafeMisplaced);
             return Err(Abort);
         }
-        model
-            .insns
-            .get_mut(insn)
-            .marks
-            .set(Marks::RETPOLINE_SAFE, true);
+        mark(model, insn, Marks::RETPOLINE_SAFE);
     }
     Ok(())
 }
@@ -242,11 +234,7 @@ pub(super) fn instrumentation<A>(
     ] {
         for entry in entries(model, name) {
             let insn = insn_by_section(model, entry, name, name, findings)?;
-            model
-                .insns
-                .get_mut(insn)
-                .marks
-                .set(Marks::INSTRUMENTATION, true);
+            mark(model, insn, Marks::INSTRUMENTATION);
             let count = model.instrumentation.entry(insn).or_insert(0);
             *count = i8::saturating_add(*count, step);
         }

@@ -8,26 +8,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use super::source::{Kind, Source};
-
-/// Compilers' and linkers' machine for each architecture folder.
-const MACHINES: [(&str, &[&str]); 1] = [("x86_64", &["-m64"])];
-
-/// As the kernel compiles C, but for what a fixture says itself.
-const C_FLAGS: [&str; 13] = [
-    "-std=gnu11",
-    "-O2",
-    "-ffreestanding",
-    "-fno-asynchronous-unwind-tables",
-    "-fno-stack-protector",
-    "-fno-pic",
-    "-fno-pie",
-    "-fcf-protection=none",
-    "-mno-red-zone",
-    "-mgeneral-regs-only",
-    "-mcmodel=kernel",
-    "-Wall",
-    "-Wno-unused-function",
-];
+use crate::compile;
 
 /// The objects of a fixture, and the folder that they lie in.
 #[derive(Debug)]
@@ -43,10 +24,7 @@ pub struct Objects {
 /// # Errors
 /// A compiler that is not there, its complaints, and a fixture outside an architecture folder.
 pub fn compile(source: &Source, dir: &Path) -> Result<Objects> {
-    let (architecture, flags) = MACHINES
-        .iter()
-        .find(|(name, _)| source.path.iter().any(|part| part == *name))
-        .with_context(|| format!("{}: in no architecture's folder", source.path.display()))?;
+    let (architecture, flags) = compile::architecture(&source.path)?;
     let folder = super::root().join(architecture);
     let mut sources = vec![source.path.clone()];
     sources.extend(source.with.iter().cloned());
@@ -58,9 +36,10 @@ pub fn compile(source: &Source, dir: &Path) -> Result<Objects> {
         let stem = path.file_stem().unwrap_or(OsStr::new("source"));
         let out = dir.join(format!("{index}-{}.o", stem.to_string_lossy()));
         let mut command = Command::new(std::env::var_os("CC").unwrap_or("gcc".into()));
-        command.args(*flags);
+        command.args(flags);
         if path.extension().is_some_and(|e| e == "c") {
-            command.args(C_FLAGS);
+            // How a fixture keeps its frames it says itself.
+            command.args(compile::C_FLAGS).arg("-Wno-unused-function");
         }
         command
             .args(["-g", "-Wa,--fatal-warnings", "-I"])
