@@ -107,6 +107,10 @@ const STEPS: &[Step] = &[
     ),
     long("Debian's vmlinux", &["debian", "vmlinux"]),
     long("verdicts on Debian's modules", &["debian", "modules"]),
+    short(
+        "some of Debian's modules",
+        &["debian", "orc", "--sample", "50"],
+    ),
     long("Debian's modules made anew", &["debian", "orc"]),
     long(
         "random damage",
