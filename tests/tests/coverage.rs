@@ -87,3 +87,23 @@ fn no_warning_is_listed_twice() {
         );
     }
 }
+
+#[test]
+fn every_difference_from_c_objtool_is_listed() {
+    let root = tests::root().join("fixtures");
+    let list = std::fs::read_to_string(root.join("DIFFERENCES.md")).unwrap();
+    let listed: Vec<&str> = list
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let mut rows = Vec::new();
+    for path in tests::fixture_files().unwrap() {
+        if let Some(reason) = Fixture::read(&path).unwrap().differs {
+            let name = path.strip_prefix(&root).unwrap().display();
+            rows.push(format!("| `{name}` | {reason} |"));
+        }
+    }
+    rows.sort();
+    assert!(rows.len() > 1);
+    assert_eq!(listed, rows);
+}
