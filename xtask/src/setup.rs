@@ -34,6 +34,7 @@ const PACKAGES: &[&str] = &[
     "rustc-web",
     // The machine it boots on, and the initramfs' contents.
     "cpio",
+    "diffutils",
     "gawk",
     "kmod",
     "procps",

@@ -158,6 +158,31 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
     Ok(built(Some(progress::since(start))))
 }
 
+/// Builds the modules of a folder outside of the kernel's tree, for a kernel that is built.
+///
+/// # Errors
+/// They do not build; the message carries the end of the log and its path.
+pub fn modules(built: &Built, folder: &Path) -> Result<()> {
+    let kernel = Kernel::installed()?;
+    let log = own(&built.dir).join("modules.log");
+    let _lock = lock::hold(&built.dir)?;
+    fs::write(&log, "").with_context(|| format!("cannot write the log {}", log.display()))?;
+    let build = Build {
+        config: built.config,
+        tool: built.tool,
+        kernel: &kernel,
+        dir: &built.dir,
+        log: &log,
+    };
+    let mut make = build.make_command()?;
+    // They are no part of the kernel's corpus.
+    let record = tempfile::tempdir()?;
+    make.env("OBJTOOL_RS_RECORD", record.path());
+    make.arg(format!("M={}", folder.display())).arg("modules");
+    cmd::logged(&mut make, &log, |_| ())
+        .with_context(|| format!("the modules in {} do not build", folder.display()))
+}
+
 struct Build<'a> {
     config: &'static Config,
     tool: Tool,

@@ -16,20 +16,35 @@ use crate::{cmd, paths};
 const PACKAGES: &[&str] = &[
     "bash",
     "coreutils",
+    "diffutils",
     "gawk",
     "grep",
     "kmod",
+    "libc-bin",
     "mount",
     "procps",
     "sed",
     "util-linux",
 ];
 
+/// What goes into the archive beside the programs of this machine.
+pub struct Contents<'a> {
+    /// The init script, a file's name in kernel/initramfs.
+    pub init: &'a str,
+    /// Modules, for /modules.
+    pub modules: &'a [PathBuf],
+    /// C programs, files' names in kernel/initramfs without `.c`, which are compiled for /programs.
+    pub programs: &'a [&'a str],
+    /// A folder, and its name at the top of the archive.
+    pub folder: Option<(&'a Path, &'a str)>,
+}
+
 /// Writes the archive, compressed with gzip, to `to`.
 ///
 /// # Errors
-/// A package is not installed, a module is not there, or the archive cannot be written.
-pub fn write(modules: &[PathBuf], to: &Path) -> Result<()> {
+/// A package is not installed, a module is not there, a program does not compile, or the archive
+/// cannot be written.
+pub fn write(contents: &Contents<'_>, to: &Path) -> Result<()> {
     let staging = tempfile::Builder::new()
         .prefix("objtool-rs-initramfs-")
         .tempdir()?;
@@ -50,17 +65,36 @@ pub fn write(modules: &[PathBuf], to: &Path) -> Result<()> {
         symlink(format!("usr/{name}"), root.join(name))?;
     }
     programs(root)?;
-    symlink("bash", root.join("usr/bin/sh"))?;
-    let init = paths::project()?.join("kernel/initramfs/init");
+    // These are no package's, but Debian's alternatives.
+    for (program, name) in [("bash", "sh"), ("gawk", "awk")] {
+        symlink(program, root.join("usr/bin").join(name))?;
+    }
+    let ours = paths::project()?.join("kernel/initramfs");
+    let init = ours.join(contents.init);
     fs::copy(&init, root.join("init"))
         .with_context(|| format!("cannot copy {}", init.display()))?;
+    fs::create_dir(root.join("programs"))?;
+    for program in contents.programs {
+        // Without libraries, so that none has to be found for it.
+        cmd::output(
+            Command::new("gcc")
+                .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+                .arg(root.join("programs").join(program))
+                .arg(ours.join(format!("{program}.c"))),
+        )?;
+    }
     fs::create_dir(root.join("modules"))?;
-    for module in modules {
+    for module in contents.modules {
         let name = module
             .file_name()
             .context("a module's path has no file name")?;
         fs::copy(module, root.join("modules").join(name))
             .with_context(|| format!("cannot copy the module {}", module.display()))?;
+    }
+    if let Some((folder, name)) = contents.folder {
+        let mut copy = Command::new("cp");
+        copy.args(["--recursive", "--no-target-directory", "--"]);
+        cmd::output(copy.arg(folder).arg(root.join(name)))?;
     }
 
     let archive = tempfile::NamedTempFile::new_in(to.parent().unwrap_or(Path::new(".")))?;

@@ -3,10 +3,12 @@
 pub mod boot;
 pub mod build;
 mod initramfs;
+mod selftests;
 
 use anyhow::Result;
 use clap::Subcommand;
 
+use self::build::Built;
 use crate::configs::Config;
 use crate::paths::Tool;
 use crate::setup;
@@ -24,6 +26,15 @@ enum Command {
     Build(Which),
     /// Boot that kernel under QEMU, load its sample modules and check that the live patch takes
     Boot(Which),
+    /// Run tests in that kernel
+    #[command(subcommand)]
+    Test(Suite),
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// The kernel's own selftests of live patching, unmodified
+    Livepatch(Which),
 }
 
 #[derive(clap::Args)]
@@ -35,6 +46,17 @@ struct Which {
     objtool: Tool,
 }
 
+impl Which {
+    /// Builds it, if it is not there.
+    fn built(&self) -> Result<Built> {
+        let config = Config::named(&self.config)?;
+        setup::run()?;
+        let built = build::run(config, self.objtool)?;
+        println!("{}", built.summary());
+        Ok(built)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -43,11 +65,9 @@ pub fn run(args: Args) -> Result<()> {
     let (which, boots) = match args.command {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
+        Command::Test(Suite::Livepatch(which)) => return selftests::run(&which.built()?),
     };
-    let config = Config::named(&which.config)?;
-    setup::run()?;
-    let built = build::run(config, which.objtool)?;
-    println!("{}", built.summary());
+    let built = which.built()?;
     if boots {
         println!("{}", boot::run(&built)?);
     }

@@ -86,6 +86,10 @@ const STEPS: &[Step] = &[
     short("mutants, a sample", &["mutants", "--count", "500"]),
     long("mutants", &["mutants", "--count", "5000"]),
     long("parity of an ORC kernel", &["parity", "orc"]),
+    long(
+        "the kernel's livepatch selftests",
+        &["kernel", "test", "livepatch", "fp"],
+    ),
     long("boot of an ORC kernel", &["kernel", "boot", "orc"]),
     long(
         "parity with defconfig",
