@@ -3,7 +3,7 @@
 pub mod boot;
 pub mod build;
 mod initramfs;
-mod selftests;
+mod livepatch;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -33,7 +33,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Suite {
-    /// The kernel's own selftests of live patching, unmodified
+    /// Live patching: the kernel's own livepatch, unmodified, and this project's
     Livepatch(Which),
 }
 
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<()> {
     let (which, boots) = match args.command {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
-        Command::Test(Suite::Livepatch(which)) => return selftests::run(&which.built()?),
+        Command::Test(Suite::Livepatch(which)) => return livepatch::run(&which.built()?),
     };
     let built = which.built()?;
     if boots {

@@ -87,7 +87,7 @@ const STEPS: &[Step] = &[
     long("mutants", &["mutants", "--count", "5000"]),
     long("parity of an ORC kernel", &["parity", "orc"]),
     long(
-        "the kernel's livepatch selftests",
+        "live patching with the C core",
         &["kernel", "test", "livepatch", "fp"],
     ),
     long("boot of an ORC kernel", &["kernel", "boot", "orc"]),

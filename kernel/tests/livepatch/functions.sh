@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What the scripts share. A case begins with `begin NAME`, says with `fail WHY` what is wrong, and
+# ends with `finish`, which prints `TEST: NAME ... ok` or `... not ok`.
+
+PATCHES=/sys/kernel/livepatch
+status=0
+
+begin() {
+    name=$1
+    why=
+}
+
+fail() {
+    why=${why:-$*}
+}
+
+finish() {
+    if [[ -z $why ]]; then
+        echo "TEST: $name ... ok"
+    else
+        echo "TEST: $name ... not ok: $why"
+        status=1
+    fi
+}
+
+# Waits until a command succeeds, at most so many seconds.
+within() {
+    local seconds=$1 end
+    shift
+    end=$((SECONDS + seconds))
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
+}
+
+# A parameter of a module.
+of() { cat "/sys/module/$1/parameters/$2"; }
+tell() { echo "$3" >"/sys/module/$1/parameters/$2"; }
+
+load() { insmod "modules/$1.ko" || fail "$1 does not load"; }
+unload() { rmmod "$1" 2>/dev/null; }
+
+is_settled() { [[ ! -e $PATCHES/$1 || $(cat "$PATCHES/$1/transition" 2>/dev/null) == 0 ]]; }
+is_gone() { [[ ! -e $PATCHES/$1 ]]; }
+
+settled() { within "${2:-30}" is_settled "$1"; }
+
+# Looks that a transition stays open for some seconds.
+open_for() {
+    local i
+    for ((i = 0; i < $2 * 10; i++)); do
+        is_settled "$1" && return 1
+        sleep 0.1
+    done
+}
+
+disable() { echo 0 >"$PATCHES/$1/enabled"; }
+force() { echo 1 >"$PATCHES/$1/force"; }
