@@ -38,7 +38,8 @@ within() {
 of() { cat "/sys/module/$1/parameters/$2"; }
 tell() { echo "$3" >"/sys/module/$1/parameters/$2"; }
 
-load() { insmod "modules/$1.ko" || fail "$1 does not load"; }
+# A module and its parameters.
+load() { insmod "modules/$1.ko" "${@:2}" || fail "$1 does not load"; }
 unload() { rmmod "$1" 2>/dev/null; }
 
 is_settled() { [[ ! -e $PATCHES/$1 || $(cat "$PATCHES/$1/transition" 2>/dev/null) == 0 ]]; }

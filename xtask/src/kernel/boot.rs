@@ -97,7 +97,19 @@ pub fn run(built: &Built) -> Result<Report> {
 /// A machine that boots a kernel: two processors, its serial console on standard output.
 pub(super) fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"]);
+    // One thread runs both processors in turn. With a thread for each, QEMU 7.2 may translate code
+    // while the other processor changes it, and keep the old translation: the kernel then dies of a
+    // breakpoint (`int3`) that it had put there while it patched its text, and taken away.
+    qemu.args([
+        "-accel",
+        "tcg,thread=single",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "1024",
+    ]);
     qemu.args([
         "-nodefaults",
         "-display",

@@ -15,6 +15,7 @@ use anyhow::{bail, Result};
 use super::boot;
 use super::build::{self, Built};
 use super::initramfs::{self, Contents};
+use super::Which;
 use crate::paths::{self, Kernel};
 use crate::{cmd, progress};
 
@@ -103,12 +104,23 @@ impl Went {
     }
 }
 
-/// Runs them all.
+/// `./x kernel test livepatch …`
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Only the scripts whose path contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// Runs them all, or those that are asked for.
 ///
 /// # Errors
 /// They do not build, the kernel does not come through them, or one does not pass; the message
 /// names the serial console's log.
-pub fn run(built: &Built) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    let built = &args.which.built()?;
     let work = tempfile::Builder::new()
         .prefix("objtool-rs-livepatch-")
         .tempdir()?;
@@ -118,6 +130,19 @@ pub fn run(built: &Built) -> Result<()> {
     let mut scripts = Vec::new();
     for suite in Suite::ALL {
         prepare(built, suite, work.path(), is_c, &mut scripts)?;
+    }
+    if let Some(text) = &args.only {
+        let (wanted, others) = scripts
+            .into_iter()
+            .partition(|script: &Script| script.name.contains(text));
+        scripts = wanted;
+        let others: Vec<Script> = others;
+        for script in others {
+            fs::remove_file(work.path().join(script.name))?;
+        }
+    }
+    if scripts.is_empty() {
+        bail!("no script is called so");
     }
 
     let own = build::own(&built.dir);

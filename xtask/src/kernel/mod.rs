@@ -34,7 +34,7 @@ enum Command {
 #[derive(Subcommand)]
 enum Suite {
     /// Live patching: the kernel's own livepatch, unmodified, and this project's
-    Livepatch(Which),
+    Livepatch(livepatch::Args),
 }
 
 #[derive(clap::Args)]
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<()> {
     let (which, boots) = match args.command {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
-        Command::Test(Suite::Livepatch(which)) => return livepatch::run(&which.built()?),
+        Command::Test(Suite::Livepatch(args)) => return livepatch::run(&args),
     };
     let built = which.built()?;
     if boots {
