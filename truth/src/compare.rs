@@ -1,0 +1,197 @@
+//! One walk, held against the record: it is right, it is refused, or it is wrong.
+//!
+//! What may be refused is [`crate::judge`]'s affair.
+
+use unwind::walk::{Partial, ReturnSlot, Stepper};
+use unwind::{reliable, End, Frame, FrameKind, FramePointers, Mode, Orc, Reason, Start, Verdict, Walk};
+
+use crate::shadow;
+use crate::snapshot::Snapshot;
+
+/// How a walk is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Question {
+    /// The task sleeps in the function that it has just called.
+    AsleepAtCall,
+    /// The task was interrupted at any instruction, and preempted: its registers lie on its stack.
+    Preempted,
+    /// The task is interrupted at any instruction, and its registers are at hand.
+    FromRegisters,
+}
+
+impl Question {
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::AsleepAtCall => "asleep at a call",
+            Self::Preempted => "preempted at any instruction",
+            Self::FromRegisters => "from registers at any instruction",
+        }
+    }
+}
+
+/// A way to walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By frame pointers.
+    FramePointers,
+    /// By ORC.
+    Orc,
+    /// By frame pointers, and what would be refused is trusted: wrong on purpose.
+    Trusting,
+}
+
+/// A frame that a walk must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Where it goes on.
+    pub address: u64,
+    /// Where that lies.
+    pub slot: u64,
+    /// Its registers, where it was interrupted.
+    pub registers: Option<u64>,
+    /// The frame pointer that it goes on with.
+    pub fp: u64,
+    /// No call has left the address.
+    pub made_up: bool,
+}
+
+impl From<shadow::Frame> for Expected {
+    fn from(frame: shadow::Frame) -> Self {
+        Self {
+            address: frame.address,
+            slot: frame.slot,
+            registers: None,
+            fp: frame.fp,
+            made_up: frame.made_up,
+        }
+    }
+}
+
+/// What came of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It showed exactly the frames that there are, and ended where it must.
+    Right,
+    /// It did not vouch for the stack; with the address of the frame at which it was lost.
+    Refused(Reason, u64),
+    /// It vouched for something else.
+    Wrong(Wrong),
+}
+
+/// How a walk is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// This frame is not the one that there is.
+    Frame(usize),
+    /// There are fewer frames than it showed, or more.
+    Number(usize),
+    /// It ended elsewhere.
+    End(Option<End>),
+    /// The frame pointer of this frame is not what it was.
+    FramePointer(usize),
+}
+
+/// Walks, and compares each frame.
+pub fn ask(snapshot: &Snapshot<'_>, way: Way, start: Start, expected: &[Expected]) -> Answer {
+    match way {
+        Way::FramePointers => verdict::<FramePointers>(snapshot, start, expected),
+        Way::Orc => verdict::<Orc>(snapshot, start, expected),
+        Way::Trusting => trusting::<FramePointers>(snapshot, start, expected),
+    }
+}
+
+/// The lowest address at which a frame may lie: a walk shows those from there on.
+const fn lowest(start: Start) -> u64 {
+    match start {
+        Start::Here { sp, .. } | Start::Inactive { sp } | Start::Interrupted { sp, .. } => sp,
+    }
+}
+
+/// Whether a frame is the one that there is.
+fn is_it(frame: &Frame, expected: &Expected) -> bool {
+    let kind = match (frame.kind, expected.registers) {
+        (FrameKind::Call, None) => true,
+        (FrameKind::Interrupted { registers, .. }, Some(at)) => registers == at,
+        _ => false,
+    };
+    kind && frame.address == expected.address && frame.slot == Some(expected.slot)
+}
+
+/// Compares frames one after the other.
+#[derive(Default)]
+struct Comparison {
+    shown: usize,
+    wrong: Option<Wrong>,
+}
+
+impl Comparison {
+    fn take(&mut self, frame: &Frame, expected: &[Expected]) {
+        let right = expected.get(self.shown).map(|expected| is_it(frame, expected));
+        if right == Some(false) && self.wrong.is_none() {
+            self.wrong = Some(Wrong::Frame(self.shown));
+        }
+        self.shown += 1;
+    }
+
+    fn end(&self, end: Option<End>, expected: &[Expected]) -> Answer {
+        if let Some(wrong) = self.wrong {
+            Answer::Wrong(wrong)
+        } else if self.shown != expected.len() {
+            Answer::Wrong(Wrong::Number(self.shown))
+        } else if end != Some(End::Fork) {
+            Answer::Wrong(Wrong::End(end))
+        } else {
+            Answer::Right
+        }
+    }
+}
+
+fn verdict<S>(snapshot: &Snapshot<'_>, start: Start, expected: &[Expected]) -> Answer
+where
+    S: for<'a> Stepper<Snapshot<'a>> + for<'a> ReturnSlot<Snapshot<'a>> + Partial,
+{
+    let mut comparison = Comparison::default();
+    let outcome = reliable::<S, _>(snapshot, start, lowest(start), |frame| {
+        comparison.take(frame, expected);
+        true
+    });
+    match outcome.verdict {
+        Verdict::Reliable => comparison.end(outcome.end, expected),
+        Verdict::Unreliable(reason) => {
+            Answer::Refused(reason, outcome.lost_at.map_or(0, |frame| frame.address))
+        }
+    }
+}
+
+/// A walk that does not stop at doubts. It does not say how it ended, so that does not count.
+fn trusting<S>(snapshot: &Snapshot<'_>, start: Start, expected: &[Expected]) -> Answer
+where
+    S: for<'a> Stepper<Snapshot<'a>> + for<'a> ReturnSlot<Snapshot<'a>> + Partial,
+{
+    let mut comparison = Comparison::default();
+    let mut walk = Walk::<S>::start(snapshot, Mode::BestEffort, start, lowest(start));
+    while !walk.is_done() {
+        comparison.take(&walk.frame(snapshot), expected);
+        walk.next(snapshot);
+    }
+    comparison.end(Some(End::Fork), expected)
+}
+
+/// The frames that a walk of this way shows, for people.
+pub fn shown(snapshot: &Snapshot<'_>, way: Way, start: Start) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let visit = |frame: &Frame| {
+        frames.push(*frame);
+        true
+    };
+    match way {
+        Way::FramePointers | Way::Trusting => {
+            reliable::<FramePointers, _>(snapshot, start, lowest(start), visit);
+        }
+        Way::Orc => {
+            reliable::<Orc, _>(snapshot, start, lowest(start), visit);
+        }
+    }
+    frames
+}

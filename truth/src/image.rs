@@ -1,0 +1,438 @@
+//! A linked kernel as its unwinder knows it: text, functions, entry code, ORC tables, the
+//! validator's table. Read from the file, as the kernel's build left it.
+//!
+//! Not here: running it ([`crate::memory`] lays it out), and asking it ([`crate::snapshot`]).
+
+use anyhow::{bail, Context, Result};
+use arch::frame::Origin;
+use arch_x86_64::entry;
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _};
+use object::{SectionKind, SymbolKind};
+use unwind::orc::table::{Addresses, Blocks, Table};
+use unwind::ranges::{Base, EntryCode, Range, UnreliableText};
+
+/// Sections of code that is never run where it lies, but copied over other code.
+const COPIED: &str = ".altinstr_replacement";
+
+/// What the kernel puts in the place of calls to its tracer when it boots
+/// (`ftrace_init` of `kernel/trace/ftrace.c`).
+const NO_TRACER: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// A piece of the image, to be laid out in memory.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Where it lies.
+    pub address: u64,
+    /// What it is filled with.
+    pub bytes: Vec<u8>,
+    /// Bytes in all; those behind `bytes` are zero.
+    pub size: u64,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name, the first of several.
+    pub name: String,
+    /// Its first byte.
+    pub begin: u64,
+    /// The one behind its last.
+    pub end: u64,
+}
+
+/// ORC entries as the kernel has them in memory once it has sorted them.
+#[derive(Clone, Debug)]
+pub struct OrcTables {
+    at: u64,
+    distances: Vec<i32>,
+    entries: Vec<[u8; 6]>,
+    start: u64,
+    stop: u64,
+    firsts: Vec<u32>,
+}
+
+impl OrcTables {
+    /// The entry for an address, as the kernel looks it up.
+    pub fn find(&self, address: u64) -> Option<[u8; 6]> {
+        let addresses = Addresses::new(self.at, &self.distances);
+        let table = Table::new(addresses, &self.entries).ok()?;
+        if (self.start..self.stop).contains(&address) {
+            table.find_in(&Blocks::new(self.start, self.stop, &self.firsts), address)
+        } else {
+            table.find(address)
+        }
+    }
+
+    /// The tables with each entry at its successor's address: wrong on purpose.
+    pub fn shifted(&self) -> Self {
+        let mut tables = self.clone();
+        tables.entries.rotate_right(1);
+        tables
+    }
+}
+
+/// A kernel.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What is laid out in memory, by address. The template of the per-CPU data is not among it.
+    pub segments: Vec<Segment>,
+    /// The per-CPU data of a CPU.
+    pub per_cpu: Vec<u8>,
+    /// Where this CPU keeps how far its data lies from the template's addresses.
+    pub per_cpu_offset: u64,
+    /// The table of the same for all CPUs, in memory.
+    pub per_cpu_offsets: u64,
+    /// Functions that are called, by address: no entry code, and each address once.
+    pub functions: Vec<Function>,
+    /// Where `WARN` stops: the processor's exception leads back behind it.
+    pub warnings: Vec<u64>,
+    /// A place in entry code that registers of the kernel lie in front of, for each event.
+    pub interruptions: Vec<u64>,
+    /// Where the first function of a task returns to.
+    pub fork_return: u64,
+    /// The first instruction of a new task.
+    pub fork: u64,
+    /// ORC entries, if it has some.
+    pub orc: Option<OrcTables>,
+    text: Vec<(u64, u64)>,
+    symbols: Vec<Function>,
+    entry_code: Vec<EntryCode>,
+    unreliable: Vec<Range>,
+    base: u64,
+}
+
+impl Image {
+    /// Reads a linked kernel, and judges its text if it has no ORC entries.
+    ///
+    /// # Errors
+    /// It is no kernel of this architecture, or one without something that every kernel has.
+    pub fn read(data: &[u8]) -> Result<Self> {
+        let file = object::File::parse(data).context("it is no object file")?;
+        let names = Names::new(&file)?;
+        let mut segments = Vec::new();
+        let mut per_cpu = Vec::new();
+        for segment in file.segments() {
+            let mut bytes = segment.data()?.to_vec();
+            if segment.address() == names.of("__per_cpu_start")? {
+                bytes.resize(usize::try_from(segment.size())?, 0);
+                per_cpu = bytes;
+                continue;
+            }
+            segments.push(Segment {
+                address: segment.address(),
+                bytes,
+                size: segment.size(),
+            });
+        }
+        let mut text = Vec::new();
+        for section in file.sections() {
+            if section.kind() == SectionKind::Text && section.name()? != COPIED {
+                text.push((section.address(), section.address() + section.size()));
+            }
+        }
+        text.sort_unstable();
+        let mut image = Self {
+            segments,
+            per_cpu,
+            per_cpu_offset: names.of("this_cpu_off")?,
+            per_cpu_offsets: names.of("__per_cpu_offset")?,
+            functions: Vec::new(),
+            warnings: Vec::new(),
+            interruptions: Vec::new(),
+            fork_return: 0,
+            fork: names.of("ret_from_fork_asm")?,
+            orc: None,
+            text,
+            symbols: names.functions.clone(),
+            entry_code: names.entry_code(),
+            unreliable: Vec::new(),
+            base: names.of("_stext")?,
+        };
+        image.switch_tracer_off(&names)?;
+        image.warnings = image.warnings(&names)?;
+        image.functions = image.callable();
+        image.fork_return = image
+            .last_call(image.fork)
+            .context("ret_from_fork_asm calls nothing")?;
+        for name in [
+            "asm_sysvec_apic_timer_interrupt",
+            "asm_exc_page_fault",
+            "asm_exc_general_protection",
+            "asm_exc_int3",
+        ] {
+            if let Ok(begin) = names.of(name) {
+                let call = image.last_call(begin);
+                let call = call.with_context(|| format!("{name} calls nothing"))?;
+                image.interruptions.push(call);
+            }
+        }
+        if image.interruptions.is_empty() {
+            bail!("it has none of the interrupts that are known here");
+        }
+        match file.section_by_name(".orc_unwind") {
+            Some(_) => image.orc = Some(image.orc_tables(&file, &names)?),
+            None => image.unreliable = unreliable_text(data, image.base)?,
+        }
+        Ok(image)
+    }
+
+    /// The bytes from an address on, at most `len` of them.
+    pub fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+        let after = self.segments.partition_point(|s| s.address <= address);
+        let segment = &self.segments[after.checked_sub(1)?];
+        let rest = segment
+            .bytes
+            .get(usize::try_from(address - segment.address).ok()?..)?;
+        rest.get(..len.min(rest.len()))
+    }
+
+    /// Whether code lies at an address.
+    pub fn is_text(&self, address: u64) -> bool {
+        let after = self.text.partition_point(|(begin, _)| *begin <= address);
+        after > 0 && address < self.text[after - 1].1
+    }
+
+    /// The stretches of code, by address.
+    pub fn text(&self) -> &[(u64, u64)] {
+        &self.text
+    }
+
+    /// The function that an address lies in, entry code included.
+    pub fn function_at(&self, address: u64) -> Option<&Function> {
+        let after = self.symbols.partition_point(|f| f.begin <= address);
+        // An alias or a label may begin later and end earlier: those before it are asked too.
+        let near = self.symbols[after.saturating_sub(8)..after].iter().rev();
+        near.into_iter().find(|f| address < f.end)
+    }
+
+    /// An address as people write it: function and offset.
+    pub fn name(&self, address: u64) -> String {
+        match self.function_at(address) {
+            Some(f) => format!("{}+{:#x}", f.name, address - f.begin),
+            None => format!("{address:#x}"),
+        }
+    }
+
+    /// The entry code that an address lies in.
+    pub fn origin(&self, address: u64) -> Option<Origin> {
+        unwind::ranges::origin(&self.entry_code, address)
+    }
+
+    /// The validator's table.
+    pub fn unreliable(&self) -> UnreliableText<'_> {
+        UnreliableText::new(Base::Image(self.base), &self.unreliable)
+    }
+
+    /// How many ranges the validator's table has.
+    pub fn unreliable_ranges(&self) -> usize {
+        self.unreliable.len()
+    }
+
+    /// The image with an empty table of the validator's: wrong on purpose.
+    pub fn without_table(&self) -> Self {
+        Self {
+            unreliable: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The image with its ORC entries a place off: wrong on purpose.
+    pub fn with_shifted_orc(&self) -> Self {
+        Self {
+            orc: self.orc.as_ref().map(OrcTables::shifted),
+            ..self.clone()
+        }
+    }
+
+    /// Functions that a call may lead to.
+    fn callable(&self) -> Vec<Function> {
+        let mut last = 0;
+        let mut found = Vec::new();
+        for function in &self.symbols {
+            let padding = function.name.starts_with("__pfx_") || function.name.starts_with("__cfi_");
+            let entered = self.origin(function.begin).is_some();
+            if function.begin != last && !padding && !entered && self.is_text(function.begin) {
+                last = function.begin;
+                found.push(function.clone());
+            }
+        }
+        found
+    }
+
+    /// Where the last call of the function at `begin` returns to.
+    fn last_call(&self, begin: u64) -> Option<u64> {
+        let function = self.function_at(begin)?;
+        let size = usize::try_from(function.end - begin).ok()?;
+        let code = self.bytes(begin, size)?;
+        let insns = Decoder::with_ip(64, code, begin, DecoderOptions::NONE);
+        let calls = insns.into_iter().filter(|i| i.mnemonic() == Mnemonic::Call);
+        calls.last().map(|call| call.next_ip())
+    }
+
+    /// Does what the kernel does when it boots: nobody traces.
+    fn switch_tracer_off(&mut self, names: &Names) -> Result<()> {
+        let Ok(start) = names.of("__start_mcount_loc") else {
+            return Ok(());
+        };
+        let stop = names.of("__stop_mcount_loc")?;
+        let list = self.bytes(start, usize::try_from(stop.saturating_sub(start))?);
+        let list = list.context("the tracer's list of calls lies outside the image")?;
+        // Calls of functions that were replaced by others are 0.
+        let places = list.chunks_exact(8).map(word);
+        let places: Vec<u64> = places.filter(|place| *place != 0).collect();
+        for place in places {
+            let segment = self.segments.iter_mut().find(|s| {
+                let offset = place.wrapping_sub(s.address);
+                offset.saturating_add(5) <= s.bytes.len() as u64
+            });
+            let segment = segment.context("a call of the tracer lies outside the image")?;
+            let at = usize::try_from(place - segment.address)?;
+            segment.bytes[at..at + 5].copy_from_slice(&NO_TRACER);
+        }
+        Ok(())
+    }
+
+    /// The addresses in `__bug_table` that are only warnings (`struct bug_entry`,
+    /// `include/asm-generic/bug.h`: three distances, a line, flags).
+    fn warnings(&self, names: &Names) -> Result<Vec<u64>> {
+        const SIZE: usize = 12;
+        const WARNING: u8 = 1;
+        let (Ok(start), Ok(stop)) = (names.of("__start___bug_table"), names.of("__stop___bug_table"))
+        else {
+            return Ok(Vec::new());
+        };
+        let table = self.bytes(start, usize::try_from(stop.saturating_sub(start))?);
+        let table = table.context("the table of warnings lies outside the image")?;
+        let mut found = Vec::new();
+        for (index, entry) in table.chunks_exact(SIZE).enumerate() {
+            let distance = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            let place = start + (SIZE * index) as u64;
+            if entry[10] & WARNING != 0 {
+                found.push(place.wrapping_add_signed(i64::from(distance)));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn orc_tables(&self, file: &object::File<'_>, names: &Names) -> Result<OrcTables> {
+        let section = |name: &str| {
+            let section = file.section_by_name(name);
+            section.with_context(|| format!("it has no section {name}"))
+        };
+        let (places, entries) = (section(".orc_unwind_ip")?, section(".orc_unwind")?);
+        let distances: Vec<i32> = places.data()?.chunks_exact(4).map(distance).collect();
+        let all = entries.data()?.chunks_exact(6);
+        let entries: Vec<[u8; 6]> = all.map(|e| [e[0], e[1], e[2], e[3], e[4], e[5]]).collect();
+        let at = places.address();
+        let (start, stop) = (names.of("_stext")?, names.of("_etext")?);
+        // The kernel's build has sorted them; it goes on from there.
+        let addresses = Addresses::new(at, &distances);
+        if let Some(index) = addresses.out_of_order() {
+            bail!("the ORC entry {index} is out of order");
+        }
+        let mut firsts = vec![0; usize::try_from(Blocks::places(start, stop))?];
+        Blocks::fill(&mut firsts, &addresses, start, stop)
+            .and_then(|()| Table::new(addresses, &entries).map(|_| ()))
+            .map_err(|bad| anyhow::anyhow!("{}", bad.text()))?;
+        Ok(OrcTables {
+            at,
+            distances,
+            entries,
+            start,
+            stop,
+            firsts,
+        })
+    }
+}
+
+/// Eight bytes as a word.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+fn distance(bytes: &[u8]) -> i32 {
+    word(bytes) as i32
+}
+
+/// The validator's table, as `objtool-rs verify --unreliable-text` writes it.
+fn unreliable_text(data: &[u8], base: u64) -> Result<Vec<Range>> {
+    let file = objtool_rs::verify::read(data)?;
+    let report = objtool_rs::verify::verify(&file, false, &|_| ())?;
+    if !report.verdict.holds() {
+        bail!("its text does not keep the frame-pointer convention, says objtool-rs verify");
+    }
+    let row = |range: &objtool_rs::verify::Range| {
+        Ok(Range {
+            distance: i32::try_from(range.address as i64 - base as i64)?,
+            size: u32::try_from(range.size)?,
+        })
+    };
+    report.unreliable.iter().map(row).collect()
+}
+
+/// The symbols of an image.
+struct Names {
+    places: rustc_hash::FxHashMap<String, u64>,
+    functions: Vec<Function>,
+}
+
+impl Names {
+    fn new(file: &object::File<'_>) -> Result<Self> {
+        let mut places = rustc_hash::FxHashMap::default();
+        let mut functions = Vec::new();
+        for symbol in file.symbols() {
+            let (Ok(name), true) = (symbol.name(), symbol.is_definition()) else {
+                continue;
+            };
+            places.entry(name.to_owned()).or_insert(symbol.address());
+            let entered = entry::origin(name).is_some();
+            if symbol.kind() == SymbolKind::Text || entered {
+                functions.push(Function {
+                    name: name.to_owned(),
+                    begin: symbol.address(),
+                    end: symbol.address() + symbol.size(),
+                });
+            }
+        }
+        functions.sort_by(|a, b| (a.begin, &a.name).cmp(&(b.begin, &b.name)));
+        if functions.is_empty() {
+            bail!("it has no symbols; take the vmlinux of a build, not a stripped one");
+        }
+        // Labels have no size: they go on to what comes next.
+        let begins: Vec<u64> = functions.iter().map(|f| f.begin).collect();
+        for function in &mut functions {
+            if function.end == function.begin {
+                let next = begins.partition_point(|begin| *begin <= function.begin);
+                function.end = begins.get(next).copied().unwrap_or(function.begin);
+            }
+        }
+        Ok(Self { places, functions })
+    }
+
+    fn of(&self, name: &str) -> Result<u64> {
+        let place = self.places.get(name).copied();
+        place.with_context(|| format!("it has no symbol {name}"))
+    }
+
+    /// Entry code, each stretch up to the next one's begin.
+    fn entry_code(&self) -> Vec<EntryCode> {
+        let mut found: Vec<EntryCode> = Vec::new();
+        for function in &self.functions {
+            let Some(origin) = entry::origin(&function.name) else {
+                continue;
+            };
+            if let Some(before) = found.last_mut() {
+                before.end = before.end.min(function.begin);
+            }
+            found.push(EntryCode {
+                begin: function.begin,
+                end: function.end,
+                origin,
+            });
+        }
+        found.retain(|code| code.begin < code.end);
+        found
+    }
+}

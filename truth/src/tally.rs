@@ -1,0 +1,69 @@
+//! What came of the walks, counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashSet;
+
+use crate::compare::Question;
+use crate::judge::Sentence;
+
+/// How many failures are kept with all that there is to say about them.
+pub const KEPT: usize = 20;
+
+/// Counts of a number of runs.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How many runs there were.
+    pub runs: u64,
+    /// Instructions that were stopped at, each time they ran.
+    pub stops: u64,
+    /// The different ones of them.
+    pub places: FxHashSet<u64>,
+    /// The functions that were stopped in, by their first byte.
+    pub functions: FxHashSet<u64>,
+    /// The most frames of a stack.
+    pub deepest: usize,
+    /// Why runs ended.
+    pub ends: BTreeMap<&'static str, u64>,
+    /// How many walks there were of each kind, and what came of them.
+    pub walks: BTreeMap<(Question, Sentence), u64>,
+    /// The functions in which walks were refused by reason.
+    pub refused_in: BTreeMap<Sentence, BTreeSet<String>>,
+    /// Walks that must not be, with all that there is to say about them.
+    pub failures: Vec<String>,
+}
+
+impl Tally {
+    /// Adds the counts of other runs, which came later.
+    pub fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.stops += other.stops;
+        self.places.extend(other.places);
+        self.functions.extend(other.functions);
+        self.deepest = self.deepest.max(other.deepest);
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
+        for (kind, count) in other.walks {
+            *self.walks.entry(kind).or_default() += count;
+        }
+        for (sentence, names) in other.refused_in {
+            self.refused_in.entry(sentence).or_default().extend(names);
+        }
+        let room = KEPT.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
+    }
+
+    /// How many walks there were.
+    pub fn count(&self) -> u64 {
+        self.walks.values().sum()
+    }
+
+    /// How many walks there were of which `which` is true.
+    pub fn count_of(&self, which: impl Fn(Question, Sentence) -> bool) -> u64 {
+        let all = self.walks.iter();
+        all.filter(|((question, sentence), _)| which(*question, *sentence))
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
