@@ -3,7 +3,9 @@
 //! What may be refused is [`crate::judge`]'s affair.
 
 use unwind::walk::{Partial, ReturnSlot, Stepper};
-use unwind::{reliable, End, Frame, FrameKind, FramePointers, Mode, Orc, Reason, Start, Verdict, Walk};
+use unwind::{
+    reliable, End, Frame, FrameKind, FramePointers, Mode, Orc, Reason, Start, Verdict, Walk,
+};
 
 use crate::shadow;
 use crate::snapshot::Snapshot;
@@ -95,9 +97,9 @@ pub enum Wrong {
 /// Walks, and compares each frame.
 pub fn ask(snapshot: &Snapshot<'_>, way: Way, start: Start, expected: &[Expected]) -> Answer {
     match way {
-        Way::FramePointers => verdict::<FramePointers>(snapshot, start, expected),
-        Way::Orc => verdict::<Orc>(snapshot, start, expected),
-        Way::Trusting => trusting::<FramePointers>(snapshot, start, expected),
+        Way::FramePointers => verdict::<FramePointers>(snapshot, way, start, expected),
+        Way::Orc => verdict::<Orc>(snapshot, way, start, expected),
+        Way::Trusting => trusting::<FramePointers>(snapshot, way, start, expected),
     }
 }
 
@@ -109,25 +111,39 @@ const fn lowest(start: Start) -> u64 {
 }
 
 /// Whether a frame is the one that there is.
-fn is_it(frame: &Frame, expected: &Expected) -> bool {
+///
+/// A function that aligns its stack copies its return address next to its frame pointer: frame
+/// pointers lead to the copy, which lies below the address.
+fn is_it(frame: &Frame, expected: &Expected, copies: bool) -> bool {
+    let copied = copies && frame.slot.is_some_and(|slot| slot < expected.slot);
     let kind = match (frame.kind, expected.registers) {
         (FrameKind::Call, None) => true,
         (FrameKind::Interrupted { registers, .. }, Some(at)) => registers == at,
         _ => false,
     };
-    kind && frame.address == expected.address && frame.slot == Some(expected.slot)
+    kind && frame.address == expected.address && (frame.slot == Some(expected.slot) || copied)
 }
 
 /// Compares frames one after the other.
-#[derive(Default)]
 struct Comparison {
+    copies: bool,
     shown: usize,
     wrong: Option<Wrong>,
 }
 
 impl Comparison {
+    const fn new(way: Way) -> Self {
+        Self {
+            copies: !matches!(way, Way::Orc),
+            shown: 0,
+            wrong: None,
+        }
+    }
+
     fn take(&mut self, frame: &Frame, expected: &[Expected]) {
-        let right = expected.get(self.shown).map(|expected| is_it(frame, expected));
+        let right = expected
+            .get(self.shown)
+            .map(|expected| is_it(frame, expected, self.copies));
         if right == Some(false) && self.wrong.is_none() {
             self.wrong = Some(Wrong::Frame(self.shown));
         }
@@ -147,11 +163,11 @@ impl Comparison {
     }
 }
 
-fn verdict<S>(snapshot: &Snapshot<'_>, start: Start, expected: &[Expected]) -> Answer
+fn verdict<S>(snapshot: &Snapshot<'_>, way: Way, start: Start, expected: &[Expected]) -> Answer
 where
     S: for<'a> Stepper<Snapshot<'a>> + for<'a> ReturnSlot<Snapshot<'a>> + Partial,
 {
-    let mut comparison = Comparison::default();
+    let mut comparison = Comparison::new(way);
     let outcome = reliable::<S, _>(snapshot, start, lowest(start), |frame| {
         comparison.take(frame, expected);
         true
@@ -165,11 +181,11 @@ where
 }
 
 /// A walk that does not stop at doubts. It does not say how it ended, so that does not count.
-fn trusting<S>(snapshot: &Snapshot<'_>, start: Start, expected: &[Expected]) -> Answer
+fn trusting<S>(snapshot: &Snapshot<'_>, way: Way, start: Start, expected: &[Expected]) -> Answer
 where
     S: for<'a> Stepper<Snapshot<'a>> + for<'a> ReturnSlot<Snapshot<'a>> + Partial,
 {
-    let mut comparison = Comparison::default();
+    let mut comparison = Comparison::new(way);
     let mut walk = Walk::<S>::start(snapshot, Mode::BestEffort, start, lowest(start));
     while !walk.is_done() {
         comparison.take(&walk.frame(snapshot), expected);

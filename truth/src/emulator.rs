@@ -66,7 +66,11 @@ impl Ram {
     /// The bytes of a page frame, and a pointer to the first.
     fn page(&self, frame: u64) -> NonNull<u8> {
         let offset = (frame * PAGE) as usize;
-        assert!(offset < self.layout.size(), "page frame {frame} of {:?}", self.layout);
+        assert!(
+            offset < self.layout.size(),
+            "page frame {frame} of {:?}",
+            self.layout
+        );
         // SAFETY: the page lies within the allocation: just checked, and both are whole pages.
         unsafe { self.at.add(offset) }
     }
@@ -155,11 +159,7 @@ impl<'i> Machine<'i> {
         Ok(machine)
     }
 
-    fn set_up(
-        &mut self,
-        pages: u64,
-        at: NonNull<u8>,
-    ) -> Result<(), unicorn_engine::uc_error> {
+    fn set_up(&mut self, pages: u64, at: NonNull<u8>) -> Result<(), unicorn_engine::uc_error> {
         let uc = &mut self.uc;
         uc.ctl_set_tlb_type(TlbType::VIRTUAL)?;
         // SAFETY: the memory belongs to the emulator's data, so it is there for as long as the
@@ -270,7 +270,8 @@ impl<'i> Machine<'i> {
                 let action = state.run.outside(pc, &registers, word);
                 if let Action::With(next, _) = action {
                     apply(&mut self.uc, action)?;
-                    self.uc.reg_write(RegisterX86::RSP, registers[4].wrapping_add(8))?;
+                    self.uc
+                        .reg_write(RegisterX86::RSP, registers[4].wrapping_add(8))?;
                     return Ok(Some(next));
                 }
                 return Ok(None);
@@ -300,10 +301,7 @@ fn registers(uc: &Unicorn<'_, State<'_>>) -> Result<Registers, unicorn_engine::u
 }
 
 /// Does what the run says is to be done.
-fn apply(
-    uc: &mut Unicorn<'_, State<'_>>,
-    action: Action,
-) -> Result<(), unicorn_engine::uc_error> {
+fn apply(uc: &mut Unicorn<'_, State<'_>>, action: Action) -> Result<(), unicorn_engine::uc_error> {
     match action {
         Action::Go | Action::End => Ok(()),
         Action::To(pc) => uc.reg_write(RegisterX86::RIP, pc),

@@ -19,6 +19,9 @@ const COPIED: &str = ".altinstr_replacement";
 /// (`ftrace_init` of `kernel/trace/ftrace.c`).
 const NO_TRACER: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
+/// `X86_FEATURE_POPCNT` (`arch/x86/include/asm/cpufeatures.h`).
+const POPCNT: u16 = 4 * 32 + 23;
+
 /// A piece of the image, to be laid out in memory.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -97,6 +100,7 @@ pub struct Image {
     pub orc: Option<OrcTables>,
     text: Vec<(u64, u64)>,
     symbols: Vec<Function>,
+    labels: Vec<Function>,
     entry_code: Vec<EntryCode>,
     unreliable: Vec<Range>,
     base: u64,
@@ -145,11 +149,13 @@ impl Image {
             orc: None,
             text,
             symbols: names.functions.clone(),
+            labels: names.labels.clone(),
             entry_code: names.entry_code(),
             unreliable: Vec::new(),
             base: names.of("_stext")?,
         };
         image.switch_tracer_off(&names)?;
+        image.count_bits(&names)?;
         image.warnings = image.warnings(&names)?;
         image.functions = image.callable();
         image.fork_return = image
@@ -198,12 +204,23 @@ impl Image {
         &self.text
     }
 
-    /// The function that an address lies in, entry code included.
+    /// The function that an address lies in, entry code included; where there is none, what lies
+    /// behind a label.
     pub fn function_at(&self, address: u64) -> Option<&Function> {
-        let after = self.symbols.partition_point(|f| f.begin <= address);
-        // An alias or a label may begin later and end earlier: those before it are asked too.
-        let near = self.symbols[after.saturating_sub(8)..after].iter().rev();
-        near.into_iter().find(|f| address < f.end)
+        if !self.is_text(address) {
+            return None;
+        }
+        let at = |all: &'_ [Function]| {
+            let after = all.partition_point(|f| f.begin <= address);
+            // An alias may begin later and end earlier: those before it are asked too.
+            let first = after.saturating_sub(8);
+            let near = all[first..after].iter().rposition(|f| address < f.end);
+            near.map(|index| first + index)
+        };
+        match at(&self.symbols) {
+            Some(index) => self.symbols.get(index),
+            None => self.labels.get(at(&self.labels)?),
+        }
     }
 
     /// An address as people write it: function and offset.
@@ -249,8 +266,9 @@ impl Image {
     fn callable(&self) -> Vec<Function> {
         let mut last = 0;
         let mut found = Vec::new();
-        for function in &self.symbols {
-            let padding = function.name.starts_with("__pfx_") || function.name.starts_with("__cfi_");
+        for function in self.symbols.iter() {
+            let padding =
+                function.name.starts_with("__pfx_") || function.name.starts_with("__cfi_");
             let entered = self.origin(function.begin).is_some();
             if function.begin != last && !padding && !entered && self.is_text(function.begin) {
                 last = function.begin;
@@ -282,15 +300,48 @@ impl Image {
         let places = list.chunks_exact(8).map(word);
         let places: Vec<u64> = places.filter(|place| *place != 0).collect();
         for place in places {
-            let segment = self.segments.iter_mut().find(|s| {
-                let offset = place.wrapping_sub(s.address);
-                offset.saturating_add(5) <= s.bytes.len() as u64
-            });
-            let segment = segment.context("a call of the tracer lies outside the image")?;
-            let at = usize::try_from(place - segment.address)?;
-            segment.bytes[at..at + 5].copy_from_slice(&NO_TRACER);
+            let code = self.bytes_mut(place, NO_TRACER.len());
+            let code = code.context("a call of the tracer lies outside the image")?;
+            code.copy_from_slice(&NO_TRACER);
         }
         Ok(())
+    }
+
+    /// Does what the kernel does for every processor of the last 15 years: bits are counted by an
+    /// instruction. The functions in its place are called without a frame, and no objtool looks at
+    /// those calls (`arch_handle_alternative` of `tools/objtool/arch/x86/special.c`).
+    ///
+    /// An entry of the list (`struct alt_instr`, `arch/x86/include/asm/alternative.h`): distances to
+    /// the code and to what replaces it, feature and flags, the sizes of both.
+    fn count_bits(&mut self, names: &Names) -> Result<()> {
+        const SIZE: usize = 14;
+        const NOP: u8 = 0x90;
+        let start = names.of("__alt_instructions")?;
+        let len = usize::try_from(names.of("__alt_instructions_end")?.saturating_sub(start))?;
+        let broken = "the list of alternatives leads outside the image";
+        let list = self.bytes(start, len).context(broken)?.to_vec();
+        for (index, entry) in list.chunks_exact(SIZE).enumerate() {
+            let place = start + (SIZE * index) as u64;
+            let to = place.wrapping_add_signed(i64::from(distance(&entry[..4])));
+            let from = (place + 4).wrapping_add_signed(i64::from(distance(&entry[4..8])));
+            let (feature, flags) = (word(&entry[8..10]), word(&entry[10..12]));
+            let (size, with) = (usize::from(entry[12]), usize::from(entry[13]));
+            if feature != u64::from(POPCNT) || flags != 0 {
+                continue;
+            }
+            let mut code = self.bytes(from, with).context(broken)?.to_vec();
+            code.resize(size, NOP);
+            let old = self.bytes_mut(to, size).context(broken)?;
+            old.copy_from_slice(&code);
+        }
+        Ok(())
+    }
+
+    fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
+        let after = self.segments.partition_point(|s| s.address <= address);
+        let segment = self.segments.get_mut(after.checked_sub(1)?)?;
+        let at = usize::try_from(address - segment.address).ok()?;
+        segment.bytes.get_mut(at..at.checked_add(len)?)
     }
 
     /// The addresses in `__bug_table` that are only warnings (`struct bug_entry`,
@@ -298,8 +349,10 @@ impl Image {
     fn warnings(&self, names: &Names) -> Result<Vec<u64>> {
         const SIZE: usize = 12;
         const WARNING: u8 = 1;
-        let (Ok(start), Ok(stop)) = (names.of("__start___bug_table"), names.of("__stop___bug_table"))
-        else {
+        let (Ok(start), Ok(stop)) = (
+            names.of("__start___bug_table"),
+            names.of("__stop___bug_table"),
+        ) else {
             return Ok(Vec::new());
         };
         let table = self.bytes(start, usize::try_from(stop.saturating_sub(start))?);
@@ -349,7 +402,10 @@ impl Image {
 
 /// Eight bytes as a word.
 fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 fn distance(bytes: &[u8]) -> i32 {
@@ -376,39 +432,52 @@ fn unreliable_text(data: &[u8], base: u64) -> Result<Vec<Range>> {
 struct Names {
     places: rustc_hash::FxHashMap<String, u64>,
     functions: Vec<Function>,
+    labels: Vec<Function>,
 }
 
 impl Names {
     fn new(file: &object::File<'_>) -> Result<Self> {
         let mut places = rustc_hash::FxHashMap::default();
-        let mut functions = Vec::new();
+        let (mut functions, mut labels) = (Vec::new(), Vec::new());
         for symbol in file.symbols() {
             let (Ok(name), true) = (symbol.name(), symbol.is_definition()) else {
                 continue;
             };
             places.entry(name.to_owned()).or_insert(symbol.address());
             let entered = entry::origin(name).is_some();
-            if symbol.kind() == SymbolKind::Text || entered {
-                functions.push(Function {
-                    name: name.to_owned(),
-                    begin: symbol.address(),
-                    end: symbol.address() + symbol.size(),
-                });
+            let function = Function {
+                name: name.to_owned(),
+                begin: symbol.address(),
+                end: symbol.address() + symbol.size(),
+            };
+            match symbol.kind() {
+                SymbolKind::Text => functions.push(function),
+                _ if entered => functions.push(function),
+                SymbolKind::Unknown | SymbolKind::Label => labels.push(function),
+                _ => {}
             }
         }
-        functions.sort_by(|a, b| (a.begin, &a.name).cmp(&(b.begin, &b.name)));
         if functions.is_empty() {
             bail!("it has no symbols; take the vmlinux of a build, not a stripped one");
         }
+        let order = |a: &Function, b: &Function| (a.begin, &a.name).cmp(&(b.begin, &b.name));
+        functions.sort_by(order);
+        labels.sort_by(order);
         // Labels have no size: they go on to what comes next.
-        let begins: Vec<u64> = functions.iter().map(|f| f.begin).collect();
-        for function in &mut functions {
+        let all = functions.iter().chain(&labels).map(|f| f.begin);
+        let mut begins: Vec<u64> = all.collect();
+        begins.sort_unstable();
+        for function in functions.iter_mut().chain(&mut labels) {
             if function.end == function.begin {
                 let next = begins.partition_point(|begin| *begin <= function.begin);
                 function.end = begins.get(next).copied().unwrap_or(function.begin);
             }
         }
-        Ok(Self { places, functions })
+        Ok(Self {
+            places,
+            functions,
+            labels,
+        })
     }
 
     fn of(&self, name: &str) -> Result<u64> {

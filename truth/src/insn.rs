@@ -3,7 +3,9 @@
 //!
 //! Decoded by iced-x86 from the image's bytes; the emulator decodes by itself.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
 
 use crate::image::Image;
 use crate::shadow::Flow;
@@ -86,18 +88,22 @@ fn way(insn: &Instruction, warns: impl Fn() -> bool) -> Way {
         | Mnemonic::Out => return Way::End("system instruction"),
         _ => {}
     }
-    let system = |register: Register| {
-        register.is_cr() || register.is_dr() || register.is_segment_register()
-    };
+    let system =
+        |register: Register| register.is_cr() || register.is_dr() || register.is_segment_register();
     if insn.op0_kind() == OpKind::Register && system(insn.op0_register()) {
         return Way::End("system register");
+    }
+    if insn.mnemonic() == Mnemonic::Push && insn.op0_register() == Register::RBP {
+        return Way::Run(Flow::SavesFp);
     }
     match insn.flow_control() {
         FlowControl::Next | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
             Way::Run(Flow::Other)
         }
         FlowControl::ConditionalBranch => Way::Branch(insn.near_branch_target()),
-        FlowControl::Call | FlowControl::IndirectCall if is_far(insn.code()) => Way::End("far call"),
+        FlowControl::Call | FlowControl::IndirectCall if is_far(insn.code()) => {
+            Way::End("far call")
+        }
         FlowControl::Call | FlowControl::IndirectCall => Way::Run(Flow::Call),
         FlowControl::Return if is_far(insn.code()) => Way::End("far return"),
         FlowControl::Return => Way::Run(Flow::Return),
@@ -110,9 +116,17 @@ fn way(insn: &Instruction, warns: impl Fn() -> bool) -> Way {
 fn is_far(code: Code) -> bool {
     matches!(
         code,
-        Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664 | Code::Call_ptr1616
-            | Code::Call_ptr1632 | Code::Retfd | Code::Retfd_imm16 | Code::Retfq
-            | Code::Retfq_imm16 | Code::Retfw | Code::Retfw_imm16
+        Code::Call_m1616
+            | Code::Call_m1632
+            | Code::Call_m1664
+            | Code::Call_ptr1616
+            | Code::Call_ptr1632
+            | Code::Retfd
+            | Code::Retfd_imm16
+            | Code::Retfq
+            | Code::Retfq_imm16
+            | Code::Retfw
+            | Code::Retfw_imm16
     )
 }
 
@@ -136,7 +150,9 @@ mod tests {
             (&[0xeb, 0x10], Way::Run(Flow::Other)),
             (&[0xff, 0xe0], Way::Run(Flow::Other)),
             (&[0x74, 0x10], Way::Branch(0x1012)),
-            (&[0x55], Way::Run(Flow::Other)),
+            (&[0x55], Way::Run(Flow::SavesFp)),
+            (&[0x53], Way::Run(Flow::Other)),
+            (&[0xff, 0x75, 8], Way::Run(Flow::Other)),
             (&[0x0f, 0x31], Way::MakeUp),
             (&[0x0f, 0x0b], Way::End("BUG")),
             (&[0xf4], Way::End("waits")),

@@ -78,7 +78,7 @@ pub fn judge(way: Way, question: Question, answer: Answer, expected: &[Expected]
         Reason::Interrupted(_) if frame_pointers && interrupted => Why::Interrupted,
         Reason::KeepsNoFrame if frame_pointers => Why::KeepsNoFrame,
         Reason::OrcUndefined if !frame_pointers => Why::OrcUndefined,
-        Reason::AddressNotAfterCall
+        Reason::AddressNotAfterCall | Reason::AddressNotInText
             if !frame_pointers && expected.iter().any(|frame| frame.made_up) =>
         {
             Why::Retpoline
@@ -117,7 +117,12 @@ mod tests {
         assert!(good(Way::Orc, any, Reason::OrcUndefined, frame));
         assert!(good(Way::Orc, any, Reason::AddressNotAfterCall, made_up));
         assert!(!good(Way::FramePointers, call, interrupted, frame));
-        assert!(!good(Way::FramePointers, call, Reason::FramePointerOffStack, frame));
+        assert!(!good(
+            Way::FramePointers,
+            call,
+            Reason::FramePointerOffStack,
+            frame
+        ));
         assert!(!good(Way::Orc, any, interrupted, frame));
         assert!(!good(Way::Orc, any, Reason::KeepsNoFrame, frame));
         assert!(!good(Way::Orc, any, Reason::AddressNotAfterCall, frame));
@@ -127,6 +132,9 @@ mod tests {
         }
         let wrong = Answer::Wrong(Wrong::Frame(0));
         assert!(judge(Way::Orc, call, wrong, &[frame]).is_failure());
-        assert_eq!(judge(Way::Orc, call, Answer::Right, &[frame]), Sentence::Right);
+        assert_eq!(
+            judge(Way::Orc, call, Answer::Right, &[frame]),
+            Sentence::Right
+        );
     }
 }

@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let start = Instant::now();
     let data = std::fs::read(&args.file)?;
-    let image = Image::read(&data).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let image =
+        Image::read(&data).with_context(|| format!("cannot read {}", args.file.display()))?;
     println!(
         "{} functions, {} warnings, {} ranges, {:?}",
         image.functions.len(),
@@ -39,14 +40,21 @@ fn main() -> Result<()> {
         image.unreliable_ranges(),
         start.elapsed()
     );
-    let way = if image.orc.is_some() { Way::Orc } else { Way::FramePointers };
+    let way = if image.orc.is_some() {
+        Way::Orc
+    } else {
+        Way::FramePointers
+    };
     let all = &image.functions;
     let step = (all.len() / args.functions.min(all.len())).max(1);
     let chosen: Vec<_> = match &args.only {
         Some(name) => all.iter().filter(|f| f.name == *name).collect(),
         None => all.iter().step_by(step).collect(),
     };
-    let plan = Plan { most: args.most, way };
+    let plan = Plan {
+        most: args.most,
+        way,
+    };
     let start = Instant::now();
     let tallies: Vec<Result<Tally>> = chosen
         .par_chunks(chosen.len().div_ceil(8).clamp(1, 256))
@@ -66,7 +74,15 @@ fn main() -> Result<()> {
     for part in tallies {
         tally.add(part?);
     }
-    println!("{} runs, {} stops, {} places, {} functions, depth {}, {:?}", tally.runs, tally.stops, tally.places.len(), tally.functions.len(), tally.deepest, start.elapsed());
+    println!(
+        "{} runs, {} stops, {} places, {} functions, depth {}, {:?}",
+        tally.runs,
+        tally.stops,
+        tally.places.len(),
+        tally.functions.len(),
+        tally.deepest,
+        start.elapsed()
+    );
     for (end, count) in &tally.ends {
         println!("{count:10} {end}");
     }
@@ -74,9 +90,14 @@ fn main() -> Result<()> {
         println!("{count:12} {}: {}", question.text(), sentence.text());
     }
     for (sentence, names) in &tally.refused_in {
-        println!("{}: {} {:?}", sentence.text(), names.len(), names.iter().take(60).collect::<Vec<_>>());
+        println!(
+            "{}: {} {:?}",
+            sentence.text(),
+            names.len(),
+            names.iter().take(60).collect::<Vec<_>>()
+        );
     }
-    for failure in tally.failures.iter().take(8) {
+    for failure in tally.failures.values().take(5) {
         println!("{failure}");
     }
     Ok(())

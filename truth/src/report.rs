@@ -50,7 +50,11 @@ impl fmt::Display for Failure<'_> {
         }
         for frame in self.expected {
             let name = image.name(frame.address);
-            writeln!(f, "    there is  {:#x} at {:#x} {name}", frame.address, frame.slot)?;
+            writeln!(
+                f,
+                "    there is  {:#x} at {:#x} {name}",
+                frame.address, frame.slot
+            )?;
         }
         for frame in self.shown {
             let name = image.name(frame.address);

@@ -193,7 +193,9 @@ impl<'i> Run<'i> {
         if let Some(ran) = self.ran.take() {
             // A repeated instruction is stopped at each time.
             let repeats = ran.pc == pc && ran.flow == Flow::Other;
-            let step = self.shadow.step(&ran, pc, sp, |from, to| is_inner(image, from, to));
+            let step = self
+                .shadow
+                .step(&ran, pc, sp, |from, to| is_inner(image, from, to));
             step.map_err(broken)?;
             if repeats {
                 return self.go(pc, registers);
@@ -223,7 +225,10 @@ impl<'i> Run<'i> {
             return Err("ran for long");
         }
         let image = self.image;
-        let insn = *self.insns.entry(pc).or_insert_with(|| insn::decode(image, pc));
+        let insn = *self
+            .insns
+            .entry(pc)
+            .or_insert_with(|| insn::decode(image, pc));
         let insn = insn.ok_or("no instruction")?;
         let next = pc + insn.len;
         let (flow, action) = match insn.way {
@@ -266,7 +271,9 @@ impl<'i> Run<'i> {
         let Some(ran) = self.ran.take() else {
             return self.end("no instruction");
         };
-        let step = self.shadow.step(&ran, pc, sp, |from, to| is_inner(image, from, to));
+        let step = self
+            .shadow
+            .step(&ran, pc, sp, |from, to| is_inner(image, from, to));
         if let Err(why) = step {
             return self.end(broken(why));
         }
@@ -312,7 +319,9 @@ impl<'i> Run<'i> {
             begin: STACK,
             words: &self.stack,
         };
-        let frames = self.shadow.frames(|slot| memory.word(slot), &mut self.frames);
+        let frames = self
+            .shadow
+            .frames(|slot| memory.word(slot), &mut self.frames);
         frames.map_err(broken)?;
         self.tally.stops += 1;
         self.tally.deepest = self.tally.deepest.max(self.frames.len());
@@ -324,12 +333,14 @@ impl<'i> Run<'i> {
 
         let mut snapshot = Snapshot::new(image, memory, registers);
         self.expected.clear();
-        self.expected.extend(self.frames.iter().copied().map(Expected::from));
+        self.expected
+            .extend(self.frames.iter().copied().map(Expected::from));
         let mut asked = Vec::with_capacity(3);
         let from_registers = snapshot.interrupted(pc);
         let answer = compare::ask(&snapshot, way, from_registers, &self.expected);
         asked.push((Question::FromRegisters, answer));
-        if called {
+        // Nobody sleeps at a call within a function: it is none.
+        if called && self.shadow.last().is_some_and(|call| !call.inner) {
             let start = snapshot.sleep();
             let answer = compare::ask(&snapshot, way, start, &self.expected);
             asked.push((Question::AsleepAtCall, answer));
@@ -337,7 +348,8 @@ impl<'i> Run<'i> {
         let which = self.random.below(image.interruptions.len() as u64) as usize;
         let handler = image.interruptions[which];
         let (start, saved) = snapshot.preempt(pc, handler);
-        self.expected.splice(0..0, preempted(pc, handler, saved, registers));
+        self.expected
+            .splice(0..0, preempted(pc, handler, saved, registers));
         let answer = compare::ask(&snapshot, way, start, &self.expected);
         asked.push((Question::Preempted, answer));
 
@@ -348,20 +360,31 @@ impl<'i> Run<'i> {
                 Sentence::Right => {}
                 Sentence::Refused(_) => {
                     if let Answer::Refused(_, at) = answer {
-                        let name = image.function_at(at.wrapping_sub(1));
-                        let name = name.map_or_else(|| "?".into(), |f| f.name.clone());
-                        self.tally.refused_in.entry(sentence).or_default().insert(name);
+                        // A return address may already belong to the next function.
+                        let name = image.function_at(at.wrapping_sub(u64::from(at != pc)));
+                        let name = name.map_or_else(|| format!("{at:#x}"), |f| f.name.clone());
+                        self.tally
+                            .refused_in
+                            .entry(sentence)
+                            .or_default()
+                            .insert(name);
                     }
                 }
                 Sentence::RefusedForNothing(_) | Sentence::Wrong => {
-                    if self.tally.failures.len() < KEPT {
+                    let kept = self.tally.failures.len();
+                    let key = (pc, question);
+                    if kept < KEPT && !self.tally.failures.contains_key(&key) {
                         let mut snapshot = Snapshot::new(image, memory, registers);
                         let start = match question {
                             Question::FromRegisters => snapshot.interrupted(pc),
                             Question::AsleepAtCall => snapshot.sleep(),
                             Question::Preempted => snapshot.preempt(pc, handler).0,
                         };
-                        let skip = if question == Question::Preempted { 0 } else { 2 };
+                        let skip = if question == Question::Preempted {
+                            0
+                        } else {
+                            2
+                        };
                         let about = report::Failure {
                             image,
                             run: (&self.name, self.seed),
@@ -372,7 +395,7 @@ impl<'i> Run<'i> {
                             shown: &compare::shown(&snapshot, way, start),
                             registers,
                         };
-                        self.tally.failures.push(about.to_string());
+                        self.tally.failures.insert(key, about.to_string());
                     }
                 }
             }
@@ -405,7 +428,7 @@ fn is_inner(image: &Image, from: u64, to: u64) -> bool {
 
 const fn broken(broken: Broken) -> &'static str {
     match broken {
-        Broken::ReturnedElsewhere | Broken::Overwritten => "overwrote a return address",
+        Broken::ReturnedElsewhere | Broken::Overwritten => "overwrote its stack",
         Broken::NotPushed => "call without a stack",
     }
 }

@@ -7,6 +7,9 @@
 //! A call within a function, to its midst, is a way to push an address (Linux: retpolines, return
 //! stack stuffing): no frame begins there. If the function then writes another address into that
 //! word, as a retpoline does, the word is where its return goes, and so one's caller.
+//!
+//! Functions that run on made-up data may write where they should not. Return addresses and saved
+//! frame pointers that are no longer what was pushed end a run: what lies there is nobody's stack.
 
 /// What an instruction does to control flow, as far as calls and returns go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub enum Flow {
     Call,
     /// Returns.
     Return,
+    /// Saves the frame pointer by a push.
+    SavesFp,
 }
 
 /// An instruction that has run.
@@ -67,7 +72,7 @@ pub enum Broken {
     ReturnedElsewhere,
     /// A call did not push where it returns to.
     NotPushed,
-    /// A return address is no longer what its call has pushed.
+    /// A return address or a saved frame pointer is no longer what was pushed.
     Overwritten,
 }
 
@@ -75,12 +80,15 @@ pub enum Broken {
 #[derive(Clone, Debug, Default)]
 pub struct Shadow {
     calls: Vec<Call>,
+    /// Places and values of saved frame pointers.
+    saved: Vec<(u64, u64)>,
 }
 
 impl Shadow {
     /// Begins anew, with the call that leads into the first function.
     pub fn restart(&mut self, first: Call) {
         self.calls.clear();
+        self.saved.clear();
         self.calls.push(first);
     }
 
@@ -97,7 +105,7 @@ impl Shadow {
         inner: impl Fn(u64, u64) -> bool,
     ) -> Result<(), Broken> {
         match ran.flow {
-            Flow::Other => {}
+            Flow::Other | Flow::SavesFp => {}
             Flow::Call => {
                 if sp != ran.sp.wrapping_sub(8) {
                     return Err(Broken::NotPushed);
@@ -118,6 +126,10 @@ impl Shadow {
             }
         }
         while self.calls.pop_if(|call| call.slot < sp).is_some() {}
+        while self.saved.pop_if(|(slot, _)| *slot < sp).is_some() {}
+        if ran.flow == Flow::SavesFp {
+            self.saved.push((sp, ran.fp));
+        }
         Ok(())
     }
 
@@ -141,6 +153,13 @@ impl Shadow {
         into: &mut Vec<Frame>,
     ) -> Result<(), Broken> {
         into.clear();
+        if !self
+            .saved
+            .iter()
+            .all(|(slot, value)| word(*slot) == Some(*value))
+        {
+            return Err(Broken::Overwritten);
+        }
         for call in self.calls.iter().rev() {
             let address = word(call.slot).ok_or(Broken::Overwritten)?;
             match (call.inner, address == call.returns_to) {
@@ -242,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn a_saved_frame_pointer_that_was_overwritten_is_seen() {
+        let mut shadow = started();
+        let push = ran(0x110, Flow::SavesFp, 0xff8);
+        shadow.step(&push, 0x111, 0xff0, inner).unwrap();
+        let word = |saved| move |slot| Some(if slot == 0xff0 { saved } else { 0x9000 });
+        assert_eq!(shadow.frames(word(0x110), &mut Vec::new()), Ok(()));
+        let overwritten = shadow.frames(word(0x111), &mut Vec::new());
+        assert_eq!(overwritten, Err(Broken::Overwritten));
+        // Behind the stack pointer it is of no matter.
+        let pop = ran(0x111, Flow::Other, 0xff0);
+        shadow.step(&pop, 0x112, 0xff8, inner).unwrap();
+        assert_eq!(shadow.frames(word(0x111), &mut Vec::new()), Ok(()));
+    }
+
+    #[test]
     fn what_was_pushed_and_returned_to_is_no_call() {
         let mut shadow = started();
         // push target; ret
@@ -281,6 +315,9 @@ mod tests {
     fn a_call_that_pushes_elsewhere_is_seen() {
         let mut shadow = started();
         let call = ran(0x110, Flow::Call, 0xff0);
-        assert_eq!(shadow.step(&call, 0x200, 0xff0, inner), Err(Broken::NotPushed));
+        assert_eq!(
+            shadow.step(&call, 0x200, 0xff0, inner),
+            Err(Broken::NotPushed)
+        );
     }
 }

@@ -41,7 +41,9 @@ impl Memory<'_> {
     /// The word at an address.
     pub fn word(&self, address: u64) -> Option<u64> {
         let offset = address.checked_sub(self.begin)?;
-        self.words.get(usize::try_from(offset / WORD).ok()?).copied()
+        self.words
+            .get(usize::try_from(offset / WORD).ok()?)
+            .copied()
     }
 
     /// Where the registers of user space lie, or would.
@@ -93,7 +95,10 @@ impl<'a> Snapshot<'a> {
         self.put_end = sp;
         self.put_at = sp + WORD - layout.size;
         let start = self.put_at;
-        self.set(start + layout.record, self.registers[usize::from(X86_64::FP.0)]);
+        self.set(
+            start + layout.record,
+            self.registers[usize::from(X86_64::FP.0)],
+        );
         Start::Inactive { sp: start }
     }
 

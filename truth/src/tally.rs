@@ -29,8 +29,9 @@ pub struct Tally {
     pub walks: BTreeMap<(Question, Sentence), u64>,
     /// The functions in which walks were refused by reason.
     pub refused_in: BTreeMap<Sentence, BTreeSet<String>>,
-    /// Walks that must not be, with all that there is to say about them.
-    pub failures: Vec<String>,
+    /// Walks that must not be, with all that there is to say about them: one for each instruction
+    /// and kind of walk.
+    pub failures: BTreeMap<(u64, Question), String>,
 }
 
 impl Tally {
@@ -50,8 +51,11 @@ impl Tally {
         for (sentence, names) in other.refused_in {
             self.refused_in.entry(sentence).or_default().extend(names);
         }
-        let room = KEPT.saturating_sub(self.failures.len());
-        self.failures.extend(other.failures.into_iter().take(room));
+        for (place, about) in other.failures {
+            if self.failures.len() < KEPT {
+                self.failures.entry(place).or_insert(about);
+            }
+        }
     }
 
     /// How many walks there were.
