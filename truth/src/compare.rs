@@ -180,6 +180,26 @@ where
     }
 }
 
+/// The first frame whose frame pointer is not what it was when the function called. Only ORC finds
+/// that one out; a later frame may rest on it.
+pub fn other_frame_pointer(
+    snapshot: &Snapshot<'_>,
+    start: Start,
+    expected: &[Expected],
+) -> Option<usize> {
+    let mut walk = Walk::<Orc>::start(snapshot, Mode::Reliable, start, lowest(start));
+    for (number, frame) in expected.iter().enumerate() {
+        if walk.is_done() {
+            return None;
+        }
+        if walk.frame_pointer() != frame.fp {
+            return Some(number);
+        }
+        walk.next(snapshot);
+    }
+    None
+}
+
 /// A walk that does not stop at doubts. It does not say how it ended, so that does not count.
 fn trusting<S>(snapshot: &Snapshot<'_>, way: Way, start: Start, expected: &[Expected]) -> Answer
 where

@@ -223,6 +223,12 @@ impl Image {
         }
     }
 
+    /// Whether a function or a label begins exactly there.
+    pub fn has_symbol(&self, address: u64) -> bool {
+        let begins = |all: &[Function]| all.binary_search_by_key(&address, |f| f.begin).is_ok();
+        begins(&self.symbols) || begins(&self.labels)
+    }
+
     /// An address as people write it: function and offset.
     pub fn name(&self, address: u64) -> String {
         match self.function_at(address) {

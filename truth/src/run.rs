@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::compare::{self, Answer, Expected, Question, Way};
+use crate::compare::{self, Answer, Expected, Question, Way, Wrong};
 use crate::image::{Function, Image};
 use crate::insn::{self, Insn};
 use crate::judge::{judge, Sentence};
@@ -337,7 +337,11 @@ impl<'i> Run<'i> {
             .extend(self.frames.iter().copied().map(Expected::from));
         let mut asked = Vec::with_capacity(3);
         let from_registers = snapshot.interrupted(pc);
-        let answer = compare::ask(&snapshot, way, from_registers, &self.expected);
+        let mut answer = compare::ask(&snapshot, way, from_registers, &self.expected);
+        if way == Way::Orc && answer == Answer::Right {
+            let other = compare::other_frame_pointer(&snapshot, from_registers, &self.expected);
+            answer = other.map_or(answer, |n| Answer::Wrong(Wrong::FramePointer(n)));
+        }
         asked.push((Question::FromRegisters, answer));
         // Nobody sleeps at a call within a function: it is none.
         if called && self.shadow.last().is_some_and(|call| !call.inner) {
@@ -423,7 +427,7 @@ fn preempted(pc: u64, handler: u64, saved: u64, registers: &Registers) -> [Expec
 /// Whether a call from one address to the other stays in its function.
 fn is_inner(image: &Image, from: u64, to: u64) -> bool {
     let function = image.function_at(from);
-    function.is_some_and(|f| f.begin < to && to < f.end)
+    function.is_some_and(|f| f.begin < to && to < f.end) && !image.has_symbol(to)
 }
 
 const fn broken(broken: Broken) -> &'static str {

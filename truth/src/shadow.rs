@@ -4,7 +4,7 @@
 //! returns. A call pushes where it returns to; that call is over when its return is carried out, or
 //! when the stack pointer has passed it.
 //!
-//! A call within a function, to its midst, is a way to push an address (Linux: retpolines, return
+//! A call within a function, to its midst where no symbol is, is a way to push an address (Linux: retpolines, return
 //! stack stuffing): no frame begins there. If the function then writes another address into that
 //! word, as a retpoline does, the word is where its return goes, and so one's caller.
 //!
