@@ -5,9 +5,11 @@
 //! registers, pages and where to go on.
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use anyhow::{anyhow, Result};
+use rayon::prelude::*;
 use unicorn_engine::{Arch, MemType, Mode, Prot, RegisterX86, TlbEntry, TlbType, Unicorn};
 
 use crate::image::{Function, Image};
@@ -176,10 +178,10 @@ impl<'i> Machine<'i> {
                 Ok(page) => {
                     let mut perms = Prot::READ;
                     if page.writable {
-                        perms = perms | Prot::WRITE;
+                        perms |= Prot::WRITE;
                     }
                     if page.runnable {
-                        perms = perms | Prot::EXEC;
+                        perms |= Prot::EXEC;
                     }
                     Some(TlbEntry {
                         paddr: page.frame * PAGE,
@@ -214,15 +216,15 @@ impl<'i> Machine<'i> {
         Ok(())
     }
 
-    /// Runs a function for the time of this number.
+    /// Does the run of a function of this number.
     ///
     /// # Errors
     /// The emulator does not do what it is told.
-    pub fn run(&mut self, function: &Function, seed: u64) -> Result<()> {
+    pub fn run(&mut self, function: &Function, number: u64) -> Result<()> {
         let mut stack = vec![0; (STACK_SIZE / 8) as usize];
         let state = self.uc.get_data_mut();
-        state.space.restart(Run::content(seed), seed);
-        let registers = state.run.start(function, seed, &mut stack);
+        state.space.restart(Run::content(number), number);
+        let registers = state.run.start(function, number, &mut stack);
         let frame = state.space.stack_frame();
         state.ram.write(frame, &stack);
         state.denied = None;
@@ -290,6 +292,47 @@ impl<'i> Machine<'i> {
     pub fn tally(&mut self) -> Tally {
         std::mem::take(&mut self.uc.get_data_mut().run.tally)
     }
+}
+
+/// How many functions a machine runs before it is made anew. What came of a run may depend on what
+/// lies in registers that runs do not begin with, so it is fixed.
+const FUNCTIONS: usize = 128;
+
+/// About `count` of the functions, spread evenly.
+pub fn spread(functions: &[Function], count: usize) -> Vec<&Function> {
+    let count = count.clamp(1, functions.len().max(1));
+    let chosen = (0..count).map(|n| functions.get(n * functions.len() / count));
+    chosen.flatten().collect()
+}
+
+/// Does the runs of these numbers of each function, on all CPUs. The counts are the same for any
+/// number of CPUs; `done` is told of each function.
+///
+/// # Errors
+/// The emulator does not do what it is told.
+pub fn run_all(
+    image: &Image,
+    plan: Plan,
+    functions: &[&Function],
+    numbers: Range<u64>,
+    done: &(dyn Fn() + Sync),
+) -> Result<Tally> {
+    let parts = functions.par_chunks(FUNCTIONS).map(|part| {
+        let mut machine = Machine::new(image, plan)?;
+        for function in part {
+            for number in numbers.clone() {
+                machine.run(function, number)?;
+            }
+            done();
+        }
+        Ok(machine.tally())
+    });
+    let parts: Vec<Result<Tally>> = parts.collect();
+    let mut all = Tally::default();
+    for part in parts {
+        all.add(part?);
+    }
+    Ok(all)
 }
 
 fn registers(uc: &Unicorn<'_, State<'_>>) -> Result<Registers, unicorn_engine::uc_error> {

@@ -104,6 +104,8 @@ pub struct Image {
     entry_code: Vec<EntryCode>,
     unreliable: Vec<Range>,
     base: u64,
+    /// Where bits are counted, and the calls that stood there.
+    counting: Vec<(u64, Vec<u8>)>,
 }
 
 impl Image {
@@ -153,6 +155,7 @@ impl Image {
             entry_code: names.entry_code(),
             unreliable: Vec::new(),
             base: names.of("_stext")?,
+            counting: Vec::new(),
         };
         image.switch_tracer_off(&names)?;
         image.count_bits(&names)?;
@@ -252,12 +255,21 @@ impl Image {
         self.unreliable.len()
     }
 
-    /// The image with an empty table of the validator's: wrong on purpose.
-    pub fn without_table(&self) -> Self {
-        Self {
-            unreliable: Vec::new(),
-            ..self.clone()
+    /// The image as it was linked where bits are counted, which is by calls without a frame: a
+    /// processor that has no instruction for it would be walked wrongly there. Also the functions
+    /// that do so.
+    pub fn with_calls_without_frame(&self) -> (Self, Vec<&Function>) {
+        let mut image = self.clone();
+        let mut functions = Vec::new();
+        for (place, call) in &self.counting {
+            if let Some(code) = image.bytes_mut(*place, call.len()) {
+                code.copy_from_slice(call);
+            }
+            functions.extend(self.function_at(*place));
         }
+        functions.sort_by_key(|function| function.begin);
+        functions.dedup();
+        (image, functions)
     }
 
     /// The image with its ORC entries a place off: wrong on purpose.
@@ -338,7 +350,9 @@ impl Image {
             let mut code = self.bytes(from, with).context(broken)?.to_vec();
             code.resize(size, NOP);
             let old = self.bytes_mut(to, size).context(broken)?;
+            let call = old.to_vec();
             old.copy_from_slice(&code);
+            self.counting.push((to, call));
         }
         Ok(())
     }

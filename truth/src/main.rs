@@ -1,104 +1,137 @@
-//! Runs functions of kernels and walks their stacks at every instruction.
-#![allow(clippy::print_stdout)]
-use std::path::PathBuf;
+//! Runs the functions of kernels in an emulator and holds every walk against what really happened;
+//! `./x truth` starts it. The library's documentation says what is done, and what it cannot show.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use clap::Parser;
-use rayon::prelude::*;
+use indicatif::{ProgressBar, ProgressStyle};
 use truth::compare::Way;
-use truth::emulator::Machine;
-use truth::image::Image;
+use truth::image::{Function, Image};
 use truth::run::Plan;
-use truth::tally::Tally;
+use truth::summary::{grouped, Summary};
+use truth::{emulator, proof};
 
+/// Holds walks over stacks against what really happened
 #[derive(Parser)]
+#[command(name = "truth")]
 struct Args {
-    file: PathBuf,
-    #[arg(long, default_value_t = 100)]
-    functions: usize,
-    #[arg(long, default_value_t = 4)]
-    seeds: u64,
-    #[arg(long, default_value_t = 2000)]
-    most: u64,
-    #[arg(long)]
+    /// Kernels with their symbols: vmlinux of a build
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// About how many functions, spread over the text; all, if not given
+    #[arg(long, value_name = "COUNT")]
+    functions: Option<usize>,
+    /// Only the function of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "functions")]
     only: Option<String>,
-    #[arg(long)]
-    seed: Option<u64>,
+    /// How often each function runs
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Only the run of this number, from 0
+    #[arg(long, value_name = "NUMBER", conflicts_with = "runs")]
+    run: Option<u64>,
+    /// The most instructions of a run
+    #[arg(long, value_name = "COUNT", default_value_t = 2000)]
+    most: u64,
+    /// Fail if fewer functions than this were stopped in
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    least: usize,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let start = Instant::now();
-    let data = std::fs::read(&args.file)?;
-    let image =
-        Image::read(&data).with_context(|| format!("cannot read {}", args.file.display()))?;
-    println!(
-        "{} functions, {} warnings, {} ranges, {:?}",
-        image.functions.len(),
-        image.warnings.len(),
-        image.unreliable_ranges(),
-        start.elapsed()
-    );
-    let way = if image.orc.is_some() {
-        Way::Orc
+    let mut failed = false;
+    for file in &args.files {
+        if let Err(error) = one(file, &args) {
+            anstream::eprintln!("error: {}: {error:#}", file.display());
+            failed = true;
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
     } else {
-        Way::FramePointers
+        ExitCode::SUCCESS
+    }
+}
+
+/// Everything about one kernel.
+fn one(file: &Path, args: &Args) -> Result<()> {
+    let start = Instant::now();
+    let data = fs::read(file).context("it cannot be read")?;
+    let image = Image::read(&data)?;
+    let way = match image.orc {
+        Some(_) => Way::Orc,
+        None => Way::FramePointers,
     };
-    let all = &image.functions;
-    let step = (all.len() / args.functions.min(all.len())).max(1);
-    let chosen: Vec<_> = match &args.only {
-        Some(name) => all.iter().filter(|f| f.name == *name).collect(),
-        None => all.iter().step_by(step).collect(),
+    anstream::println!("{}", file.display());
+    match way {
+        Way::Orc => anstream::println!("  by ORC"),
+        Way::FramePointers | Way::Trusting => anstream::println!(
+            "  by frame pointers, with a table of {} ranges of text that keeps no frame",
+            image.unreliable_ranges()
+        ),
+    }
+    for line in proof::prove(&image, args.most)? {
+        anstream::println!("  on purpose: {line}");
+    }
+
+    let functions = chosen(&image, args)?;
+    let numbers: Range<u64> = match args.run {
+        Some(number) => number..number + 1,
+        None => 0..args.runs,
     };
+    let bar = bar(functions.len() as u64);
     let plan = Plan {
         most: args.most,
         way,
+        forget: false,
     };
-    let start = Instant::now();
-    let tallies: Vec<Result<Tally>> = chosen
-        .par_chunks(chosen.len().div_ceil(8).clamp(1, 256))
-        .map(|chunk| {
-            let mut machine = Machine::new(&image, plan)?;
-            for function in chunk {
-                for seed in 0..args.seeds {
-                    if args.seed.is_none_or(|only| only == seed) {
-                        machine.run(function, seed)?;
-                    }
-                }
-            }
-            Ok(machine.tally())
-        })
-        .collect();
-    let mut tally = Tally::default();
-    for part in tallies {
-        tally.add(part?);
-    }
-    println!(
-        "{} runs, {} stops, {} places, {} functions, depth {}, {:?}",
-        tally.runs,
-        tally.stops,
-        tally.places.len(),
-        tally.functions.len(),
-        tally.deepest,
-        start.elapsed()
-    );
-    for (end, count) in &tally.ends {
-        println!("{count:10} {end}");
-    }
-    for ((question, sentence), count) in &tally.walks {
-        println!("{count:12} {}: {}", question.text(), sentence.text());
-    }
-    for (sentence, names) in &tally.refused_in {
-        println!(
-            "{}: {} {:?}",
-            sentence.text(),
-            names.len(),
-            names.iter().take(60).collect::<Vec<_>>()
+    let tally = emulator::run_all(&image, plan, &functions, numbers, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    anstream::print!("{}", Summary(&tally));
+    anstream::println!("  {:.1} s", start.elapsed().as_secs_f64());
+
+    let failed = tally.failed();
+    if failed > 0 {
+        bail!(
+            "{} of {} walks must not be as they are",
+            grouped(failed),
+            grouped(tally.count())
         );
     }
-    for failure in tally.failures.values().take(5) {
-        println!("{failure}");
+    if tally.functions.len() < args.least {
+        bail!(
+            "only {} functions were stopped in, not {}",
+            tally.functions.len(),
+            args.least
+        );
     }
     Ok(())
+}
+
+/// The functions to run.
+fn chosen<'i>(image: &'i Image, args: &Args) -> Result<Vec<&'i Function>> {
+    if let Some(name) = &args.only {
+        let named = image.functions.iter().find(|f| f.name == *name);
+        let named = named.with_context(|| format!("it has no function {name} that is called"))?;
+        return Ok(vec![named]);
+    }
+    let count = args.functions.unwrap_or(image.functions.len());
+    Ok(emulator::spread(&image.functions, count))
+}
+
+/// A bar at a terminal, and nothing in a pipe.
+fn bar(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let style = "  functions [{bar:30}] {pos}/{len} {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
 }

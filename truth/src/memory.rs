@@ -276,6 +276,6 @@ pub fn mixed(random: &mut Random, image: &Image, near: u64) -> u64 {
             let functions = &image.functions;
             functions[random.below(functions.len() as u64) as usize].begin
         }
-        _ => random.next(),
+        _ => random.word(),
     }
 }

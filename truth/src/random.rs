@@ -12,14 +12,14 @@ impl Random {
     pub fn of(words: &[u64]) -> Self {
         let mut random = Self(0);
         for word in words {
-            random.0 = random.next() ^ word;
+            random.0 = random.word() ^ word;
         }
-        random.next();
+        random.word();
         random
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +30,7 @@ impl Random {
     /// One below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         // The bias of a remainder is of no matter here.
-        self.next() % limit.max(1)
+        self.word() % limit.max(1)
     }
 
     /// True in `percent` of 100 cases.
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn equal_words_give_equal_numbers_and_others_do_not() {
-        let first = |words: &[u64]| Random::of(words).next();
+        let first = |words: &[u64]| Random::of(words).word();
         assert_eq!(first(&[1, 2]), first(&[1, 2]));
         assert_ne!(first(&[1, 2]), first(&[2, 1]));
         assert_ne!(first(&[0]), first(&[0, 0]));

@@ -8,16 +8,14 @@ use rustc_hash::FxHashMap;
 use crate::compare::{self, Answer, Expected, Question, Way, Wrong};
 use crate::image::{Function, Image};
 use crate::insn::{self, Insn};
-use crate::judge::{judge, Sentence};
+use crate::judge::judge;
 use crate::memory::{self, Content, HEAP, HEAP_PAGES, PAGE, STACK, STACK_SIZE};
 use crate::random::Random;
 use crate::report;
 use crate::shadow::{Broken, Call, Flow, Frame, Ran, Shadow};
 use crate::snapshot::{Memory, Registers, Snapshot};
-use crate::tally::{Tally, KEPT};
+use crate::tally::Tally;
 
-const RAX: usize = 0;
-const RDX: usize = 2;
 const RSP: usize = 4;
 const RBP: usize = 5;
 
@@ -31,6 +29,8 @@ pub struct Plan {
     pub most: u64,
     /// How the stacks are walked.
     pub way: Way,
+    /// The record forgets the last call: wrong on purpose.
+    pub forget: bool,
 }
 
 /// What is to be done next.
@@ -59,7 +59,7 @@ pub struct Run<'i> {
     /// Whether branches are taken or not by chance now and then.
     forced: bool,
     name: String,
-    seed: u64,
+    number: u64,
     frames: Vec<Frame>,
     expected: Vec<Expected>,
     stack: Vec<u64>,
@@ -82,7 +82,7 @@ impl<'i> Run<'i> {
             random: Random::default(),
             forced: false,
             name: String::new(),
-            seed: 0,
+            number: 0,
             frames: Vec::new(),
             expected: Vec::new(),
             stack: vec![0; (STACK_SIZE / 8) as usize],
@@ -92,20 +92,20 @@ impl<'i> Run<'i> {
     }
 
     /// What lies in memory in the run of this number: the first is the plainest.
-    pub const fn content(seed: u64) -> Content {
-        if seed == 0 {
+    pub const fn content(number: u64) -> Content {
+        if number == 0 {
             Content::Zero
         } else {
             Content::Mixed
         }
     }
 
-    /// Begins a run of a function: the registers to start with. `stack` takes what lies there.
-    pub fn start(&mut self, function: &Function, seed: u64, stack: &mut [u64]) -> Registers {
-        self.random = Random::of(&[seed, function.begin]);
-        self.seed = seed;
+    /// Begins the run of a function of this number: the registers to start with. `stack` takes what lies there.
+    pub fn start(&mut self, function: &Function, number: u64, stack: &mut [u64]) -> Registers {
+        self.random = Random::of(&[number, function.begin]);
+        self.number = number;
         // Every other run goes where its data leads it.
-        self.forced = seed % 2 == 1;
+        self.forced = number % 2 == 1;
         self.name.clone_from(&function.name);
         self.ran = None;
         self.ended = None;
@@ -122,7 +122,7 @@ impl<'i> Run<'i> {
         stack[first - 1] = self.image.fork_return;
         let mut registers = [0; 16];
         for register in &mut registers {
-            *register = self.random.next();
+            *register = self.random.word();
         }
         for register in ARGUMENTS {
             registers[register] = self.argument();
@@ -156,7 +156,7 @@ impl<'i> Run<'i> {
                 function.begin + self.random.below(function.end - function.begin)
             }
             2 => 0,
-            _ => self.random.next(),
+            _ => self.random.word(),
         }
     }
 
@@ -209,7 +209,7 @@ impl<'i> Run<'i> {
             });
         }
         // Room for what stopping it puts on the stack.
-        if sp < STACK + 512 || sp >= self.memory().top() || sp % 8 != 0 {
+        if sp < STACK + 512 || sp >= self.memory().top() || !sp.is_multiple_of(8) {
             return Err("left its stack");
         }
         let index = ((sp - STACK) / 8) as usize;
@@ -242,7 +242,7 @@ impl<'i> Run<'i> {
                 }
             }
             insn::Way::MakeUp => {
-                let values = [self.random.next() >> 32, self.random.next() >> 32];
+                let values = [self.random.word() >> 32, self.random.word() >> 32];
                 (Flow::Other, Action::With(next, values))
             }
             insn::Way::Skip => (Flow::Other, Action::To(next)),
@@ -323,6 +323,9 @@ impl<'i> Run<'i> {
             .shadow
             .frames(|slot| memory.word(slot), &mut self.frames);
         frames.map_err(broken)?;
+        if self.plan.forget && self.frames.len() > 1 {
+            self.frames.remove(0);
+        }
         self.tally.stops += 1;
         self.tally.deepest = self.tally.deepest.max(self.frames.len());
         if self.tally.places.insert(pc) {
@@ -357,51 +360,43 @@ impl<'i> Run<'i> {
         let answer = compare::ask(&snapshot, way, start, &self.expected);
         asked.push((Question::Preempted, answer));
 
+        let skip = |question| {
+            if question == Question::Preempted {
+                0
+            } else {
+                2
+            }
+        };
         for (question, answer) in asked {
-            let sentence = judge(way, question, answer, &self.expected);
-            *self.tally.walks.entry((question, sentence)).or_default() += 1;
-            match sentence {
-                Sentence::Right => {}
-                Sentence::Refused(_) => {
-                    if let Answer::Refused(_, at) = answer {
-                        // A return address may already belong to the next function.
-                        let name = image.function_at(at.wrapping_sub(u64::from(at != pc)));
-                        let name = name.map_or_else(|| format!("{at:#x}"), |f| f.name.clone());
-                        self.tally
-                            .refused_in
-                            .entry(sentence)
-                            .or_default()
-                            .insert(name);
-                    }
-                }
-                Sentence::RefusedForNothing(_) | Sentence::Wrong => {
-                    let kept = self.tally.failures.len();
-                    let key = (pc, question);
-                    if kept < KEPT && !self.tally.failures.contains_key(&key) {
-                        let mut snapshot = Snapshot::new(image, memory, registers);
-                        let start = match question {
-                            Question::FromRegisters => snapshot.interrupted(pc),
-                            Question::AsleepAtCall => snapshot.sleep(),
-                            Question::Preempted => snapshot.preempt(pc, handler).0,
-                        };
-                        let skip = if question == Question::Preempted {
-                            0
-                        } else {
-                            2
-                        };
-                        let about = report::Failure {
-                            image,
-                            run: (&self.name, self.seed),
-                            pc,
-                            question,
-                            answer,
-                            expected: &self.expected[skip..],
-                            shown: &compare::shown(&snapshot, way, start),
-                            registers,
-                        };
-                        self.tally.failures.insert(key, about.to_string());
-                    }
-                }
+            let expected = &self.expected[skip(question)..];
+            let lost_in = match answer {
+                // A return address may already belong to the next function.
+                Answer::Refused(_, at) => image.function_at(at.wrapping_sub(u64::from(at != pc))),
+                Answer::Right | Answer::Wrong(_) => None,
+            };
+            let lost_in = lost_in.map_or("", |function| function.name.as_str());
+            let sentence = judge(way, question, answer, expected, lost_in);
+            self.tally.take(question, sentence, lost_in);
+            if sentence.is_failure() && self.tally.wants((pc, question)) {
+                let mut snapshot = Snapshot::new(image, memory, registers);
+                let start = match question {
+                    Question::FromRegisters => snapshot.interrupted(pc),
+                    Question::AsleepAtCall => snapshot.sleep(),
+                    Question::Preempted => snapshot.preempt(pc, handler).0,
+                };
+                let about = report::Failure {
+                    image,
+                    run: (&self.name, self.number),
+                    pc,
+                    question,
+                    answer,
+                    expected,
+                    shown: &compare::shown(&snapshot, way, start),
+                    registers,
+                };
+                self.tally
+                    .failures
+                    .insert((pc, question), about.to_string());
             }
         }
         Ok(())
@@ -436,5 +431,3 @@ const fn broken(broken: Broken) -> &'static str {
         Broken::NotPushed => "call without a stack",
     }
 }
-
-const _: () = assert!(RAX == 0 && RDX == 2);

@@ -200,7 +200,7 @@ mod tests {
 
     /// Functions are 0x100 bytes long; a call to their first byte is one like any other.
     fn inner(from: u64, to: u64) -> bool {
-        from / 0x100 == to / 0x100 && to % 0x100 != 0
+        from / 0x100 == to / 0x100 && !to.is_multiple_of(0x100)
     }
 
     /// The frames when each word is what was pushed, but for `changed`, a place and a value.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet;
 
 use crate::compare::Question;
-use crate::judge::Sentence;
+use crate::judge::{Sentence, Why};
 
 /// How many failures are kept with all that there is to say about them.
 pub const KEPT: usize = 20;
@@ -27,8 +27,8 @@ pub struct Tally {
     pub ends: BTreeMap<&'static str, u64>,
     /// How many walks there were of each kind, and what came of them.
     pub walks: BTreeMap<(Question, Sentence), u64>,
-    /// The functions in which walks were refused by reason.
-    pub refused_in: BTreeMap<Sentence, BTreeSet<String>>,
+    /// The functions in which walks got lost because of what is said about those.
+    pub refused_in: BTreeMap<Why, BTreeSet<String>>,
     /// Walks that must not be, with all that there is to say about them: one for each instruction
     /// and kind of walk.
     pub failures: BTreeMap<(u64, Question), String>,
@@ -48,14 +48,36 @@ impl Tally {
         for (kind, count) in other.walks {
             *self.walks.entry(kind).or_default() += count;
         }
-        for (sentence, names) in other.refused_in {
-            self.refused_in.entry(sentence).or_default().extend(names);
+        for (why, names) in other.refused_in {
+            self.refused_in.entry(why).or_default().extend(names);
         }
         for (place, about) in other.failures {
             if self.failures.len() < KEPT {
                 self.failures.entry(place).or_insert(about);
             }
         }
+    }
+
+    /// Counts a walk, which was lost in the function `lost_in`, if it was.
+    pub fn take(&mut self, question: Question, sentence: Sentence, lost_in: &str) {
+        *self.walks.entry((question, sentence)).or_default() += 1;
+        let Sentence::Refused(why @ (Why::KeepsNoFrame | Why::OrcUndefined)) = sentence else {
+            return;
+        };
+        let names = self.refused_in.entry(why).or_default();
+        if !names.contains(lost_in) {
+            names.insert(lost_in.to_owned());
+        }
+    }
+
+    /// Whether there is room for what there is to say about a failure.
+    pub fn wants(&self, place: (u64, Question)) -> bool {
+        self.failures.len() < KEPT && !self.failures.contains_key(&place)
+    }
+
+    /// How many walks there were that must not be.
+    pub fn failed(&self) -> u64 {
+        self.count_of(|_, sentence| sentence.is_failure())
     }
 
     /// How many walks there were.
