@@ -19,8 +19,14 @@ const COPIED: &str = ".altinstr_replacement";
 /// (`ftrace_init` of `kernel/trace/ftrace.c`).
 const NO_TRACER: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
-/// `X86_FEATURE_POPCNT` (`arch/x86/include/asm/cpufeatures.h`).
-const POPCNT: u16 = 4 * 32 + 23;
+/// Features that a processor is taken to have, because objtool takes it so: the code in their place
+/// is looked at by none (`arch_handle_alternative` of `tools/objtool/arch/x86/special.c`; the numbers
+/// are those of `arch/x86/include/asm/cpufeatures.h`). Without the first, bits are counted by calls
+/// without a frame; with the second, flags are pushed around accesses to user space.
+const ASSUMED: [u64; 2] = [POPCNT, 9 * 32 + 20];
+
+/// `X86_FEATURE_POPCNT`.
+const POPCNT: u64 = 4 * 32 + 23;
 
 /// A piece of the image, to be laid out in memory.
 #[derive(Clone, Debug)]
@@ -158,7 +164,7 @@ impl Image {
             counting: Vec::new(),
         };
         image.switch_tracer_off(&names)?;
-        image.count_bits(&names)?;
+        image.patch_assumed(&names)?;
         image.warnings = image.warnings(&names)?;
         image.functions = image.callable();
         image.fork_return = image
@@ -325,13 +331,11 @@ impl Image {
         Ok(())
     }
 
-    /// Does what the kernel does for every processor of the last 15 years: bits are counted by an
-    /// instruction. The functions in its place are called without a frame, and no objtool looks at
-    /// those calls (`arch_handle_alternative` of `tools/objtool/arch/x86/special.c`).
+    /// Does what the kernel does when it boots on a processor with the features in [`ASSUMED`].
     ///
     /// An entry of the list (`struct alt_instr`, `arch/x86/include/asm/alternative.h`): distances to
     /// the code and to what replaces it, feature and flags, the sizes of both.
-    fn count_bits(&mut self, names: &Names) -> Result<()> {
+    fn patch_assumed(&mut self, names: &Names) -> Result<()> {
         const SIZE: usize = 14;
         const NOP: u8 = 0x90;
         let start = names.of("__alt_instructions")?;
@@ -344,7 +348,7 @@ impl Image {
             let from = (place + 4).wrapping_add_signed(i64::from(distance(&entry[4..8])));
             let (feature, flags) = (word(&entry[8..10]), word(&entry[10..12]));
             let (size, with) = (usize::from(entry[12]), usize::from(entry[13]));
-            if feature != u64::from(POPCNT) || flags != 0 {
+            if !ASSUMED.contains(&feature) || flags != 0 {
                 continue;
             }
             let mut code = self.bytes(from, with).context(broken)?.to_vec();
@@ -352,7 +356,9 @@ impl Image {
             let old = self.bytes_mut(to, size).context(broken)?;
             let call = old.to_vec();
             old.copy_from_slice(&code);
-            self.counting.push((to, call));
+            if feature == POPCNT {
+                self.counting.push((to, call));
+            }
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ pub enum Way {
     Branch(u64),
     /// It would read a clock or noise: it is passed over, with made-up values in rax and rdx.
     MakeUp,
-    /// It is passed over, as the kernel's handler of its exception does.
+    /// It is passed over: it has no effect here, or the kernel's handler of its exception does so.
     Skip,
     /// It changes what the emulation rests on, or waits for an event: the run ends, for this reason.
     End(&'static str),
@@ -51,6 +51,8 @@ pub fn decode(image: &Image, address: u64) -> Option<Insn> {
 fn way(insn: &Instruction, warns: impl Fn() -> bool) -> Way {
     match insn.mnemonic() {
         Mnemonic::Ud2 if warns() => return Way::Skip,
+        // Nothing is kept from the kernel here.
+        Mnemonic::Clac | Mnemonic::Stac => return Way::Skip,
         Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => return Way::End("BUG"),
         Mnemonic::Int3 | Mnemonic::Int1 | Mnemonic::Int => return Way::End("trap"),
         Mnemonic::Hlt | Mnemonic::Mwait | Mnemonic::Umwait | Mnemonic::Tpause => {
@@ -154,6 +156,7 @@ mod tests {
             (&[0x53], Way::Run(Flow::Other)),
             (&[0xff, 0x75, 8], Way::Run(Flow::Other)),
             (&[0x0f, 0x31], Way::MakeUp),
+            (&[0x0f, 0x01, 0xca], Way::Skip),
             (&[0x0f, 0x0b], Way::End("BUG")),
             (&[0xf4], Way::End("waits")),
             (&[0x0f, 0x22, 0xd8], Way::End("system register")),

@@ -22,6 +22,10 @@ const UNDEFINED: &[(&str, &str)] = &[
         "STACK_FRAME_NON_STANDARD, arch/x86/entry/entry_64.S",
     ),
     (
+        "__crash_kexec",
+        "STACK_FRAME_NON_STANDARD, kernel/crash_core.c",
+    ),
+    (
         "machine_real_restart",
         "STACK_FRAME_NON_STANDARD, arch/x86/kernel/reboot.c",
     ),

@@ -85,6 +85,11 @@ const STEPS: &[Step] = &[
     ),
     short("mutants, a sample", &["mutants", "--count", "500"]),
     long("mutants", &["mutants", "--count", "5000"]),
+    short(
+        "walks against the truth, some",
+        &["truth", "fp", "--functions", "2000", "--runs", "2"],
+    ),
+    long("walks against the truth", &["truth"]),
     long("parity of an ORC kernel", &["parity", "orc"]),
     long("boot of an ORC kernel", &["kernel", "boot", "orc"]),
     long(
@@ -214,6 +219,19 @@ fn lints() -> Result<String> {
         "--quiet",
         "--workspace",
         "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ])?;
+    // For release, so that the emulator is built once for this and for its runs.
+    cargo(&[
+        "clippy",
+        "--quiet",
+        "--release",
+        "--package",
+        "truth",
+        "--features",
+        "emulator",
         "--",
         "--deny",
         "warnings",
