@@ -214,20 +214,21 @@ where
     comparison.end(Some(End::Fork), expected)
 }
 
-/// The frames that a walk of this way shows, for people.
-pub fn shown(snapshot: &Snapshot<'_>, way: Way, start: Start) -> Vec<Frame> {
+/// The frames that a walk of this way shows, and why it is not reliable, if it is not.
+pub fn frames(snapshot: &Snapshot<'_>, way: Way, start: Start) -> (Option<Reason>, Vec<Frame>) {
     let mut frames = Vec::new();
     let visit = |frame: &Frame| {
         frames.push(*frame);
         true
     };
-    match way {
+    let outcome = match way {
         Way::FramePointers | Way::Trusting => {
-            reliable::<FramePointers, _>(snapshot, start, lowest(start), visit);
+            reliable::<FramePointers, _>(snapshot, start, lowest(start), visit)
         }
-        Way::Orc => {
-            reliable::<Orc, _>(snapshot, start, lowest(start), visit);
-        }
+        Way::Orc => reliable::<Orc, _>(snapshot, start, lowest(start), visit),
+    };
+    match outcome.verdict {
+        Verdict::Reliable => (None, frames),
+        Verdict::Unreliable(reason) => (Some(reason), frames),
     }
-    frames
 }

@@ -112,6 +112,7 @@ pub struct Image {
     base: u64,
     /// Where bits are counted, and the calls that stood there.
     counting: Vec<(u64, Vec<u8>)>,
+    call_sites: Vec<u64>,
 }
 
 impl Image {
@@ -162,11 +163,16 @@ impl Image {
             unreliable: Vec::new(),
             base: names.of("_stext")?,
             counting: Vec::new(),
+            call_sites: Vec::new(),
         };
         image.switch_tracer_off(&names)?;
         image.patch_assumed(&names)?;
         image.warnings = image.warnings(&names)?;
         image.functions = image.callable();
+        image.call_sites = image.decode_calls();
+        if image.functions.is_empty() || image.call_sites.is_empty() {
+            bail!("it has no functions that call");
+        }
         image.fork_return = image
             .last_call(image.fork)
             .context("ret_from_fork_asm calls nothing")?;
@@ -299,6 +305,29 @@ impl Image {
                 found.push(function.clone());
             }
         }
+        found
+    }
+
+    /// Where calls return to, by address.
+    pub fn call_sites(&self) -> &[u64] {
+        &self.call_sites
+    }
+
+    fn decode_calls(&self) -> Vec<u64> {
+        let mut found = Vec::new();
+        for function in &self.symbols {
+            let size = function.end.saturating_sub(function.begin) as usize;
+            let Some(code) = self.bytes(function.begin, size) else {
+                continue;
+            };
+            for insn in Decoder::with_ip(64, code, function.begin, DecoderOptions::NONE) {
+                if insn.mnemonic() == Mnemonic::Call {
+                    found.push(insn.next_ip());
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
         found
     }
 

@@ -13,6 +13,7 @@
 //! - `emulator`: what carries instructions out (feature `emulator`).
 //! - [`snapshot`]: what the unwinder sees of a stopped task.
 //! - [`compare`], [`judge`]: right, refused, wrong; and what may be refused.
+//! - [`damage`]: damaged copies of these stacks.
 //! - [`tally`], [`report`], [`summary`]: counts, and words for them.
 //! - `proof`: that a wrong walk would be seen (feature `emulator`).
 //!
@@ -49,6 +50,7 @@
 //!   that no call has left.
 
 pub mod compare;
+pub mod damage;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod image;

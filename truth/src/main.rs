@@ -38,6 +38,9 @@ struct Args {
     /// The most instructions of a run
     #[arg(long, value_name = "COUNT", default_value_t = 2000)]
     most: u64,
+    /// How many damaged copies of a stack are walked for each call
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    damaged: u32,
     /// Fail if fewer functions than this were stopped in
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     least: usize,
@@ -89,6 +92,7 @@ fn one(file: &Path, args: &Args) -> Result<()> {
     let plan = Plan {
         most: args.most,
         way,
+        damaged: args.damaged,
         forget: false,
     };
     let tally = emulator::run_all(&image, plan, &functions, numbers, &|| bar.inc(1))?;

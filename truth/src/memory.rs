@@ -272,10 +272,7 @@ pub fn mixed(random: &mut Random, image: &Image, near: u64) -> u64 {
         9 | 10 => HEAP + PAGE * random.below(HEAP_PAGES) + 8 * random.below(PAGE / 8),
         11 => near + 8 * random.below(PAGE / 8),
         12 => random.below(32).wrapping_neg(),
-        13 => {
-            let functions = &image.functions;
-            functions[random.below(functions.len() as u64) as usize].begin
-        }
+        13 => random.one_of(&image.functions).begin,
         _ => random.word(),
     }
 }

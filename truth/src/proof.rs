@@ -28,6 +28,7 @@ pub fn prove(image: &Image, most: u64) -> Result<Vec<String>> {
             Some(_) => Way::Orc,
             None => Way::FramePointers,
         },
+        damaged: 0,
         forget: false,
     };
     let forgetful = Plan {
@@ -61,7 +62,7 @@ pub fn prove(image: &Image, most: u64) -> Result<Vec<String>> {
     lines.push(found(
         "bits counted by calls without a frame",
         &run(&linked, &functions, plan)?,
-        wrong,
+        Sentence::is_failure,
     )?);
     Ok(lines)
 }

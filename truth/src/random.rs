@@ -33,6 +33,11 @@ impl Random {
         self.word() % limit.max(1)
     }
 
+    /// One of these, of which there must be some.
+    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len() as u64) as usize]
+    }
+
     /// True in `percent` of 100 cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

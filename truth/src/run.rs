@@ -6,6 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::compare::{self, Answer, Expected, Question, Way, Wrong};
+use crate::damage::Asleep;
 use crate::image::{Function, Image};
 use crate::insn::{self, Insn};
 use crate::judge::judge;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub most: u64,
     /// How the stacks are walked.
     pub way: Way,
+    /// How many damaged copies of a stack are walked for each call.
+    pub damaged: u32,
     /// The record forgets the last call: wrong on purpose.
     pub forget: bool,
 }
@@ -63,6 +66,9 @@ pub struct Run<'i> {
     frames: Vec<Frame>,
     expected: Vec<Expected>,
     stack: Vec<u64>,
+    copy: Vec<u64>,
+    /// Its own, so that what a run does does not depend on what is damaged.
+    noise: Random,
     /// Why the run has ended.
     ended: Option<&'static str>,
     /// What came of it all.
@@ -86,6 +92,8 @@ impl<'i> Run<'i> {
             frames: Vec::new(),
             expected: Vec::new(),
             stack: vec![0; (STACK_SIZE / 8) as usize],
+            copy: Vec::new(),
+            noise: Random::default(),
             ended: None,
             tally: Tally::default(),
         }
@@ -103,6 +111,7 @@ impl<'i> Run<'i> {
     /// Begins the run of a function of this number: the registers to start with. `stack` takes what lies there.
     pub fn start(&mut self, function: &Function, number: u64, stack: &mut [u64]) -> Registers {
         self.random = Random::of(&[number, function.begin]);
+        self.noise = Random::of(&[number, function.begin, 1]);
         self.number = number;
         // Every other run goes where its data leads it.
         self.forced = number % 2 == 1;
@@ -151,8 +160,7 @@ impl<'i> Run<'i> {
         match self.random.below(4) {
             0 => STACK + 8 * self.random.below(STACK_SIZE / 8),
             1 => {
-                let functions = &self.image.functions;
-                let function = &functions[self.random.below(functions.len() as u64) as usize];
+                let function = self.random.one_of(&self.image.functions);
                 function.begin + self.random.below(function.end - function.begin)
             }
             2 => 0,
@@ -351,9 +359,23 @@ impl<'i> Run<'i> {
             let start = snapshot.sleep();
             let answer = compare::ask(&snapshot, way, start, &self.expected);
             asked.push((Question::AsleepAtCall, answer));
+            // What is damaged is a stack that is walked rightly.
+            if answer == Answer::Right && self.plan.damaged > 0 {
+                let asleep = Asleep {
+                    image,
+                    way,
+                    registers,
+                    expected: &self.expected,
+                    saved: self.shadow.saved(),
+                };
+                self.copy.clone_from(&self.stack);
+                for _ in 0..self.plan.damaged {
+                    let outcome = asleep.damage(&mut self.copy, &mut self.noise);
+                    *self.tally.damaged.entry(outcome).or_default() += 1;
+                }
+            }
         }
-        let which = self.random.below(image.interruptions.len() as u64) as usize;
-        let handler = image.interruptions[which];
+        let handler = *self.random.one_of(&image.interruptions);
         let (start, saved) = snapshot.preempt(pc, handler);
         self.expected
             .splice(0..0, preempted(pc, handler, saved, registers));
@@ -391,7 +413,7 @@ impl<'i> Run<'i> {
                     question,
                     answer,
                     expected,
-                    shown: &compare::shown(&snapshot, way, start),
+                    shown: &compare::frames(&snapshot, way, start).1,
                     registers,
                 };
                 self.tally

@@ -138,6 +138,11 @@ impl Shadow {
         self.calls.len()
     }
 
+    /// Where frame pointers were saved, and which.
+    pub fn saved(&self) -> &[(u64, u64)] {
+        &self.saved
+    }
+
     /// The call that would return next.
     pub fn last(&self) -> Option<&Call> {
         self.calls.last()

@@ -3,6 +3,8 @@
 //!
 //! Not here: what the walk must conclude ([`crate::compare`]).
 
+use std::cell::Cell;
+
 use arch::frame::{Frames, Origin, WORD};
 use arch::insn::Reg;
 use arch_x86_64::{reg, X86_64};
@@ -62,6 +64,8 @@ pub struct Snapshot<'a> {
     put: [u64; MOST_WORDS],
     put_at: u64,
     put_end: u64,
+    reads: Cell<u64>,
+    outside: Cell<u64>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -74,7 +78,30 @@ impl<'a> Snapshot<'a> {
             put: [0; MOST_WORDS],
             put_at: 0,
             put_end: 0,
+            reads: Cell::new(0),
+            outside: Cell::new(0),
         }
+    }
+
+    /// How many words were read.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// How many words were read that are not on the stack.
+    pub fn outside(&self) -> u64 {
+        self.outside.get()
+    }
+
+    /// The word at an address, if it lies on the stack.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        if !address.is_multiple_of(WORD) {
+            return None;
+        }
+        if (self.put_at..self.put_end).contains(&address) {
+            return Some(self.put[((address - self.put_at) / WORD) as usize]);
+        }
+        self.memory.word(address)
     }
 
     /// The start of a walk for [`Snapshot::new`], stopped before the instruction at `pc`.
@@ -139,12 +166,12 @@ impl Stacks for Snapshot<'_> {
     }
 
     fn read(&self, slot: Slot) -> u64 {
-        let address = slot.address();
-        if (self.put_at..self.put_end).contains(&address) {
-            return self.put[((address - self.put_at) / WORD) as usize];
+        self.reads.set(self.reads.get() + 1);
+        let word = self.word(slot.address());
+        if word.is_none() {
+            self.outside.set(self.outside.get() + 1);
         }
-        // A slot lies on the stack; a word is missing only if this says otherwise than `stack_at`.
-        self.memory.word(address).unwrap_or(u64::MAX)
+        word.unwrap_or(u64::MAX)
     }
 }
 

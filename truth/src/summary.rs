@@ -66,6 +66,13 @@ impl fmt::Display for Summary<'_> {
             };
             writeln!(f, "  refused, {}: {}{more}", why.text(), shown.join(", "))?;
         }
+        if !tally.damaged.is_empty() {
+            let all: u64 = tally.damaged.values().sum();
+            writeln!(f, "  walks over damaged stacks: {}", grouped(all))?;
+            for (outcome, count) in &tally.damaged {
+                writeln!(f, "  {:>WIDTH$}  {}", grouped(*count), outcome.text())?;
+            }
+        }
         for failure in tally.failures.values() {
             writeln!(f, "\n  {}", failure.trim_end().replace('\n', "\n  "))?;
         }

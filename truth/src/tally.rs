@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet;
 
 use crate::compare::Question;
+use crate::damage::Outcome;
 use crate::judge::{Sentence, Why};
 
 /// How many failures are kept with all that there is to say about them.
@@ -29,6 +30,8 @@ pub struct Tally {
     pub walks: BTreeMap<(Question, Sentence), u64>,
     /// The functions in which walks got lost because of what is said about those.
     pub refused_in: BTreeMap<Why, BTreeSet<String>>,
+    /// What came of walks over damaged copies of stacks.
+    pub damaged: BTreeMap<Outcome, u64>,
     /// Walks that must not be, with all that there is to say about them: one for each instruction
     /// and kind of walk.
     pub failures: BTreeMap<(u64, Question), String>,
@@ -47,6 +50,9 @@ impl Tally {
         }
         for (kind, count) in other.walks {
             *self.walks.entry(kind).or_default() += count;
+        }
+        for (outcome, count) in other.damaged {
+            *self.damaged.entry(outcome).or_default() += count;
         }
         for (why, names) in other.refused_in {
             self.refused_in.entry(why).or_default().extend(names);
@@ -77,7 +83,12 @@ impl Tally {
 
     /// How many walks there were that must not be.
     pub fn failed(&self) -> u64 {
-        self.count_of(|_, sentence| sentence.is_failure())
+        let bad = self
+            .damaged
+            .iter()
+            .filter(|(outcome, _)| outcome.is_failure());
+        let bad: u64 = bad.map(|(_, count)| count).sum();
+        self.count_of(|_, sentence| sentence.is_failure()) + bad
     }
 
     /// How many walks there were.
