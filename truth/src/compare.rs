@@ -232,3 +232,68 @@ pub fn frames(snapshot: &Snapshot<'_>, way: Way, start: Start) -> (Option<Reason
         Verdict::Unreliable(reason) => (Some(reason), frames),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::small;
+    use crate::memory::{STACK, STACK_SIZE};
+    use crate::snapshot::Memory;
+
+    #[test]
+    fn a_walk_is_right_only_if_every_frame_is() {
+        let image = small();
+        let mut words = vec![0; (STACK_SIZE / 8) as usize];
+        let top = Memory {
+            begin: STACK,
+            words: &words,
+        }
+        .top();
+        let begin = image.functions[0].begin;
+        let mut set = |address: u64, value| words[((address - STACK) / 8) as usize] = value;
+        // The caller's frame, and its call.
+        set(top - 8, image.fork_return);
+        set(top - 16, top | 1);
+        set(top - 24, begin + 9);
+        let mut registers = [0; 16];
+        registers[4] = top - 24;
+        registers[5] = top - 16;
+        let frame = |address, slot| Expected {
+            address,
+            slot,
+            registers: None,
+            fp: 0,
+            made_up: false,
+        };
+        let expected = [
+            frame(begin + 9, top - 24),
+            frame(image.fork_return, top - 8),
+        ];
+        let memory = Memory {
+            begin: STACK,
+            words: &words,
+        };
+        let mut snapshot = Snapshot::new(&image, memory, &registers);
+        let start = snapshot.sleep();
+        let by_records =
+            |expected: &[Expected]| ask(&snapshot, Way::FramePointers, start, expected);
+        assert_eq!(by_records(&expected), Answer::Right);
+        assert_eq!(by_records(&expected[..1]), Answer::Wrong(Wrong::Number(2)));
+        let other = [expected[0], frame(image.fork_return + 1, top - 8)];
+        assert_eq!(by_records(&other), Answer::Wrong(Wrong::Frame(1)));
+        let elsewhere = [frame(begin + 9, top - 32), expected[1]];
+        assert_eq!(by_records(&elsewhere), Answer::Wrong(Wrong::Frame(0)));
+        let more = [expected[0], expected[1], expected[1]];
+        assert_eq!(by_records(&more), Answer::Wrong(Wrong::Number(2)));
+        assert_eq!((snapshot.outside(), snapshot.reads() > 0), (0, true));
+        // Interrupted, it is refused; there is no ORC at all.
+        let start = snapshot.interrupted(begin);
+        let refused = ask(&snapshot, Way::FramePointers, start, &expected);
+        assert!(matches!(
+            refused,
+            Answer::Refused(Reason::Interrupted(_), _)
+        ));
+        let no_orc = ask(&snapshot, Way::Orc, start, &expected);
+        assert!(matches!(no_orc, Answer::Refused(Reason::OrcNotReady, _)));
+    }
+}

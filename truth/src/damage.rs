@@ -200,10 +200,11 @@ impl Asleep<'_> {
             .map(|f| (f.address, f.slot.unwrap_or(0)))
             .collect();
         if self.way != Way::Orc {
-            let naive = follow(self.image, &memory, &snapshot, start);
+            let naive = |called| follow(self.image, &memory, &snapshot, start, called);
             let agreed = match verdict {
-                None => naive.as_ref() == Some(&shown),
-                Some(_) => naive.is_none(),
+                None => naive(looks_called).as_ref() == Some(&shown),
+                // Bytes in the midst of other instructions need not be taken for a call.
+                Some(_) => naive(is_called).is_none(),
             };
             if !agreed {
                 return Outcome::Bad("the naive follower says otherwise");
@@ -244,12 +245,14 @@ impl Asleep<'_> {
     }
 }
 
-/// Follows records from where the task sleeps: addresses and where they lie, if all is well.
+/// Follows records from where the task sleeps: addresses and where they lie, if all is well;
+/// `called` says what a call may have left.
 fn follow(
     image: &Image,
     memory: &Memory<'_>,
     snapshot: &Snapshot<'_>,
     start: Start,
+    called: fn(&Image, u64) -> bool,
 ) -> Option<Vec<(u64, u64)>> {
     let Start::Inactive { sp } = start else {
         return None;
@@ -269,10 +272,10 @@ fn follow(
             let status = word(top + 136)?;
             let user = status >> 19 == 0 && status & 3 == 3 && status & 0xffff > 3;
             let function = image.function_at(address.wrapping_sub(1))?;
-            let fork = function.begin == image.fork && looks_called(image, address);
+            let fork = function.begin == image.fork && called(image, address);
             return (fork && caller == top | 1 && !user).then_some(shown);
         }
-        let frame = looks_called(image, address) && !image.unreliable().contains(address - 1);
+        let frame = called(image, address) && !image.unreliable().contains(address - 1);
         let on = caller.is_multiple_of(8) && caller >= record + 16 && caller <= memory.end() - 16;
         if !frame || !on || record > top - 16 {
             return None;
@@ -281,10 +284,15 @@ fn follow(
     }
 }
 
+/// Whether a call of a function leaves this address.
+fn is_called(image: &Image, address: u64) -> bool {
+    image.call_sites().binary_search(&address).is_ok()
+}
+
 /// Whether a call may have left this address: one does, or the bytes in front of it can be read as
 /// one, or as what the kernel puts in the place of calls.
 pub fn looks_called(image: &Image, address: u64) -> bool {
-    if image.call_sites().binary_search(&address).is_ok() {
+    if is_called(image, address) {
         return true;
     }
     if !image.is_text(address.wrapping_sub(1)) {
@@ -321,5 +329,36 @@ fn in_place_of_call(code: &[u8]) -> bool {
             code.len() == 5 || is_call(&call)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::small;
+
+    #[test]
+    fn what_may_follow_a_call_is_known_by_its_bytes() {
+        let mut image = small();
+        let at = image.functions[0].begin + 0x300;
+        for (code, expected) in [
+            (&[0xe8, 1, 2, 3, 4][..], true),
+            (&[0xff, 0xd0], true),
+            (&[0x41, 0xff, 0x54, 0x24, 8], true),
+            (&[0x0f, 0x1f, 0x44, 0, 0], true),
+            (&[0xcc, 1, 2, 3, 4], true),
+            (&[0xcc, 0xd0], true),
+            (&[0xcc; 8], false),
+            (&[0x90; 8], false),
+            (&[0x48, 0x89, 0xe5], false),
+            (&[0xff, 0xe0], false),
+        ] {
+            let bytes = &mut image.segments[0].bytes[0x2f0..0x300];
+            bytes.fill(0x90);
+            bytes[16 - code.len()..].copy_from_slice(code);
+            assert_eq!(looks_called(&image, at), expected, "{code:x?}");
+            assert!(!is_called(&image, at));
+        }
+        assert!(is_called(&image, image.functions[0].begin + 9));
     }
 }

@@ -113,6 +113,8 @@ pub struct Image {
     /// Where bits are counted, and the calls that stood there.
     counting: Vec<(u64, Vec<u8>)>,
     call_sites: Vec<u64>,
+    /// Every address is said to follow a call: wrong on purpose.
+    credulous: bool,
 }
 
 impl Image {
@@ -164,6 +166,7 @@ impl Image {
             base: names.of("_stext")?,
             counting: Vec::new(),
             call_sites: Vec::new(),
+            credulous: false,
         };
         image.switch_tracer_off(&names)?;
         image.patch_assumed(&names)?;
@@ -282,6 +285,21 @@ impl Image {
         functions.sort_by_key(|function| function.begin);
         functions.dedup();
         (image, functions)
+    }
+
+    /// The image with every address said to follow a call: wrong on purpose.
+    pub fn credulous(&self) -> Self {
+        Self {
+            credulous: true,
+            ..self.clone()
+        }
+    }
+
+    /// The eight bytes in front of an address, as an unwinder gets to see them.
+    pub fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
+        const CALL: [u8; 8] = [0, 0, 0, 0xe8, 0, 0, 0, 0];
+        let bytes = self.bytes(address.wrapping_sub(8), 8)?.try_into().ok()?;
+        Some(if self.credulous { CALL } else { bytes })
     }
 
     /// The image with its ORC entries a place off: wrong on purpose.
@@ -558,5 +576,112 @@ impl Names {
         }
         found.retain(|code| code.begin < code.end);
         found
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const TEXT: u64 = 0xffff_ffff_8100_0000;
+    const DATA: u64 = 0xffff_ffff_8200_0000;
+
+    /// A kernel of two functions: one calls the other, which returns.
+    pub(crate) fn small() -> Image {
+        let mut code = vec![0xcc; 0x1000];
+        // push %rbp; mov %rsp,%rbp; call callee; pop %rbp; ret
+        let caller = [0x55, 0x48, 0x89, 0xe5, 0xe8, 0xf7, 0, 0, 0, 0x5d, 0xc3];
+        code[..caller.len()].copy_from_slice(&caller);
+        code[0x100] = 0xc3;
+        // Where the first function of a task is called.
+        code[0x7fb] = 0xe8;
+        let function = |name: &str, begin, end| Function {
+            name: name.into(),
+            begin: TEXT + begin,
+            end: TEXT + end,
+        };
+        let functions = vec![function("caller", 0, 0xb), function("callee", 0x100, 0x101)];
+        let mut image = Image {
+            segments: vec![
+                Segment {
+                    address: TEXT,
+                    bytes: code,
+                    size: 0x1000,
+                },
+                Segment {
+                    address: DATA,
+                    bytes: vec![7; 0x20],
+                    size: 0x2000,
+                },
+            ],
+            per_cpu: vec![0; 0x40],
+            per_cpu_offset: 8,
+            per_cpu_offsets: DATA + 0x10,
+            functions: functions.clone(),
+            warnings: Vec::new(),
+            interruptions: Vec::new(),
+            fork_return: TEXT + 0x800,
+            fork: TEXT + 0x7f0,
+            orc: None,
+            text: vec![(TEXT, TEXT + 0x1000)],
+            symbols: functions,
+            labels: vec![function("label", 0x100, 0x180)],
+            entry_code: vec![EntryCode {
+                begin: TEXT + 0x7f0,
+                end: TEXT + 0x810,
+                origin: Origin::Fork,
+            }],
+            unreliable: Vec::new(),
+            base: TEXT,
+            counting: Vec::new(),
+            call_sites: Vec::new(),
+            credulous: false,
+        };
+        image.call_sites = image.decode_calls();
+        image
+    }
+
+    #[test]
+    fn calls_and_names_are_found() {
+        let image = small();
+        assert_eq!(image.call_sites(), [TEXT + 9]);
+        assert_eq!(image.last_call(TEXT), Some(TEXT + 9));
+        assert_eq!(image.name(TEXT + 9), "caller+0x9");
+        assert_eq!(image.name(TEXT + 0x100), "callee+0x0");
+        assert_eq!(image.name(TEXT + 0x110), "label+0x10");
+        assert_eq!(image.name(DATA), format!("{DATA:#x}"));
+        assert!(image.has_symbol(TEXT + 0x100) && !image.has_symbol(TEXT + 1));
+        assert!(image.is_text(TEXT) && !image.is_text(TEXT + 0x1000) && !image.is_text(DATA));
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_refused_with_words() {
+        let error = Image::read(b"no kernel").unwrap_err().to_string();
+        assert_eq!(error, "it is no object file");
+    }
+
+    #[test]
+    fn entry_code_goes_up_to_the_next() {
+        let at = |name: &str, begin, end| Function {
+            name: name.into(),
+            begin,
+            end,
+        };
+        let names = Names {
+            places: rustc_hash::FxHashMap::default(),
+            functions: vec![
+                at("entry_SYSCALL_64", 0x100, 0x180),
+                at("entry_SYSCALL_64_after_hwframe", 0x140, 0x180),
+                at("do_syscall_64", 0x180, 0x200),
+                at("asm_exc_page_fault", 0x200, 0x240),
+            ],
+            labels: Vec::new(),
+        };
+        let stretches = names.entry_code();
+        let stretches: Vec<_> = stretches
+            .iter()
+            .map(|code| (code.begin, code.end))
+            .collect();
+        assert_eq!(stretches, [(0x100, 0x140), (0x140, 0x180), (0x200, 0x240)]);
     }
 }

@@ -276,3 +276,102 @@ pub fn mixed(random: &mut Random, image: &Image, near: u64) -> u64 {
         _ => random.word(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::small;
+
+    /// Page frames, each a page of bytes.
+    #[derive(Default)]
+    struct Bytes(FxHashMap<u64, Vec<u8>>);
+
+    impl Frames for Bytes {
+        fn fill(&mut self, frame: u64, bytes: &[u8]) {
+            assert!(bytes.len() <= PAGE as usize);
+            self.0.insert(frame, bytes.to_vec());
+        }
+
+        fn copy(&mut self, from: u64, to: u64) {
+            let bytes = self.0[&from].clone();
+            self.0.insert(to, bytes);
+        }
+    }
+
+    #[test]
+    fn code_runs_and_cannot_be_written_and_all_else_is_the_other_way_round() {
+        let image = small();
+        let mut frames = Bytes::default();
+        let mut space = Space::new(&image, &mut frames);
+        let text = image.text()[0].0;
+        let data = image.segments[1].address;
+        let page = space.page(text, Access::Run, &mut frames).unwrap();
+        assert!(page.runnable && !page.writable);
+        assert_eq!(frames.0[&page.frame][..2], image.segments[0].bytes[..2]);
+        assert_eq!(
+            space.page(text, Access::Write, &mut frames),
+            Err(Denied::Code)
+        );
+        for address in [data, HEAP, STACK, PER_CPU, 0] {
+            let run = space.page(address, Access::Run, &mut frames);
+            assert_eq!(run, Err(Denied::NoCode(address)), "{address:#x}");
+            let write = space.page(address, Access::Write, &mut frames).unwrap();
+            assert!(write.writable && !write.runnable, "{address:#x}");
+        }
+        let outside = 1 << 47;
+        let none = space.page(outside, Access::Read, &mut frames);
+        assert_eq!(none, Err(Denied::NotCanonical));
+    }
+
+    #[test]
+    fn what_a_run_writes_is_gone_with_it() {
+        let image = small();
+        let mut frames = Bytes::default();
+        let mut space = Space::new(&image, &mut frames);
+        let data = image.segments[1].address;
+        let before = space.page(data, Access::Read, &mut frames).unwrap();
+        let own = space.page(data, Access::Write, &mut frames).unwrap();
+        assert_ne!(before.frame, own.frame);
+        assert_eq!(frames.0[&before.frame], frames.0[&own.frame]);
+        // From then on it is read there.
+        assert_eq!(space.page(data, Access::Read, &mut frames), Ok(own));
+        space.restart(Content::Mixed, 1);
+        assert_eq!(space.page(data, Access::Read, &mut frames), Ok(before));
+        let first = space.page(HEAP, Access::Read, &mut frames).unwrap();
+        let mixed = frames.0[&first.frame].clone();
+        assert!(mixed.iter().any(|byte| *byte != 0));
+        space.restart(Content::Mixed, 1);
+        space.page(HEAP + PAGE, Access::Read, &mut frames).unwrap();
+        let again = space.page(HEAP, Access::Read, &mut frames).unwrap();
+        assert_eq!(frames.0[&again.frame], mixed);
+    }
+
+    #[test]
+    fn a_run_cannot_touch_everything() {
+        let image = small();
+        let mut frames = Bytes::default();
+        let mut space = Space::new(&image, &mut frames);
+        for number in 0..OWN_PAGES {
+            space
+                .page(HEAP + PAGE * number, Access::Read, &mut frames)
+                .unwrap();
+        }
+        let more = space.page(0, Access::Read, &mut frames);
+        assert_eq!(more, Err(Denied::TooMuch));
+    }
+
+    #[test]
+    fn a_cpu_knows_where_its_data_lies() {
+        let image = small();
+        let mut frames = Bytes::default();
+        let mut space = Space::new(&image, &mut frames);
+        let mut word = |address: u64| {
+            let page = space.page(address, Access::Read, &mut frames).unwrap();
+            let at = (address % PAGE) as usize;
+            let bytes = &frames.0[&page.frame][at..at + 8];
+            u64::from_le_bytes(bytes.try_into().unwrap())
+        };
+        assert_eq!(word(PER_CPU + image.per_cpu_offset), PER_CPU);
+        assert_eq!(word(image.per_cpu_offsets), PER_CPU);
+    }
+}

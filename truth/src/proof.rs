@@ -35,11 +35,15 @@ pub fn prove(image: &Image, most: u64) -> Result<Vec<String>> {
         forget: true,
         ..plan
     };
-    let mut lines = vec![found(
-        "a record without the last call",
-        &run(image, &sample, forgetful)?,
-        wrong,
-    )?];
+    let damaging = Plan { damaged: 2, ..plan };
+    let mut lines = vec![
+        found(
+            "a record without the last call",
+            &run(image, &sample, forgetful)?,
+            wrong,
+        )?,
+        damaged(&run(&image.credulous(), &sample, damaging)?)?,
+    ];
     if image.orc.is_some() {
         let shifted = image.with_shifted_orc();
         lines.push(found(
@@ -73,6 +77,25 @@ fn wrong(sentence: Sentence) -> bool {
 
 fn run(image: &Image, functions: &[&Function], plan: Plan) -> Result<Tally> {
     emulator::run_all(image, plan, functions, 0..RUNS, &|| ())
+}
+
+/// The same for walks over damaged stacks, by an unwinder that takes any text for a caller.
+fn damaged(tally: &Tally) -> Result<String> {
+    let what = "damaged stacks, when any text is taken for a caller";
+    let bad = tally
+        .damaged
+        .iter()
+        .filter(|(outcome, _)| outcome.is_failure());
+    let count: u64 = bad.map(|(_, count)| count).sum();
+    let all: u64 = tally.damaged.values().sum();
+    if count == 0 {
+        bail!("{what}: of {} walks none was found out", grouped(all));
+    }
+    Ok(format!(
+        "{what}: {} of {} walks are found out",
+        grouped(count),
+        grouped(all)
+    ))
 }
 
 fn found(what: &str, tally: &Tally, bad: impl Fn(Sentence) -> bool) -> Result<String> {

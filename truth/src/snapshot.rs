@@ -205,8 +205,7 @@ impl Text for Snapshot<'_> {
     }
 
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
-        let bytes = self.image.bytes(address.wrapping_sub(8), 8)?;
-        bytes.try_into().ok()
+        self.image.bytes_before(address)
     }
 
     fn recover(&self, _: &mut Recovery, _: u64, _: u64) -> Recovered {
