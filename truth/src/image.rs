@@ -19,6 +19,10 @@ const COPIED: &str = ".altinstr_replacement";
 /// (`ftrace_init` of `kernel/trace/ftrace.c`).
 const NO_TRACER: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
+/// Instructions in the midst of another one: what calls them never sees its return address again, and
+/// needs no frame (`arch_is_embedded_insn` of `tools/objtool/arch/x86/decode.c`).
+const EMBEDDED: [&str; 2] = ["retbleed_return_thunk", "srso_safe_ret"];
+
 /// Features that a processor is taken to have, because objtool takes it so: the code in their place
 /// is looked at by none (`arch_handle_alternative` of `tools/objtool/arch/x86/special.c`; the numbers
 /// are those of `arch/x86/include/asm/cpufeatures.h`). Without the first, bits are counted by calls
@@ -98,6 +102,8 @@ pub struct Image {
     pub warnings: Vec<u64>,
     /// A place in entry code that registers of the kernel lie in front of, for each event.
     pub interruptions: Vec<u64>,
+    /// Where calls lead that nobody returns from ([`EMBEDDED`]).
+    pub embedded: Vec<u64>,
     /// Where the first function of a task returns to.
     pub fork_return: u64,
     /// The first instruction of a new task.
@@ -155,6 +161,10 @@ impl Image {
             functions: Vec::new(),
             warnings: Vec::new(),
             interruptions: Vec::new(),
+            embedded: EMBEDDED
+                .iter()
+                .filter_map(|name| names.of(name).ok())
+                .collect(),
             fork_return: 0,
             fork: names.of("ret_from_fork_asm")?,
             orc: None,
@@ -620,6 +630,7 @@ pub(crate) mod tests {
             functions: functions.clone(),
             warnings: Vec::new(),
             interruptions: Vec::new(),
+            embedded: Vec::new(),
             fork_return: TEXT + 0x800,
             fork: TEXT + 0x7f0,
             orc: None,

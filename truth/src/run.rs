@@ -354,8 +354,9 @@ impl<'i> Run<'i> {
             answer = other.map_or(answer, |n| Answer::Wrong(Wrong::FramePointer(n)));
         }
         asked.push((Question::FromRegisters, answer));
-        // Nobody sleeps at a call within a function: it is none.
-        if called && self.shadow.last().is_some_and(|call| !call.inner) {
+        // Nobody sleeps at a call within a function, or in an instruction: neither is one.
+        let is_call = self.shadow.last().is_some_and(|call| !call.inner);
+        if called && is_call && !image.embedded.contains(&pc) {
             let start = snapshot.sleep();
             let answer = compare::ask(&snapshot, way, start, &self.expected);
             asked.push((Question::AsleepAtCall, answer));

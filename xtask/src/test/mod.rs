@@ -255,6 +255,8 @@ fn damaged_stacks() -> Result<String> {
         "corrupted",
         "--",
         "--ignored",
+        // The figures, by kind.
+        "--nocapture",
     ])?;
     Ok("a million walks over damaged stacks".to_owned())
 }
