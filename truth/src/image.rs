@@ -12,25 +12,14 @@ use object::{SectionKind, SymbolKind};
 use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::ranges::{Base, EntryCode, Range, UnreliableText};
 
+use crate::patch::{self, Sites};
+
 /// Sections of code that is never run where it lies, but copied over other code.
 const COPIED: &str = ".altinstr_replacement";
-
-/// What the kernel puts in the place of calls to its tracer when it boots
-/// (`ftrace_init` of `kernel/trace/ftrace.c`).
-const NO_TRACER: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// Instructions in the midst of another one: what calls them never sees its return address again, and
 /// needs no frame (`arch_is_embedded_insn` of `tools/objtool/arch/x86/decode.c`).
 const EMBEDDED: [&str; 2] = ["retbleed_return_thunk", "srso_safe_ret"];
-
-/// Features that a processor is taken to have, because objtool takes it so: the code in their place
-/// is looked at by none (`arch_handle_alternative` of `tools/objtool/arch/x86/special.c`; the numbers
-/// are those of `arch/x86/include/asm/cpufeatures.h`). Without the first, bits are counted by calls
-/// without a frame; with the second, flags are pushed around accesses to user space.
-const ASSUMED: [u64; 2] = [POPCNT, 9 * 32 + 20];
-
-/// `X86_FEATURE_POPCNT`.
-const POPCNT: u64 = 4 * 32 + 23;
 
 /// A piece of the image, to be laid out in memory.
 #[derive(Clone, Debug)]
@@ -119,6 +108,8 @@ pub struct Image {
     /// Where bits are counted, and the calls that stood there.
     counting: Vec<(u64, Vec<u8>)>,
     call_sites: Vec<u64>,
+    /// What the kernel changes in its text when it boots.
+    sites: Sites,
     /// Every address is said to follow a call: wrong on purpose.
     credulous: bool,
 }
@@ -176,10 +167,12 @@ impl Image {
             base: names.of("_stext")?,
             counting: Vec::new(),
             call_sites: Vec::new(),
+            sites: Sites::default(),
             credulous: false,
         };
-        image.switch_tracer_off(&names)?;
-        image.patch_assumed(&names)?;
+        patch::switch_tracer_off(&mut image, &names)?;
+        image.sites = Sites::read(&image, &names)?;
+        image.counting = patch::assume(&mut image)?;
         image.warnings = image.warnings(&names)?;
         image.functions = image.callable();
         image.call_sites = image.decode_calls();
@@ -305,6 +298,23 @@ impl Image {
         }
     }
 
+    /// The image as it is once the kernel has booted on a processor of these years, and how many
+    /// places of its text were changed for that.
+    ///
+    /// # Errors
+    /// A place lies outside the image.
+    pub fn booted(&self) -> Result<(Self, usize)> {
+        let mut image = self.clone();
+        let changed = patch::boot(&mut image, &self.sites)?;
+        image.call_sites = image.decode_calls();
+        Ok((image, changed))
+    }
+
+    /// Boot's own list of places.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
     /// The eight bytes in front of an address, as an unwinder gets to see them.
     pub fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
         const CALL: [u8; 8] = [0, 0, 0, 0xe8, 0, 0, 0, 0];
@@ -369,58 +379,7 @@ impl Image {
         calls.last().map(|call| call.next_ip())
     }
 
-    /// Does what the kernel does when it boots: nobody traces.
-    fn switch_tracer_off(&mut self, names: &Names) -> Result<()> {
-        let Ok(start) = names.of("__start_mcount_loc") else {
-            return Ok(());
-        };
-        let stop = names.of("__stop_mcount_loc")?;
-        let list = self.bytes(start, usize::try_from(stop.saturating_sub(start))?);
-        let list = list.context("the tracer's list of calls lies outside the image")?;
-        // Calls of functions that were replaced by others are 0.
-        let places = list.chunks_exact(8).map(word);
-        let places: Vec<u64> = places.filter(|place| *place != 0).collect();
-        for place in places {
-            let code = self.bytes_mut(place, NO_TRACER.len());
-            let code = code.context("a call of the tracer lies outside the image")?;
-            code.copy_from_slice(&NO_TRACER);
-        }
-        Ok(())
-    }
-
-    /// Does what the kernel does when it boots on a processor with the features in [`ASSUMED`].
-    ///
-    /// An entry of the list (`struct alt_instr`, `arch/x86/include/asm/alternative.h`): distances to
-    /// the code and to what replaces it, feature and flags, the sizes of both.
-    fn patch_assumed(&mut self, names: &Names) -> Result<()> {
-        const SIZE: usize = 14;
-        const NOP: u8 = 0x90;
-        let start = names.of("__alt_instructions")?;
-        let len = usize::try_from(names.of("__alt_instructions_end")?.saturating_sub(start))?;
-        let broken = "the list of alternatives leads outside the image";
-        let list = self.bytes(start, len).context(broken)?.to_vec();
-        for (index, entry) in list.chunks_exact(SIZE).enumerate() {
-            let place = start + (SIZE * index) as u64;
-            let to = place.wrapping_add_signed(i64::from(distance(&entry[..4])));
-            let from = (place + 4).wrapping_add_signed(i64::from(distance(&entry[4..8])));
-            let (feature, flags) = (word(&entry[8..10]), word(&entry[10..12]));
-            let (size, with) = (usize::from(entry[12]), usize::from(entry[13]));
-            if !ASSUMED.contains(&feature) || flags != 0 {
-                continue;
-            }
-            let mut code = self.bytes(from, with).context(broken)?.to_vec();
-            code.resize(size, NOP);
-            let old = self.bytes_mut(to, size).context(broken)?;
-            let call = old.to_vec();
-            old.copy_from_slice(&code);
-            if feature == POPCNT {
-                self.counting.push((to, call));
-            }
-        }
-        Ok(())
-    }
-
-    fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
+    pub(crate) fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
         let after = self.segments.partition_point(|s| s.address <= address);
         let segment = self.segments.get_mut(after.checked_sub(1)?)?;
         let at = usize::try_from(address - segment.address).ok()?;
@@ -484,14 +443,14 @@ impl Image {
 }
 
 /// Eight bytes as a word.
-fn word(bytes: &[u8]) -> u64 {
+pub(crate) fn word(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .rev()
         .fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-fn distance(bytes: &[u8]) -> i32 {
+pub(crate) fn distance(bytes: &[u8]) -> i32 {
     word(bytes) as i32
 }
 
@@ -512,7 +471,7 @@ fn unreliable_text(data: &[u8], base: u64) -> Result<Vec<Range>> {
 }
 
 /// The symbols of an image.
-struct Names {
+pub(crate) struct Names {
     places: rustc_hash::FxHashMap<String, u64>,
     functions: Vec<Function>,
     labels: Vec<Function>,
@@ -563,7 +522,7 @@ impl Names {
         })
     }
 
-    fn of(&self, name: &str) -> Result<u64> {
+    pub(crate) fn of(&self, name: &str) -> Result<u64> {
         let place = self.places.get(name).copied();
         place.with_context(|| format!("it has no symbol {name}"))
     }
@@ -646,6 +605,7 @@ pub(crate) mod tests {
             base: TEXT,
             counting: Vec::new(),
             call_sites: Vec::new(),
+            sites: Sites::default(),
             credulous: false,
         };
         image.call_sites = image.decode_calls();

@@ -6,6 +6,7 @@
 //! held against the record: address, place, end, and with ORC the frame pointer too.
 //!
 //! - [`image`]: a linked kernel, from its file.
+//! - [`patch`]: what boot changes in its text.
 //! - [`memory`]: the memory that functions run in.
 //! - [`insn`]: what has to be known of an instruction.
 //! - [`shadow`]: the record.
@@ -33,9 +34,9 @@
 //!
 //! # What it cannot show
 //!
-//! - Code runs as it was linked: no alternatives, static calls or paravirtual calls are patched in,
-//!   but for counting bits, and the calls of the tracer are switched off. What boot and tracers do to
-//!   text, and walks through it, belongs to the tests on booted kernels.
+//! - Code runs as it was linked, and once more as it is after boot ([`patch`]), on one processor of
+//!   these years. Static calls and calls that guests replace are never patched in, and nobody traces:
+//!   what tracers do to text and stacks belongs to the tests on booted kernels.
 //! - Entry code is not entered: there is no user space, no interrupt, no second CPU, and one stack. A
 //!   run ends at an instruction that changes the machine's state, and when it leaves its stack.
 //! - The registers of an interruption are laid down as the processor and the entry code would; no
@@ -57,6 +58,7 @@ pub mod image;
 pub mod insn;
 pub mod judge;
 pub mod memory;
+pub mod patch;
 #[cfg(feature = "emulator")]
 pub mod proof;
 pub mod random;

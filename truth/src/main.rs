@@ -30,7 +30,7 @@ struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "functions")]
     only: Option<String>,
     /// How often each function runs
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// Only the run of this number, from 0
     #[arg(long, value_name = "NUMBER", conflicts_with = "runs")]
@@ -83,7 +83,21 @@ fn one(file: &Path, args: &Args) -> Result<()> {
         anstream::println!("  on purpose: {line}");
     }
 
-    let functions = chosen(&image, args)?;
+    anstream::println!("  as it was linked");
+    walk(&image, way, args)?;
+    let (booted, changed) = image.booted()?;
+    anstream::println!(
+        "  as it is once it has booted: {} places of its text are others",
+        grouped(changed as u64)
+    );
+    walk(&booted, way, args)?;
+    anstream::println!("  {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs the functions of a kernel and prints what came of it.
+fn walk(image: &Image, way: Way, args: &Args) -> Result<()> {
+    let functions = chosen(image, args)?;
     let numbers: Range<u64> = match args.run {
         Some(number) => number..number + 1,
         None => 0..args.runs,
@@ -95,10 +109,9 @@ fn one(file: &Path, args: &Args) -> Result<()> {
         damaged: args.damaged,
         forget: false,
     };
-    let tally = emulator::run_all(&image, plan, &functions, numbers, &|| bar.inc(1))?;
+    let tally = emulator::run_all(image, plan, &functions, numbers, &|| bar.inc(1))?;
     bar.finish_and_clear();
     anstream::print!("{}", Summary(&tally));
-    anstream::println!("  {:.1} s", start.elapsed().as_secs_f64());
 
     let failed = tally.failed();
     if failed > 0 {
