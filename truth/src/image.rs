@@ -17,6 +17,10 @@ use crate::patch::{self, Sites};
 /// Sections of code that is never run where it lies, but copied over other code.
 const COPIED: &str = ".altinstr_replacement";
 
+/// The tracer's entries: what a traced function calls before it does anything, and nobody else. They
+/// make up return addresses.
+const TRACERS: [&str; 2] = ["ftrace_caller", "ftrace_regs_caller"];
+
 /// Instructions in the midst of another one: what calls them never sees its return address again, and
 /// needs no frame (`arch_is_embedded_insn` of `tools/objtool/arch/x86/decode.c`).
 const EMBEDDED: [&str; 2] = ["retbleed_return_thunk", "srso_safe_ret"];
@@ -337,7 +341,8 @@ impl Image {
         for function in self.symbols.iter() {
             let padding =
                 function.name.starts_with("__pfx_") || function.name.starts_with("__cfi_");
-            let entered = self.origin(function.begin).is_some();
+            let entered =
+                self.origin(function.begin).is_some() || TRACERS.contains(&function.name.as_str());
             if function.begin != last && !padding && !entered && self.is_text(function.begin) {
                 last = function.begin;
                 found.push(function.clone());

@@ -15,6 +15,8 @@ use crate::shadow::Flow;
 pub enum Way {
     /// The emulator runs it.
     Run(Flow),
+    /// The emulator runs it: a call or a jump to where data says.
+    Indirect(Flow),
     /// The emulator runs it: a conditional branch to here.
     Branch(u64),
     /// It would read a clock or noise: it is passed over, with made-up values in rax and rdx.
@@ -99,14 +101,14 @@ fn way(insn: &Instruction, warns: impl Fn() -> bool) -> Way {
         return Way::Run(Flow::SavesFp);
     }
     match insn.flow_control() {
-        FlowControl::Next | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
-            Way::Run(Flow::Other)
-        }
+        FlowControl::Next | FlowControl::UnconditionalBranch => Way::Run(Flow::Other),
+        FlowControl::IndirectBranch => Way::Indirect(Flow::Other),
         FlowControl::ConditionalBranch => Way::Branch(insn.near_branch_target()),
         FlowControl::Call | FlowControl::IndirectCall if is_far(insn.code()) => {
             Way::End("far call")
         }
-        FlowControl::Call | FlowControl::IndirectCall => Way::Run(Flow::Call),
+        FlowControl::Call => Way::Run(Flow::Call),
+        FlowControl::IndirectCall => Way::Indirect(Flow::Call),
         FlowControl::Return if is_far(insn.code()) => Way::End("far return"),
         FlowControl::Return => Way::Run(Flow::Return),
         FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
@@ -146,11 +148,11 @@ mod tests {
     fn each_kind_of_instruction_is_told() {
         for (code, expected) in [
             (&[0xe8, 1, 0, 0, 0][..], Way::Run(Flow::Call)),
-            (&[0xff, 0xd0], Way::Run(Flow::Call)),
+            (&[0xff, 0xd0], Way::Indirect(Flow::Call)),
             (&[0xc3], Way::Run(Flow::Return)),
             (&[0xc2, 8, 0], Way::Run(Flow::Return)),
             (&[0xeb, 0x10], Way::Run(Flow::Other)),
-            (&[0xff, 0xe0], Way::Run(Flow::Other)),
+            (&[0xff, 0xe0], Way::Indirect(Flow::Other)),
             (&[0x74, 0x10], Way::Branch(0x1012)),
             (&[0x55], Way::Run(Flow::SavesFp)),
             (&[0x53], Way::Run(Flow::Other)),

@@ -69,6 +69,8 @@ pub struct Run<'i> {
     copy: Vec<u64>,
     /// Its own, so that what a run does does not depend on what is damaged.
     noise: Random,
+    /// The last instruction went where data said.
+    by_data: bool,
     /// Why the run has ended.
     ended: Option<&'static str>,
     /// What came of it all.
@@ -94,6 +96,7 @@ impl<'i> Run<'i> {
             stack: vec![0; (STACK_SIZE / 8) as usize],
             copy: Vec::new(),
             noise: Random::default(),
+            by_data: false,
             ended: None,
             tally: Tally::default(),
         }
@@ -117,6 +120,7 @@ impl<'i> Run<'i> {
         self.forced = number % 2 == 1;
         self.name.clone_from(&function.name);
         self.ran = None;
+        self.by_data = false;
         self.ended = None;
         self.steps = 0;
         self.tally.runs += 1;
@@ -199,6 +203,12 @@ impl<'i> Run<'i> {
         let image = self.image;
         let called = self.ran.is_some_and(|ran| ran.flow == Flow::Call);
         if let Some(ran) = self.ran.take() {
+            // A retpoline's return goes where data says, too.
+            let inner = self.shadow.last().is_some_and(|call| call.inner);
+            let by_data = std::mem::take(&mut self.by_data) || ran.flow == Flow::Return && inner;
+            if by_data && !self.may_lead(&ran, pc) {
+                return Err("went where no function begins");
+            }
             // A repeated instruction is stopped at each time.
             let repeats = ran.pc == pc && ran.flow == Flow::Other;
             let step = self
@@ -226,6 +236,14 @@ impl<'i> Run<'i> {
         self.go(pc, registers)
     }
 
+    /// Whether data may lead from an instruction to `pc`: made-up data leads into the midst of
+    /// functions, where nobody ever goes.
+    fn may_lead(&self, ran: &Ran, pc: u64) -> bool {
+        let image = self.image;
+        let table = ran.flow == Flow::Other && is_inner(image, ran.pc, pc);
+        table || image.has_symbol(pc) || !image.is_text(pc)
+    }
+
     /// Lets the instruction at `pc` have its way.
     fn go(&mut self, pc: u64, registers: &Registers) -> Result<Action, &'static str> {
         self.steps += 1;
@@ -241,6 +259,10 @@ impl<'i> Run<'i> {
         let next = pc + insn.len;
         let (flow, action) = match insn.way {
             insn::Way::Run(flow) => (flow, Action::Go),
+            insn::Way::Indirect(flow) => {
+                self.by_data = true;
+                (flow, Action::Go)
+            }
             insn::Way::Branch(target) => {
                 if self.forced && self.random.chance(15) {
                     let to = if self.random.chance(50) { target } else { next };
@@ -276,6 +298,7 @@ impl<'i> Run<'i> {
     ) -> Action {
         let image = self.image;
         let sp = registers[RSP];
+        self.by_data = false;
         let Some(ran) = self.ran.take() else {
             return self.end("no instruction");
         };
