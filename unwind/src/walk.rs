@@ -236,6 +236,12 @@ impl<S> Walk<S> {
         self.doubt
     }
 
+    /// The frame pointer with which the frame goes on.
+    #[inline]
+    pub const fn frame_pointer(&self) -> u64 {
+        self.fp
+    }
+
     /// Whether the walk has come across registers of an interrupted kernel. Where it did, losing
     /// one's way with frame pointers is no sign of a damaged stack.
     #[inline]

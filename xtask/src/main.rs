@@ -22,6 +22,7 @@ mod paths;
 mod progress;
 mod setup;
 mod test;
+mod truth;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum Task {
     Parity(parity::Args),
     /// Break objects of a kernel build: objtool-rs must warn wherever C objtool does, and survive
     Mutants(Box<mutants::Args>),
+    /// Hold walks over stacks against what really happened: kernel functions run in an emulator
+    Truth(truth::Args),
     /// Measure objtool-rs against C objtool
     Bench(bench::Args),
     /// Try objtool-rs on kernels that Debian built; fetches them
@@ -70,6 +73,7 @@ impl Task {
             Task::Test(args) => test::run(args),
             Task::Parity(args) => parity::run(args),
             Task::Mutants(args) => mutants::run(&args),
+            Task::Truth(args) => truth::run(&args),
             Task::Bench(args) => bench::run(args),
             Task::Debian(args) => debian::run(args),
         }

@@ -32,6 +32,8 @@ const PACKAGES: &[&str] = &[
     "llvm-16",
     "rust-web-src",
     "rustc-web",
+    // The emulator's build, beside libclang.
+    "cmake",
     // The machine it boots on, and the initramfs' contents.
     "cpio",
     "diffutils",

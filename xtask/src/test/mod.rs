@@ -85,6 +85,11 @@ const STEPS: &[Step] = &[
     ),
     short("mutants, a sample", &["mutants", "--count", "500"]),
     long("mutants", &["mutants", "--count", "5000"]),
+    short(
+        "walks against the truth, some",
+        &["truth", "fp", "--functions", "2000", "--runs", "2"],
+    ),
+    long("walks against the truth", &["truth"]),
     long("parity of an ORC kernel", &["parity", "orc"]),
     long(
         "live patching with the C core",
@@ -226,6 +231,19 @@ fn lints() -> Result<String> {
         "--deny",
         "warnings",
     ])?;
+    // For release, so that the emulator is built once for this and for its runs.
+    cargo(&[
+        "clippy",
+        "--quiet",
+        "--release",
+        "--package",
+        "truth",
+        "--features",
+        "emulator",
+        "--",
+        "--deny",
+        "warnings",
+    ])?;
     Ok("no warning".to_owned())
 }
 
@@ -245,6 +263,8 @@ fn damaged_stacks() -> Result<String> {
         "corrupted",
         "--",
         "--ignored",
+        // The figures, by kind.
+        "--nocapture",
     ])?;
     Ok("a million walks over damaged stacks".to_owned())
 }
