@@ -4,6 +4,7 @@
 //! name, no relocation number stands here. It knows nothing of files, kernels or operating
 //! systems either. The architectures are crates beside this one, and each implements the traits.
 //!
+//! - [`frame`]: how stacks are laid out: frame records, saved registers, where a stack begins.
 //! - [`insn`]: an instruction as the analyzer sees it: what it does to control flow and to the
 //!   stack, and nothing else.
 //! - [`object`]: how object files of an architecture's kernel are read and written: relocation
@@ -15,6 +16,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod insn;
 pub mod object;
 pub mod orc;

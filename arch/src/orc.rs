@@ -72,3 +72,12 @@ pub trait Orc {
     /// When a base of the frame has no encoding.
     fn encode(&self, frame: &Frame) -> Result<Entry, Unencodable>;
 }
+
+/// Reads entries of an architecture's ORC format, as a kernel has them in memory.
+pub trait Decode {
+    /// An entry as it lies in memory.
+    type Entry: Copy;
+
+    /// What an entry says; `None` when it says nothing that the format knows.
+    fn decode(entry: Self::Entry) -> Option<Frame>;
+}

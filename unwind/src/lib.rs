@@ -1,12 +1,26 @@
-//! The reliable stack unwinder: what a walk can conclude.
-//!
-//! So far only the verdict stands here; the walk itself, its steppers and the bounded stack reader
-//! are still to come. This crate never knows of a kernel's symbols, of locks or of files.
-//!
-//! It is compiled into the kernel: `no_std`, no allocation, no dependency, no path to a panic.
+//! The reliable stack unwinder.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod ends;
+pub mod env;
+pub mod frame_pointers;
+#[doc(hidden)]
+pub mod instance;
+pub mod orc;
+pub mod ranges;
+pub mod reason;
+pub mod stack;
+pub mod walk;
+
+pub use ends::End;
+pub use env::{Env, Lookup, OrcEnv, Recovered, Recovery, TaskKind, Text, TextKind, Vouch};
+pub use frame_pointers::FramePointers;
+pub use orc::Orc;
+pub use reason::Reason;
+pub use stack::{Slot, Stack, StackKind, Stacks};
+pub use walk::{reliable, Frame, FrameKind, Mode, Outcome, Registers, Start, Status, Walk};
 
 /// What a walk over a task's stack concludes. There is no third way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,23 +31,4 @@ pub enum Verdict {
     Reliable,
     /// Something on the way could not be vouched for.
     Unreliable(Reason),
-}
-
-/// Why a stack trace must not be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// An address on the stack lies in no known text.
-    AddressNotInText,
-    /// The walk ended, but not where this kind of task must end.
-    WrongEnd,
-}
-
-impl Reason {
-    /// One sentence for people.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::AddressNotInText => "an address on the stack is not in kernel text",
-            Self::WrongEnd => "the walk ended where this kind of task does not end",
-        }
-    }
 }

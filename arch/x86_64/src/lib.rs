@@ -1,6 +1,8 @@
 //! x86_64: what the generic parts ask of it.
 //!
 //! - [`reg`]: register numbers.
+//! - [`frame`]: frame records, saved registers, call instructions before return addresses.
+//! - [`entry`]: its entry code, by symbol.
 //! - [`object`]: its object files: tables, relocations, names with a role.
 //! - [`orc`]: the layout of its ORC entries.
 //! - `decode` (feature `decode`, host only): bytes to instruction records.
@@ -17,6 +19,8 @@ extern crate std;
 pub mod decode;
 #[cfg(feature = "decode")]
 mod disassemble;
+pub mod entry;
+pub mod frame;
 pub mod object;
 pub mod orc;
 #[cfg(feature = "decode")]

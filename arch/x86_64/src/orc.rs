@@ -4,7 +4,7 @@
 //! registers of four bits each, a type of three, and the signal flag.
 
 use arch::object::{Base, Rule};
-use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable};
+use arch::orc::{Decode, Entry, Frame, FrameKind, Orc, Unencodable};
 
 use crate::{reg, X86_64};
 
@@ -101,4 +101,90 @@ fn pack(cfa: Rule, sp: u8, frame_pointer: Rule, bp: u8, kind: u8, signal: bool) 
     let [c, d] = (frame_pointer.offset as i16).to_le_bytes();
     let flags = kind | (signal as u8) << 3;
     [a, b, c, d, sp | bp << 4, flags, 0, 0]
+}
+
+impl Decode for X86_64 {
+    type Entry = [u8; 6];
+
+    #[inline]
+    fn decode([a, b, c, d, regs, flags]: [u8; 6]) -> Option<Frame> {
+        let kind = match flags & 7 {
+            kind::UNDEFINED => FrameKind::Undefined,
+            kind::END_OF_STACK => FrameKind::EndOfStack,
+            kind::CALL => FrameKind::Call,
+            kind::REGS => FrameKind::Regs,
+            kind::REGS_PARTIAL => FrameKind::RegsPartial,
+            _ => return None,
+        };
+        let cfa = match regs & 0xf {
+            base::UNDEFINED => Base::Undefined,
+            base::SP => Base::Reg(reg::RSP),
+            base::BP => Base::Reg(reg::RBP),
+            base::R10 => Base::Reg(reg::R10),
+            base::R13 => Base::Reg(reg::R13),
+            base::DI => Base::Reg(reg::RDI),
+            base::DX => Base::Reg(reg::RDX),
+            base::SP_INDIRECT => Base::StackPointerIndirect,
+            base::BP_INDIRECT => Base::FramePointerIndirect,
+            _ => return None,
+        };
+        let frame_pointer = match regs >> 4 {
+            base::UNDEFINED => Base::Undefined,
+            base::PREV_SP => Base::Cfa,
+            base::BP => Base::Reg(reg::RBP),
+            _ => return None,
+        };
+        Some(Frame {
+            kind,
+            signal: flags >> 3 & 1 != 0,
+            cfa: Rule::new(cfa, i32::from(i16::from_le_bytes([a, b]))),
+            frame_pointer: Rule::new(frame_pointer, i32::from(i16::from_le_bytes([c, d]))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_again() {
+        let kinds = [FrameKind::Call, FrameKind::Regs, FrameKind::RegsPartial];
+        let registers = [reg::RSP, reg::RBP, reg::R10, reg::R13, reg::RDI, reg::RDX];
+        let mut bases: [Base; 8] = [Base::StackPointerIndirect; 8];
+        bases[7] = Base::FramePointerIndirect;
+        for (base, register) in bases.iter_mut().zip(registers) {
+            *base = Base::Reg(register);
+        }
+        let saved = [Base::Undefined, Base::Cfa, Base::Reg(reg::RBP)];
+        let mut count = 0;
+        for kind in kinds {
+            for (cfa, fp) in bases.iter().flat_map(|b| saved.map(|s| (*b, s))) {
+                for (offset, signal) in [(-32768, false), (-16, true), (0, false), (32767, true)] {
+                    let frame = Frame {
+                        kind,
+                        signal,
+                        cfa: Rule::new(cfa, offset),
+                        frame_pointer: Rule::new(fp, -offset / 2),
+                    };
+                    let [a, b, c, d, e, f, ..] = X86_64.encode(&frame).unwrap();
+                    assert_eq!(X86_64::decode([a, b, c, d, e, f]), Some(frame));
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, 3 * 8 * 3 * 4);
+    }
+
+    #[test]
+    fn entries_that_mean_nothing_are_refused() {
+        for entry in [
+            [0, 0, 0, 0, base::SP, 5],
+            [0, 0, 0, 0, base::PREV_SP, kind::CALL],
+            [0, 0, 0, 0, 10, kind::CALL],
+            [0, 0, 0, 0, base::SP | base::SP << 4, kind::CALL],
+        ] {
+            assert_eq!(X86_64::decode(entry), None, "{entry:?}");
+        }
+    }
 }

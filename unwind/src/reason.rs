@@ -1,0 +1,160 @@
+//! Why a stack trace must not be trusted, each with a text for people.
+//!
+//! The words of an unwinder's doubts, nothing of how they arise.
+
+use core::fmt;
+
+use arch::frame::Event;
+
+/// Why a stack trace must not be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The stack is being used by a CPU at this moment.
+    Running,
+    /// The saved stack pointer, or the first frame pointer, lies on no stack of the task.
+    StartOffStack,
+    /// The kernel itself was interrupted, where frame pointers need not be set up.
+    Interrupted(Event),
+    /// Saved registers that no processor saves.
+    BadRegisters,
+    /// A frame pointer lies on no stack that can come next.
+    FramePointerOffStack,
+    /// A frame pointer is not a multiple of a word's size.
+    FramePointerMisaligned,
+    /// A frame pointer goes down, stays, or leads into the frame it comes from.
+    FramePointerNotRising,
+    /// A frame pointer leads past the place where a task's stack begins.
+    FramePointerPastEnd,
+    /// A stack pointer lies on no stack that can come next.
+    StackPointerOffStack,
+    /// A stack pointer is not a multiple of a word's size.
+    StackPointerMisaligned,
+    /// A stack pointer goes down or stays.
+    StackPointerNotRising,
+    /// A stack comes up for a second time.
+    StackRevisited,
+    /// An address on the stack lies in no known text.
+    AddressNotInText,
+    /// An address on the stack is not one that a call leaves.
+    AddressNotAfterCall,
+    /// Text that does not keep the frame-pointer convention, by the validator's table.
+    KeepsNoFrame,
+    /// Text that no table of the validator's speaks of.
+    NotVouchedFor,
+    /// Code made at run time, whose frames nobody vouches for.
+    GeneratedCode,
+    /// A return address was replaced by a tracer, which no longer knows the original.
+    ReturnAddressLost,
+    /// The walk ended, but not where this kind of task must end.
+    WrongEnd,
+    /// More frames than the walk, or whoever listens to it, takes.
+    TooDeep,
+    /// The ORC tables are not set up yet.
+    OrcNotReady,
+    /// No ORC entry for an address.
+    OrcMissing,
+    /// The ORC entry for an address says that nothing is known.
+    OrcUndefined,
+    /// An ORC entry that the format does not know.
+    OrcInvalid,
+    /// An ORC entry asks for a register that was not saved.
+    RegisterNotSaved,
+}
+
+impl Reason {
+    /// Every reason, in the order of their declaration; [`Reason::Interrupted`] once for each
+    /// event.
+    pub const ALL: &'static [Self] = &[
+        Self::Running,
+        Self::StartOffStack,
+        Self::Interrupted(Event::Interrupt),
+        Self::Interrupted(Event::NonMaskable),
+        Self::Interrupted(Event::PageFault),
+        Self::Interrupted(Event::Breakpoint),
+        Self::Interrupted(Event::Exception),
+        Self::Interrupted(Event::Unknown),
+        Self::BadRegisters,
+        Self::FramePointerOffStack,
+        Self::FramePointerMisaligned,
+        Self::FramePointerNotRising,
+        Self::FramePointerPastEnd,
+        Self::StackPointerOffStack,
+        Self::StackPointerMisaligned,
+        Self::StackPointerNotRising,
+        Self::StackRevisited,
+        Self::AddressNotInText,
+        Self::AddressNotAfterCall,
+        Self::KeepsNoFrame,
+        Self::NotVouchedFor,
+        Self::GeneratedCode,
+        Self::ReturnAddressLost,
+        Self::WrongEnd,
+        Self::TooDeep,
+        Self::OrcNotReady,
+        Self::OrcMissing,
+        Self::OrcUndefined,
+        Self::OrcInvalid,
+        Self::RegisterNotSaved,
+    ];
+
+    /// One sentence for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Running => "the stack is being used by a CPU",
+            Self::StartOffStack => "the saved stack pointer is not on a stack of the task",
+            Self::Interrupted(event) => match event {
+                Event::Interrupt => "interrupted in the kernel by an interrupt",
+                Event::NonMaskable => {
+                    "interrupted in the kernel by an interrupt that cannot be masked"
+                }
+                Event::PageFault => "interrupted in the kernel by a page fault",
+                Event::Breakpoint => "interrupted in the kernel by a breakpoint",
+                Event::Exception => "interrupted in the kernel by an exception",
+                Event::Unknown => "interrupted in the kernel, or registers saved by a tracer",
+            },
+            Self::BadRegisters => "saved registers that no processor saves",
+            Self::FramePointerOffStack => "a frame pointer is off the stack",
+            Self::FramePointerMisaligned => "a frame pointer is not aligned",
+            Self::FramePointerNotRising => "a frame pointer goes down or in a circle",
+            Self::FramePointerPastEnd => "a frame pointer leads past the beginning of the stack",
+            Self::StackPointerOffStack => "a stack pointer is off the stack",
+            Self::StackPointerMisaligned => "a stack pointer is not aligned",
+            Self::StackPointerNotRising => "a stack pointer goes down or in a circle",
+            Self::StackRevisited => "a stack comes up for a second time",
+            Self::AddressNotInText => "an address on the stack is not in kernel text",
+            Self::AddressNotAfterCall => "an address on the stack does not follow a call",
+            Self::KeepsNoFrame => "text that keeps no frame, says the validator",
+            Self::NotVouchedFor => "text that the validator has not seen",
+            Self::GeneratedCode => "code that was made at run time",
+            Self::ReturnAddressLost => "a rewritten return address cannot be recovered",
+            Self::WrongEnd => "the walk ended where this kind of task does not end",
+            Self::TooDeep => "too many frames",
+            Self::OrcNotReady => "the ORC tables are not set up",
+            Self::OrcMissing => "no ORC entry for an address",
+            Self::OrcUndefined => "the ORC entry for an address is undefined",
+            Self::OrcInvalid => "an ORC entry that means nothing",
+            Self::RegisterNotSaved => "an ORC entry asks for a register that was not saved",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_words_of_its_own() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert!(reason.text().len() > 10, "{reason:?}");
+            for other in Reason::ALL.iter().skip(i + 1) {
+                assert_ne!(reason.text(), other.text(), "{reason:?} {other:?}");
+            }
+        }
+    }
+}

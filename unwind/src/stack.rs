@@ -1,0 +1,195 @@
+//! Stacks, and reading them: nothing is read that does not lie on a known stack.
+//!
+//! A [`Slot`] is a place for a word, and only a [`Stack`] makes one, so a [`Stacks`] can read a
+//! slot without looking. Not here: what the words mean.
+
+use arch::frame::WORD;
+
+/// What a stack is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackKind {
+    /// A task's own.
+    Task,
+    /// A CPU's for interrupts.
+    Interrupt,
+    /// A CPU's for soft interrupts, where that is another one.
+    SoftInterrupt,
+    /// A CPU's for the first instructions in the kernel.
+    Entry,
+    /// A CPU's for certain exceptions, by the architecture's number (below 28).
+    Exception(u8),
+}
+
+impl StackKind {
+    /// A bit of its own. Numbers that are too large share one, so that each still comes up once.
+    #[inline]
+    pub(crate) const fn bit(self) -> u32 {
+        match self {
+            Self::Task => 1,
+            Self::Interrupt => 2,
+            Self::SoftInterrupt => 4,
+            Self::Entry => 8,
+            Self::Exception(n) if n < 27 => 16 << n,
+            Self::Exception(_) => 1 << 31,
+        }
+    }
+}
+
+/// A stack: where it lies, and which one was used before the switch to it.
+///
+/// # Invariants
+///
+/// Both ends are multiples of a word's size, and the memory between them can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    begin: u64,
+    end: u64,
+    next: u64,
+    kind: StackKind,
+}
+
+impl Stack {
+    /// No stack: nothing lies on it.
+    pub(crate) const NONE: Self = Self {
+        begin: 0,
+        end: 0,
+        next: 0,
+        kind: StackKind::Task,
+    };
+
+    /// The stack of all words from `begin` up to `end`, which must be readable. `next` is the
+    /// stack pointer from before the switch to this stack, or 0 when none is known.
+    ///
+    /// The ends are moved inwards to multiples of a word's size.
+    #[inline]
+    pub const fn new(kind: StackKind, begin: u64, end: u64, next: u64) -> Self {
+        // INVARIANT: rounded here. When the begin overflows it is 0, and so is the end.
+        let rounded = begin.wrapping_add(WORD - 1) & !(WORD - 1);
+        let end = if rounded < begin {
+            0
+        } else {
+            end & !(WORD - 1)
+        };
+        Self {
+            begin: rounded,
+            end,
+            next,
+            kind,
+        }
+    }
+
+    /// What it is for.
+    #[inline]
+    pub const fn kind(&self) -> StackKind {
+        self.kind
+    }
+
+    /// The lowest address.
+    #[inline]
+    pub const fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The address behind the highest word.
+    #[inline]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The stack pointer from before the switch to this stack; 0 when none is known.
+    #[inline]
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether `len` bytes from `address` lie on it.
+    #[inline]
+    pub const fn contains(&self, address: u64, len: u64) -> bool {
+        // The second subtraction cannot wrap when the first comparison holds.
+        address >= self.begin && address <= self.end && self.end.wrapping_sub(address) >= len
+    }
+
+    /// The word at `address`, if a whole, aligned word lies there.
+    #[inline]
+    pub const fn slot(&self, address: u64) -> Option<Slot> {
+        if address % WORD == 0 && self.contains(address, WORD) {
+            // INVARIANT: just checked.
+            Some(Slot(address))
+        } else {
+            None
+        }
+    }
+}
+
+/// A place for a word on a stack.
+///
+/// # Invariants
+///
+/// The address is a multiple of a word's size, and the word lies on a [`Stack`], which is the only
+/// one to make slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u64);
+
+impl Slot {
+    /// Where the word lies.
+    #[inline]
+    pub const fn address(self) -> u64 {
+        self.0
+    }
+}
+
+/// The stacks that a task may be using.
+pub trait Stacks {
+    /// The stack that `address` lies on.
+    ///
+    /// For a task that does not run on this CPU there is only its own. Whoever implements this
+    /// answers for the invariants of [`Stack`].
+    fn stack_at(&self, address: u64) -> Option<Stack>;
+
+    /// Reads a word. The task may be running, so that two reads may differ.
+    fn read(&self, slot: Slot) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_aligned_words_of_the_stack_have_slots() {
+        let stack = Stack::new(StackKind::Task, 0x1000, 0x1020, 0);
+        for address in (0xff0..0x1040).chain([0, u64::MAX, u64::MAX - 7]) {
+            let inside = (0x1000..=0x1018).contains(&address) && address % 8 == 0;
+            assert_eq!(stack.slot(address).is_some(), inside, "{address:#x}");
+        }
+        assert!(stack.contains(0x1000, 0x20) && stack.contains(0x1020, 0));
+        assert!(!stack.contains(0x1008, 0x20) && !stack.contains(0x1000, u64::MAX));
+        assert!(Stack::NONE.slot(0).is_none());
+    }
+
+    #[test]
+    fn odd_ends_are_moved_inwards() {
+        let stack = Stack::new(StackKind::Task, 0x1001, 0x101f, 0);
+        assert_eq!((stack.begin(), stack.end()), (0x1008, 0x1018));
+        let at_the_edge = Stack::new(StackKind::Task, u64::MAX - 2, u64::MAX, 0);
+        assert!(at_the_edge.slot(0).is_none());
+        assert!(at_the_edge.slot(u64::MAX - 7).is_none());
+    }
+
+    #[test]
+    fn each_kind_of_stack_has_a_bit() {
+        let kinds = [
+            StackKind::Task,
+            StackKind::Interrupt,
+            StackKind::SoftInterrupt,
+            StackKind::Entry,
+        ];
+        let bits = kinds.into_iter().map(StackKind::bit);
+        let exceptions = (0..27).map(|n| StackKind::Exception(n).bit());
+        let all = bits.chain(exceptions).fold(0u32, |seen, bit| {
+            assert_eq!((bit.count_ones(), seen & bit), (1, 0));
+            seen | bit
+        });
+        assert_eq!(all.count_ones(), 31);
+        assert_eq!(StackKind::Exception(200).bit(), 1 << 31);
+    }
+}
