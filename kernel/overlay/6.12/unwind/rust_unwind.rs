@@ -149,7 +149,7 @@ impl Text for Kernel {
     }
 
     fn is_fork_return(&self, address: u64) -> bool {
-        address == ret_from_fork_asm as usize as u64
+        address == ret_from_fork_asm as *const () as u64
     }
 
     fn vouch(&self, address: u64) -> Vouch {
