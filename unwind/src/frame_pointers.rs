@@ -5,18 +5,21 @@
 //! interrupted function may not have set its frame pointer up yet, or not any more: there a
 //! reliable walk stops. The text on the way must keep the convention, by the validator's word.
 
+use core::marker::PhantomData;
+
 use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
 
 use crate::ends;
 use crate::env::{Env, Recovered, TextKind, Vouch};
 use crate::reason::Reason;
-use crate::walk::{
-    At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk, START_REGISTERS,
-};
+use crate::stack::{Span, Stack};
+use crate::walk::{At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk};
 
 /// Follows frame pointers.
 #[derive(Clone, Copy, Debug)]
 pub struct FramePointers {
+    /// What lies below this on the stack is behind the walk.
+    behind: u64,
     /// The frame pointer to go on with instead of the record's, or 0: a call to nowhere has pushed
     /// a return address, but no frame pointer.
     instead: u64,
@@ -24,6 +27,23 @@ pub struct FramePointers {
     is_last: bool,
     /// What a reliable walk has found out about the outermost record.
     end: Option<ends::End>,
+}
+
+/// How far below the top the outermost record may lie.
+struct Farthest<A>(PhantomData<A>);
+
+impl<A: Frames> Farthest<A> {
+    const BELOW: u64 = {
+        let mut farthest = 0;
+        let mut rest = A::LAST_RECORDS;
+        while let [last, others @ ..] = rest {
+            if last.below > farthest {
+                farthest = last.below;
+            }
+            rest = others;
+        }
+        farthest
+    };
 }
 
 impl Partial for FramePointers {
@@ -45,6 +65,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         let mut walk = Walk::new(
             mode,
             Self {
+                behind: 0,
                 instead: 0,
                 is_last: false,
                 end: None,
@@ -94,7 +115,8 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         walk
     }
 
-    #[inline]
+    // Called from where walks start, and from where they go on.
+    #[inline(never)]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish();
@@ -155,59 +177,60 @@ impl Walk<FramePointers> {
         }
     }
 
-    /// Finds the stack on which `len` bytes from `address` lie, at or above the frame that the walk
-    /// stands on.
+    /// The `len` bytes from `address`, which must lie behind the frame that the walk stands on.
     #[inline]
-    fn climb<E: Env + ?Sized>(
+    fn climb<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> Result<Span, Reason> {
+        if let Some(span) = self.stack.span(address, len) {
+            if address < self.stepper.behind {
+                return Err(Reason::FramePointerNotRising);
+            }
+            return Ok(span);
+        }
+        self.stack = self.next_stack_with(env, address, len)?;
+        self.stack
+            .span(address, len)
+            .ok_or(Reason::FramePointerOffStack)
+    }
+
+    /// The stack, of those that were used before this one, on which `len` bytes from `address` lie.
+    #[cold]
+    #[inline(never)]
+    fn next_stack_with<E: Env + ?Sized>(
         &mut self,
         env: &E,
         address: u64,
         len: u64,
-        first: bool,
-    ) -> Result<(), Reason> {
+    ) -> Result<Stack, Reason> {
         if address % WORD != 0 {
             return Err(Reason::FramePointerMisaligned);
         }
-        if self.stack.contains(address, len) {
-            let behind = if self.registers > START_REGISTERS {
-                self.registers.wrapping_add(E::Arch::REGISTERS.size)
-            } else {
-                self.sp.wrapping_add(E::Arch::RECORD.size)
-            };
-            if !first && address < behind {
-                return Err(Reason::FramePointerNotRising);
-            }
-            return Ok(());
-        }
+        let mut stack = self.stack;
         // It may lie on another stack than the next one, if that is empty.
-        while !self.stack.contains(address, len) {
-            let next = self.stack.next();
-            if next == 0 {
+        while !stack.contains(address, len) {
+            if stack.next() == 0 {
                 return Err(match address {
                     // That is how entry code marks the outermost frame.
                     0 => Reason::WrongEnd,
                     _ => Reason::FramePointerOffStack,
                 });
             }
-            self.stack = self.switch_stack(env, next, Reason::FramePointerOffStack)?;
+            stack = self.switch_stack(env, stack.next(), Reason::FramePointerOffStack)?;
         }
-        Ok(())
+        Ok(stack)
     }
 
-    #[inline]
+    #[inline(never)]
     fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::RECORD;
-        let before = self.stack;
-        if let Err(reason) = self.climb(env, address, layout.size, first) {
-            self.stack = before;
-            return self.lose(reason);
-        }
-        let caller = self.stack.slot(address.wrapping_add(layout.caller));
-        let slot = self.stack.slot(address.wrapping_add(layout.return_address));
+        let span = match self.climb(env, address, layout.size) {
+            Ok(span) => span,
+            Err(reason) => return self.lose(reason),
+        };
+        let (caller, slot) = (span.slot(layout.caller), span.slot(layout.return_address));
         let (Some(caller), Some(slot)) = (caller, slot) else {
-            self.stack = before;
             return self.lose(Reason::FramePointerOffStack);
         };
+        self.stepper.behind = address.wrapping_add(layout.size);
         if !first {
             self.number = self.number.wrapping_add(1);
         }
@@ -236,19 +259,18 @@ impl Walk<FramePointers> {
         true
     }
 
+    #[inline(never)]
     fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
         let layout = E::Arch::REGISTERS;
-        let before = self.stack;
-        if let Err(reason) = self.climb(env, address, layout.size, first) {
-            self.stack = before;
-            return self.lose(reason);
-        }
+        let span = match self.climb(env, address, layout.size) {
+            Ok(span) => span,
+            Err(reason) => return self.lose(reason),
+        };
         let saved = Saved::read(env, &self.stack, address);
-        let fp = self.stack.slot(address.wrapping_add(layout.fp));
-        let (Some(saved), Some(fp)) = (saved, fp) else {
-            self.stack = before;
+        let (Some(fp), Some(saved)) = (span.slot(layout.fp), saved) else {
             return self.lose(Reason::FramePointerOffStack);
         };
+        self.stepper.behind = address.wrapping_add(layout.size);
         // Only in front of registers is it of interest what called.
         self.origin = match self.at {
             At::Call if !first => env.origin(self.pc.wrapping_sub(1)),
@@ -261,17 +283,13 @@ impl Walk<FramePointers> {
         self.sp = 0;
         self.fp = env.read(fp);
         self.stepper.is_last = false;
-        match E::Arch::privilege(saved.status) {
+        match saved.privilege {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = 0;
-                if self.is_reliable() {
-                    match ends::at_user_registers(env, address, self.origin) {
-                        Ok(end) => self.stepper.end = Some(end),
-                        Err(reason) => return self.lose(reason),
-                    }
-                }
-                return true;
+                // What entry code calls has the outermost record, and the walk would have ended
+                // there: nothing else leads here.
+                return !self.is_reliable() || self.lose(Reason::WrongEnd);
             }
             Privilege::Kernel => {}
             // The tracer's entry saves registers without their segments.
@@ -296,6 +314,13 @@ impl Walk<FramePointers> {
     #[inline]
     fn is_last_record<E: Env + ?Sized>(&self, env: &E) -> bool {
         let below = env.top().wrapping_sub(self.sp);
+        below <= Farthest::<E::Arch>::BELOW && self.is_last_at(env, below)
+    }
+
+    /// The same, of a record that far below the top.
+    #[cold]
+    #[inline(never)]
+    fn is_last_at<E: Env + ?Sized>(&self, env: &E, below: u64) -> bool {
         let same = |&(a, b): &(u64, u64)| {
             let word = |offset| self.stack.slot(self.sp.wrapping_add(offset));
             match (word(a), word(b)) {
@@ -309,6 +334,7 @@ impl Walk<FramePointers> {
     }
 
     /// Whether a reliable walk may stand on its record.
+    #[inline(never)]
     fn check_record<E: Env + ?Sized>(&mut self, env: &E, first: bool) -> Result<(), Reason> {
         if self.stepper.is_last {
             let end = ends::at_last_record(env, &self.stack, self.fp, self.pc, first)?;

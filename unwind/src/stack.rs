@@ -119,14 +119,50 @@ impl Stack {
             None
         }
     }
+
+    /// The `len` bytes from `address`, if all of them lie here and `address` is aligned.
+    #[inline]
+    pub(crate) const fn span(&self, address: u64, len: u64) -> Option<Span> {
+        if address % WORD == 0 && self.contains(address, len) {
+            // INVARIANT: just checked.
+            Some(Span { address, len })
+        } else {
+            None
+        }
+    }
+}
+
+/// Bytes on a stack.
+///
+/// # Invariants
+///
+/// All of them lie on a [`Stack`], and the address is a multiple of a word's size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    address: u64,
+    len: u64,
+}
+
+impl Span {
+    /// The word at an offset, if a whole, aligned word of these bytes lies there. Where the length
+    /// and the offset are constants, nothing of this is left to be computed.
+    #[inline]
+    pub(crate) const fn slot(&self, offset: u64) -> Option<Slot> {
+        if offset % WORD == 0 && self.len >= WORD && offset <= self.len.wrapping_sub(WORD) {
+            // INVARIANT: the word is one of bytes that lie on a stack.
+            Some(Slot(self.address.wrapping_add(offset)))
+        } else {
+            None
+        }
+    }
 }
 
 /// A place for a word on a stack.
 ///
 /// # Invariants
 ///
-/// The address is a multiple of a word's size, and the word lies on a [`Stack`], which is the only
-/// one to make slots.
+/// The address is a multiple of a word's size, and the word lies on a [`Stack`]. Slots are made here
+/// and nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u64);
 
@@ -164,6 +200,25 @@ mod tests {
         assert!(stack.contains(0x1000, 0x20) && stack.contains(0x1020, 0));
         assert!(!stack.contains(0x1008, 0x20) && !stack.contains(0x1000, u64::MAX));
         assert!(Stack::NONE.slot(0).is_none());
+    }
+
+    #[test]
+    fn words_of_something_lie_within_it() {
+        let stack = Stack::new(StackKind::Task, 0x1000, 0x1020, 0);
+        let word = |address, len, offset| stack.span(address, len)?.slot(offset);
+        assert_eq!(word(0x1008, 16, 0), Some(Slot(0x1008)));
+        assert_eq!(word(0x1010, 16, 8), Some(Slot(0x1018)));
+        for (address, len, offset) in [
+            (0x1008, 16, 16),
+            (0x1008, 16, 4),
+            (0x1004, 16, 0),
+            (0x1018, 16, 0),
+            (0xff8, 16, 8),
+            (0x1000, 4, 0),
+            (u64::MAX - 7, 16, 8),
+        ] {
+            assert_eq!(word(address, len, offset), None, "{address:#x}");
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //! share everything: a *reliable* walk stops at the first doubt, a *best-effort* walk goes on as
 //! long as something can be read and remembers its first doubt.
 
-use arch::frame::{Event, Frames, Origin, RegistersLayout, WORD};
+use arch::frame::{Event, Frames, Origin, Privilege};
 
 use crate::ends::{self, End};
 use crate::env::{Env, Recovery, TextKind};
 use crate::reason::Reason;
-use crate::stack::{Slot, Stack, StackKind};
+use crate::stack::{Stack, StackKind};
 use crate::Verdict;
 
 /// The most frames of a walk: more than fit on the largest stack, 64 KiB of frame records.
@@ -282,6 +282,7 @@ impl<S> Walk<S> {
     }
 
     /// The frame that the walk stands on; when it got lost, the one from which it did not get on.
+    #[inline(never)]
     pub fn frame<E: Env + ?Sized>(&self, env: &E) -> Frame
     where
         S: ReturnSlot<E> + Partial,
@@ -326,7 +327,8 @@ impl<S> Walk<S> {
     }
 
     /// Remembers a doubt; true if the walk may go on in spite of it.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn doubt_and_go_on(&mut self, reason: Reason) -> bool {
         if self.doubt.is_none() {
             self.doubt = Some(reason);
@@ -338,7 +340,8 @@ impl<S> Walk<S> {
     }
 
     /// Gives up; false, for callers to return.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn lose(&mut self, reason: Reason) -> bool {
         if self.doubt.is_none() {
             self.doubt = Some(reason);
@@ -393,11 +396,11 @@ pub trait Partial {
     fn is_partial(&self) -> bool;
 }
 
-/// The four words of saved registers that a walk needs.
+/// What the processor saved of registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Saved {
     pub(crate) pc: u64,
-    pub(crate) status: u64,
+    pub(crate) privilege: Privilege,
     pub(crate) sp: u64,
 }
 
@@ -406,14 +409,17 @@ impl Saved {
     /// `stack`.
     #[inline]
     pub(crate) fn read<E: Env + ?Sized>(env: &E, stack: &Stack, address: u64) -> Option<Self> {
-        let layout: RegistersLayout = E::Arch::REGISTERS;
-        let at = |offset: u64| -> Option<Slot> { stack.slot(address.wrapping_add(offset)) };
-        let (pc, status, sp) = (at(layout.pc)?, at(layout.status)?, at(layout.sp)?);
-        // The last word is the end of what was saved.
-        at(layout.size.wrapping_sub(WORD))?;
+        let layout = E::Arch::REGISTERS;
+        let span = stack.span(
+            address.wrapping_add(layout.partial),
+            layout.size.wrapping_sub(layout.partial),
+        )?;
+        let pc = span.slot(layout.pc.wrapping_sub(layout.partial))?;
+        let status = span.slot(layout.status.wrapping_sub(layout.partial))?;
+        let sp = span.slot(layout.sp.wrapping_sub(layout.partial))?;
         Some(Self {
             pc: env.read(pc),
-            status: env.read(status),
+            privilege: E::Arch::privilege(env.read(status)),
             sp: env.read(sp),
         })
     }
@@ -444,28 +450,29 @@ where
 {
     let mut walk = Walk::<S>::start(env, Mode::Reliable, start, first);
     while !walk.is_done() {
-        let frame = walk.frame(env);
-        let wanted = matches!(walk.at, At::User) || visit(&frame);
-        if !wanted {
+        let wanted = matches!(walk.at, At::User) || visit(&walk.frame(env));
+        if wanted {
+            walk.next(env);
+        } else {
             walk.lose(Reason::TooDeep);
-            break;
         }
-        walk.next(env);
     }
-    let lost = |reason| Outcome {
+    let reason = match walk.status {
+        // It may have started to run while it was looked at.
+        _ if env.is_running() => Reason::Running,
+        Status::Ended(Some(end)) => {
+            return Outcome {
+                verdict: Verdict::Reliable,
+                end: Some(end),
+                lost_at: None,
+            }
+        }
+        Status::Ended(None) | Status::Walking => Reason::WrongEnd,
+        Status::Lost(reason) => reason,
+    };
+    Outcome {
         verdict: Verdict::Unreliable(reason),
         end: None,
         lost_at: Some(walk.frame(env)),
-    };
-    match walk.status {
-        // It may have started to run while it was looked at.
-        _ if env.is_running() => lost(Reason::Running),
-        Status::Ended(Some(end)) => Outcome {
-            verdict: Verdict::Reliable,
-            end: Some(end),
-            lost_at: None,
-        },
-        Status::Ended(None) | Status::Walking => lost(Reason::WrongEnd),
-        Status::Lost(reason) => lost(reason),
     }
 }

@@ -19,6 +19,20 @@ const OFFSETS: [u64; 16] = [
 /// Requested privilege level, the low bits of a code segment selector.
 const PRIVILEGE: u64 = 3;
 
+/// The kernel's code segment (`__KERNEL_CS`, `arch/x86/include/asm/segment.h`).
+const KERNEL_CS: u64 = 0x10;
+
+/// The same in a guest of Xen without hardware virtualization (`FLAT_KERNEL_CS64` of
+/// `arch/x86/include/asm/xen/interface_64.h`, whose privilege level Xen takes off).
+const XEN_KERNEL_CS: u64 = 0xe030;
+
+/// What stands between functions: no call that was probed.
+const PADDING: [u8; 4] = [0xcc; 4];
+
+/// Bits of the word with the code segment: the selector; with FRED, three more about the event
+/// (`struct fred_cs`, `arch/x86/include/asm/ptrace.h`).
+const STATUS_BITS: u32 = 19;
+
 impl Frames for X86_64 {
     const SP: Reg = reg::RSP;
     const FP: Reg = reg::RBP;
@@ -78,12 +92,14 @@ impl Frames for X86_64 {
 
     #[inline]
     fn privilege(status: u64) -> Privilege {
-        // The selector's 16 bits; with FRED, what lies above them is about the event.
+        if status >> STATUS_BITS != 0 {
+            return Privilege::Neither;
+        }
         match status & 0xffff {
             // The null selector is not for code.
             0..=3 => Privilege::Neither,
             cs if cs & PRIVILEGE == 3 => Privilege::User,
-            cs if cs & PRIVILEGE == 0 => Privilege::Kernel,
+            KERNEL_CS | XEN_KERNEL_CS => Privilege::Kernel,
             _ => Privilege::Neither,
         }
     }
@@ -102,7 +118,8 @@ impl Frames for X86_64 {
         // ModRM: mode in the two high bits, 2 (the call) in the middle, register in the low ones.
         let (mode_reg, rm) = (|m: u8| m & 0xf8, |m: u8| m & 7);
         // Direct: call; a breakpoint or jump over it (kprobes, text being patched).
-        matches!(five, 0xe8 | 0xcc | 0xe9)
+        matches!(five, 0xe8 | 0xe9)
+            || five == 0xcc && [b4, b5, b6, b7] != PADDING
             // What a static call or the tracer's call is switched off with.
             || before[3..] == [0x0f, 0x1f, 0x44, 0x00, 0x00]
             // What a static call to a function that only returns zero becomes.
@@ -164,6 +181,7 @@ mod tests {
             &[0x90],
             &[0x55],                   // push %rbp
             &[0x48, 0x89, 0xe5],       // mov %rsp,%rbp
+            &[0xcc; 8],                // between functions
             &[0xff, 0xe0],             // jmp *%rax
             &[0xff, 0x20],             // jmp *(%rax)
             &[0xff, 0x30],             // push (%rax)
@@ -198,7 +216,12 @@ mod tests {
             (0x10, Privilege::Kernel),
             (0x33, Privilege::User),
             (0x23, Privilege::User),
-            (0x0002_0000_0033, Privilege::User),
+            (0xe030, Privilege::Kernel),
+            (0x0007_0033, Privilege::User),
+            (0x0001_0010, Privilege::Kernel),
+            (0x0008_0010, Privilege::Neither),
+            (0xffff_ffff_8100_0010, Privilege::Neither),
+            (0x18, Privilege::Neither),
             (0, Privilege::Neither),
             (3, Privilege::Neither),
             (0x31, Privilege::Neither),

@@ -23,6 +23,9 @@ use crate::walk::{
 /// Follows ORC entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Orc {
+    /// What lies below this on the stack is behind the walk. Registers can say any stack pointer, so
+    /// that its rising alone does not bring a walk to an end.
+    floor: u64,
     /// A whole set of registers from before those that are there only in part, or 0.
     whole: u64,
     /// The registers are there only in part.
@@ -54,6 +57,7 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
         let mut walk = Walk::new(
             mode,
             Self {
+                floor: 0,
                 whole: 0,
                 partial: false,
                 exact: false,
@@ -101,7 +105,8 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
         walk
     }
 
-    #[inline]
+    // Called from where walks start, and from where they go on.
+    #[inline(never)]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             match walk.stepper.end {
@@ -237,10 +242,10 @@ impl Walk<Orc> {
     /// The entry for the address that the walk stands on.
     #[inline]
     fn entry<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<Entry, Reason> {
-        if self.pc == 0 {
-            return Ok(of_nowhere::<E::Arch>());
-        }
         let at = if self.stepper.exact {
+            if self.pc == 0 {
+                return Ok(of_nowhere::<E::Arch>());
+            }
             self.pc
         } else {
             // The next instruction may belong to another function, and have another stack.
@@ -295,8 +300,18 @@ impl Walk<Orc> {
         }
         let (kind, from) = (self.stack.kind(), self.sp);
         let cfa = self.cfa(env, entry.cfa)?;
+        // The word that makes the frame: it, too, lies on a stack, and no other frame's is it.
+        let made_of = match entry.kind {
+            EntryKind::Call => cfa.wrapping_sub(WORD),
+            _ => cfa,
+        };
+        let slot = self.slot(env, made_of)?;
+        if self.stack.kind() == kind && made_of < self.stepper.floor {
+            return Err(Reason::StackPointerNotRising);
+        }
+        self.stepper.floor = made_of.wrapping_add(WORD);
         if matches!(entry.kind, EntryKind::Call) {
-            self.enter_call(env, cfa)?;
+            self.enter_call(env, cfa, slot)?;
         } else {
             self.enter_registers(env, cfa, matches!(entry.kind, EntryKind::RegsPartial))?;
         }
@@ -326,8 +341,12 @@ impl Walk<Orc> {
     }
 
     #[inline]
-    fn enter_call<E: OrcEnv + ?Sized>(&mut self, env: &E, cfa: u64) -> Result<(), Reason> {
-        let slot = self.slot(env, cfa.wrapping_sub(WORD))?;
+    fn enter_call<E: OrcEnv + ?Sized>(
+        &mut self,
+        env: &E,
+        cfa: u64,
+        slot: Slot,
+    ) -> Result<(), Reason> {
         let found = env.read(slot);
         self.pc = match env.recover(&mut self.recovery, found, slot.address()) {
             Recovered::Same => found,
@@ -356,8 +375,6 @@ impl Walk<Orc> {
         let layout = E::Arch::REGISTERS;
         let start = if partial { layout.partial } else { 0 };
         let address = cfa.wrapping_sub(start);
-        // The first word that must be there decides on the stack.
-        self.slot(env, cfa)?;
         let saved = Saved::read(env, &self.stack, address).ok_or(Reason::StackPointerOffStack)?;
         self.origin = match self.at {
             // Of an interrupted instruction, the first one of an entry may be meant.
@@ -374,7 +391,7 @@ impl Walk<Orc> {
         self.stepper.partial = partial;
         self.registers = address;
         self.sp = saved.sp;
-        match E::Arch::privilege(saved.status) {
+        match saved.privilege {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = saved.pc;
@@ -403,12 +420,22 @@ impl Walk<Orc> {
                 instead
             }
         };
-        // An interrupted function's stack does not reach into what interrupted it.
-        let below = self.stack.contains(self.sp, 0) && self.sp < address.wrapping_add(layout.size);
-        if self.is_reliable() && below {
-            return Err(Reason::StackPointerNotRising);
+        if self.is_reliable() {
+            self.check_interrupted_sp(env, address.wrapping_add(layout.size))?;
         }
         Ok(())
+    }
+
+    /// Whether the stack pointer of registers that end at `end` is one that a function can have.
+    fn check_interrupted_sp<E: OrcEnv + ?Sized>(&self, env: &E, end: u64) -> Result<(), Reason> {
+        if self.stack.contains(self.sp, 0) {
+            // An interrupted function's stack does not reach into what interrupted it.
+            let above = self.sp >= end;
+            return above.then_some(()).ok_or(Reason::StackPointerNotRising);
+        }
+        // It has something on its stack, if only its return address.
+        let other = env.stack_at(self.sp);
+        other.map(|_| ()).ok_or(Reason::StackPointerOffStack)
     }
 
     /// The end of the stack, says the entry.
