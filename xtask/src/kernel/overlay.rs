@@ -121,6 +121,11 @@ fn write(planned: &Planned, tree: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let temporary = folder.join(".overlay-new");
         fs::write(&temporary, &contents.bytes)
+            .and_then(|()| match fs::metadata(&to) {
+                // Some are run.
+                Ok(old) => fs::set_permissions(&temporary, old.permissions()),
+                Err(_) => Ok(()),
+            })
             .and_then(|()| fs::rename(&temporary, &to))
             .with_context(|| format!("cannot write {}", to.display()))?;
     }
