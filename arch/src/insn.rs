@@ -131,7 +131,8 @@ pub struct Insn {
     /// What it does to control flow.
     pub kind: InsnKind,
     /// For direct jumps and calls: distance from the end of the instruction to the target, in
-    /// bytes; 0 otherwise.
+    /// bytes; 0 otherwise. Such an instruction's only effect on the stack, if it has one, is to
+    /// push a value without a meaning for the frame: the address that it returns to.
     pub displacement: i32,
     /// Returns from an interrupt; [`InsnKind::ContextSwitch`] unless it stands inside a callable
     /// function, where it is a way to serialize that returns to itself.
@@ -170,16 +171,42 @@ pub struct Undecodable {
     pub offset: usize,
 }
 
+/// What is to be known of instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What a build's checks look at: [`Insn::touches_frame`] and [`Insn::touches_stack`] stay
+    /// false, since working them out takes as long as the rest.
+    Build,
+    /// Everything.
+    All,
+}
+
 /// Decodes a run of code. Implemented by each architecture, behind its `decode` feature, because
 /// the kernel has no use for it.
 pub trait Decode {
-    /// Decodes `code` from its first byte to its last and hands each instruction to `sink` with
-    /// its offset in bytes.
+    /// Decodes the instructions of `code` that begin before `until`, from the first byte on, and
+    /// hands each to `sink` with its offset in bytes. The result is where the last one ends.
     ///
     /// # Errors
     ///
     /// Stops at the first place that holds no instruction, or one that runs over the end.
-    fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable>;
+    fn decode_until(
+        &self,
+        code: &[u8],
+        until: usize,
+        wanted: Wanted,
+        sink: &mut impl FnMut(usize, Insn),
+    ) -> Result<usize, Undecodable>;
+
+    /// Decodes `code` from its first byte to its last, with all that there is to know.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::decode_until`].
+    fn decode(&self, code: &[u8], sink: &mut impl FnMut(usize, Insn)) -> Result<(), Undecodable> {
+        self.decode_until(code, code.len(), Wanted::All, sink)?;
+        Ok(())
+    }
 
     /// The fixed address that the first instruction of `code`, which stands at `address`, names:
     /// as a constant, or as the fixed part of where it reads. It may be no address at all; the

@@ -36,15 +36,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = std::iter::once(OsString::from(NAME)).chain(args);
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(error) => {
-            let text = error.render().ansi().to_string();
-            if error.use_stderr() {
-                print::err(&text);
-                return ExitCode::FAILURE;
-            }
-            print::out(&text);
-            return ExitCode::SUCCESS;
-        }
+        Err(error) => return print::usage(&error),
     };
     let given: Vec<&str> = matches
         .get_many::<String>("code")

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+/// Files from here on are worth letting go of, in bytes; with smaller ones it only costs time.
+#[cfg(unix)]
+const WORTH_RELEASE: usize = 16 << 20;
+
 /// What went wrong with the file.
 #[derive(Debug)]
 pub enum Error {
@@ -113,24 +117,37 @@ impl Input {
         self.map.as_deref().unwrap_or(&[])
     }
 
+    /// Lets go of the memory that its bytes take; they are read from the file again where they are
+    /// needed.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(map) = self.map.as_ref().filter(|map| map.len() >= WORTH_RELEASE) {
+            // SAFETY: the map is of a file, private, and never written to, so that a page that was
+            // given up comes back as it was. (What holds for changes of the file by others holds
+            // here as in `open`.) Where the system refuses, the pages stay.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// Keeps a copy as `FILE.orig`.
     pub fn backup(&self) -> Result<(), Error> {
         let mut name = self.path.clone().into_os_string();
         name.push(".orig");
-        self.write(Path::new(&name), "the backup", None)
-    }
-
-    /// Puts a new version in the file's place.
-    pub fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.write(&self.path, "the new version of", Some(bytes))
-    }
-
-    /// Writes a file as a whole or not at all.
-    fn write(&self, to: &Path, what: &'static str, bytes: Option<&[u8]>) -> Result<(), Error> {
+        let bytes = |to: &mut File| to.write_all(self.bytes());
         write(
-            to,
-            what,
-            bytes.unwrap_or(self.bytes()),
+            Path::new(&name),
+            "the backup",
+            bytes,
+            Some(&self.permissions),
+        )
+    }
+
+    /// Puts a new version, which is written into the file that it is given, in the file's place.
+    pub fn replace(&self, bytes: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+        write(
+            &self.path,
+            "the new version of",
+            bytes,
             Some(&self.permissions),
         )
     }
@@ -138,13 +155,13 @@ impl Input {
 
 /// Writes a file as a whole or not at all.
 pub fn write_whole(to: &Path, what: &'static str, bytes: &[u8]) -> Result<(), Error> {
-    write(to, what, bytes, None)
+    write(to, what, |to| to.write_all(bytes), None)
 }
 
 fn write(
     to: &Path,
     what: &'static str,
-    bytes: &[u8],
+    bytes: impl FnOnce(&mut File) -> io::Result<()>,
     permissions: Option<&fs::Permissions>,
 ) -> Result<(), Error> {
     let folder = match to.parent() {
@@ -161,7 +178,7 @@ fn write(
             temporary.permissions(fs::Permissions::from_mode(0o666));
         }
         let mut temporary = temporary.tempfile_in(folder)?;
-        temporary.write_all(bytes)?;
+        bytes(temporary.as_file_mut())?;
         if let Some(permissions) = permissions {
             temporary.as_file().set_permissions(permissions.clone())?;
         }

@@ -9,7 +9,7 @@
 //! - [`emit`]: one file an output section or rewrite.
 //! - [`report`]: findings as values, and their words.
 //!
-//! [`run`] joins them for the bytes of one object. This library opens no file, prints nothing and
+//! [`analyze`] joins them for the bytes of one object, [`run`] into memory. This library opens no file, prints nothing and
 //! knows no command line; the binary does.
 //!
 //! The behaviour follows `tools/objtool/Documentation/objtool.txt` of the kernel tree, and where
@@ -22,6 +22,7 @@ pub mod listing;
 pub mod model;
 pub mod options;
 pub mod orc_dump;
+mod parallel;
 pub mod read;
 pub mod report;
 mod run;
@@ -29,4 +30,4 @@ pub mod stats;
 pub mod verify;
 
 pub use options::Options;
-pub use run::{run, Outcome, RunError};
+pub use run::{analyze, run, Outcome, RunError};

@@ -14,9 +14,10 @@ mod verify_command;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use cli::{Invocation, Request};
-use objtool_rs::{run, RunError};
+use objtool_rs::{analyze, RunError};
 
 fn main() -> ExitCode {
     // No run of a build has these for its first argument: an action always comes before the file.
@@ -83,10 +84,11 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let outcome = run(input.bytes(), options).map_err(|error| match error {
-        RunError::Options(what) => file::Error::Options(what),
-        other => file::Error::Input(other.to_string()),
-    })?;
+    let (mut outcome, changed) =
+        analyze(input.bytes(), options, &|| input.release()).map_err(|error| match error {
+            RunError::Options(what) => file::Error::Options(what),
+            other => file::Error::Input(other.to_string()),
+        })?;
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }
@@ -96,11 +98,14 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
         print::findings(path, &outcome.lines);
     }
     print::err(&outcome.listing);
+    let clock = Instant::now();
+    let replaced = match changed {
+        Some(changed) if !options.dry_run => input.replace(|to| changed.write(to)),
+        _ => Ok(()),
+    };
     if options.stats {
+        outcome.stats.phases.push(("write", clock.elapsed()));
         print::out(&outcome.stats.to_string());
     }
-    match outcome.output {
-        Some(bytes) if !options.dry_run => input.replace(&bytes),
-        _ => Ok(()),
-    }
+    replaced
 }

@@ -71,14 +71,7 @@ pub fn run(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let matches = match command.try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(error) => return print::usage(&error),
     };
     let text = match matches.try_get_one::<Shell>("shell") {
         Ok(Some(&shell)) => completions(shell),

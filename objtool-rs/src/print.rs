@@ -4,6 +4,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
@@ -23,6 +24,18 @@ pub fn out(text: &str) {
 /// Prints text to stderr.
 pub fn err(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// Prints what clap has to say instead of a parsed command line: help, or what is wrong with it. The
+/// exit status is that of commands which no build of a kernel runs.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody reading it is no error.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Prints findings, a line each.

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::time::Instant;
 
+use arch::insn::Wanted;
 use arch_x86_64::X86_64;
 
 use crate::check;
-use crate::emit::{self, Output};
+use crate::decode::Insns;
+use crate::emit::{self, NewFile, Output};
 use crate::listing;
-use crate::model::{Model, Symbols};
+use crate::model::{Model, Purpose, Symbols};
 use crate::options::Options;
+use crate::parallel;
 use crate::read::{ElfFile, ReadError};
 use crate::report::rich::{gather::gather, Exhibit};
 use crate::report::{Findings, Message, Names};
@@ -17,6 +20,9 @@ use crate::stats::Stats;
 
 /// The architecture whose objects are validated.
 pub(crate) type Target = X86_64;
+
+/// Files from here on are worth starting threads for, in bytes.
+const WORTH_THREADS: usize = 1 << 20;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +33,7 @@ pub struct Outcome {
     pub exhibits: Vec<Exhibit>,
     /// Disassembly of the functions with findings, if asked for.
     pub listing: String,
-    /// The changed file, if anything is to be changed.
+    /// The changed file, if anything is to be changed and it is put together in memory.
     pub output: Option<Vec<u8>>,
     /// Whether the object is one that was linked from several although no option says so.
     pub forced_link: bool,
@@ -64,6 +70,25 @@ impl std::error::Error for RunError {}
 ///
 /// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
 pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
+    let (mut outcome, changed) = analyze(data, options, &|| {})?;
+    outcome.output = changed.map(|changed| changed.to_vec());
+    Ok(outcome)
+}
+
+/// The same, but that the changed file is still to be written: [`Outcome::output`] is empty.
+///
+/// `release` is called where most of what was read of `data` so far is not read again soon. Who has
+/// mapped a file can let go of its pages then; they come back where they are needed. With its pages
+/// kept, a kernel's file would be a third of a run's memory.
+///
+/// # Errors
+///
+/// See [`run`].
+pub fn analyze<'d>(
+    data: &'d [u8],
+    options: &Options,
+    release: &dyn Fn(),
+) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
     let mut lap = |stats: &mut Stats, phase| {
@@ -99,7 +124,12 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         }
     }
 
-    let (symbols, joined) = Symbols::new(&file);
+    let arch = Target::default();
+    let ((symbols, joined), insns) = parallel::join(
+        data.len() >= WORTH_THREADS,
+        || Symbols::new(&file),
+        || Insns::decode(&arch, &file, Wanted::Build),
+    );
     if let Err(orphan) = joined {
         let names = Names {
             file: &file,
@@ -111,8 +141,8 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
     }
 
     let mut findings = Findings::default();
-    let mut model =
-        Model::new(Target::default(), &options, &file, symbols).map_err(RunError::Read)?;
+    let insns = insns.map_err(RunError::Read)?;
+    let mut model = Model::new(Purpose::Build, arch, &options, &file, symbols, insns);
     lap(&mut outcome.stats, "decode");
     let resolved = model.resolve(&mut findings);
     outcome.stats.insns = model.insns.len() as usize;
@@ -122,7 +152,10 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
     let aborted = resolved.is_err();
     // Where the code could not be made out, what was found stands, and the file stays as it is.
     let output = match resolved {
-        Ok(()) => validate(&model, &mut findings, &mut outcome.stats, &mut lap),
+        Ok(()) => {
+            release();
+            validate(&model, &mut findings, &mut outcome.stats, &mut lap, release)
+        }
         Err(_) => None,
     };
     model.effort.check(&file).map_err(RunError::Read)?;
@@ -143,11 +176,12 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
         outcome.listing = listing::functions(&model, &findings);
         model.effort.check(&file).map_err(RunError::Read)?;
     }
-    if let Some(output) = output.filter(|output| !output.is_empty()) {
-        outcome.output = Some(emit::write(&file, &output).map_err(RunError::Write)?);
-    }
-    lap(&mut outcome.stats, "write");
-    Ok(outcome)
+    drop(model);
+    let output = output.filter(|output| !output.is_empty());
+    let changed = output.map(|output| NewFile::new(file, output));
+    let changed = changed.transpose().map_err(RunError::Write)?;
+    lap(&mut outcome.stats, "report and layout");
+    Ok((outcome, changed))
 }
 
 /// Runs the checks and collects the changes; nothing if they would be wrong.
@@ -156,6 +190,7 @@ fn validate(
     findings: &mut Findings,
     stats: &mut Stats,
     lap: &mut impl FnMut(&mut Stats, &'static str),
+    release: &dyn Fn(),
 ) -> Option<Output> {
     if model.insns.is_empty() {
         return None;
@@ -184,7 +219,7 @@ fn validate(
         return Some(emit::patches(model));
     }
     if options.ibt {
-        checked.landing_pads = Some(check::ibt::check(model, findings));
+        checked.landing_pads = Some(check::ibt::check(model, findings, release));
     }
     if options.sls {
         check::sls::check(model, findings);

@@ -3,15 +3,18 @@
 //! Reads the command line and the files, shows progress, prints and writes the result. The verdict
 //! itself is the library's.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Command, CommandFactory as _, Parser, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use objtool_rs::report::rich::render;
 use objtool_rs::verify::{self, assembly, human, json};
 
@@ -69,15 +72,8 @@ pub fn command() -> Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
-        Err(error) => {
-            // Its own status for a wrong command line is the one for "does not hold" here.
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        // clap's own status for a wrong command line is the one for "does not hold" here.
+        Err(error) => return print::usage(&error),
     };
     if args.unreliable_text.is_some() && args.files.len() > 1 {
         print::err("error: objtool: --unreliable-text takes one file at a time\n");
@@ -108,15 +104,14 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
         ));
     }
     let input = Input::open(path, false)?;
-    let file = verify::read(input.bytes()).map_err(unreadable)?;
-    let bar = progress_bar();
     let to_a_person = args.format == Format::Human && std::io::stdout().is_terminal();
-    let report = verify::verify(&file, args.explain || to_a_person, &|done| {
-        if bar.elapsed() >= PATIENCE {
+    let explain = args.explain || to_a_person;
+    let file = verify::read(input.bytes()).map_err(unreadable)?;
+    let report = with_bar(|bar| {
+        verify::verify(&file, explain, &|done| {
             bar.set_position((done * 100.0) as u64);
-        }
+        })
     });
-    bar.finish_and_clear();
     let report = report.map_err(unreadable)?;
 
     // First what may fail: a verdict that was printed is one that is complete.
@@ -202,12 +197,28 @@ fn show(text: &str) -> Result<(), file::Error> {
     }
 }
 
-/// A bar at a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
+/// Does something with a bar that comes when it takes long, at a terminal; it stays hidden elsewhere.
+fn with_bar<T>(work: impl FnOnce(&ProgressBar) -> T) -> T {
     let style = ProgressStyle::with_template("{bar:40} {pos:>3} % {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(100).with_style(style)
+    let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::hidden());
+    bar.set_style(style);
+    let (done, waiting) = mpsc::channel::<Infallible>();
+    let result = thread::scope(|scope| {
+        if std::io::stderr().is_terminal() {
+            // A phase may take longer than a person waits, so that it is not its end which counts.
+            let bar = &bar;
+            scope.spawn(move || {
+                if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                    bar.tick();
+                }
+            });
+        }
+        let result = work(&bar);
+        drop(done);
+        result
+    });
+    bar.finish_and_clear();
+    result
 }

@@ -19,7 +19,7 @@ fn changed(change: impl FnOnce(&mut StackState)) -> StackState {
 }
 
 fn save(state: &mut StackState, reg: Reg, offset: i32) {
-    *state.saved_mut(reg) = Rule::new(Base::Cfa, offset);
+    state.set_saved(reg, Rule::new(Base::Cfa, offset));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_difference_is_what_the_finding_is_about() {
         ),
         (
             entry(),
-            changed(|s| *s.value_mut(Reg(0)) = Rule::new(Base::Cfa, -8)),
+            changed(|s| s.set_value(Reg(0), Rule::new(Base::Cfa, -8))),
             "nothing known of registers",
             "rax = CFA-8",
         ),

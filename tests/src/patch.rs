@@ -18,6 +18,8 @@ pub mod header {
     pub const CLASS: usize = 4;
     /// `EI_DATA`, one byte: 1 for little endian, 2 for big.
     pub const DATA: usize = 5;
+    /// `e_type`, two bytes.
+    pub const TYPE: usize = 16;
     /// `e_machine`, two bytes.
     pub const MACHINE: usize = 18;
     /// `e_shoff`, eight bytes.
@@ -34,6 +36,8 @@ pub mod header {
 pub mod section {
     /// `sh_name`, four bytes.
     pub const NAME: usize = 0;
+    /// `sh_addr`, eight bytes.
+    pub const ADDRESS: usize = 16;
     /// `sh_offset`, eight bytes.
     pub const OFFSET: usize = 24;
     /// `sh_size`, eight bytes.

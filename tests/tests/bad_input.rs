@@ -590,7 +590,10 @@ fn as_ordinary_user(input: &Place) -> Command {
         return tool.command(input.dir.path());
     }
     let copy = input.dir.path().join("tool");
-    fs::copy(&tool.path, &copy).unwrap();
+    // By another process: a file that this one has open for writing, if only for a moment, can't be
+    // run as long as a child that another test starts at that moment holds it open too.
+    let copied = Command::new("cp").arg(&tool.path).arg(&copy).status();
+    assert!(copied.unwrap().success(), "the tool can't be copied");
     for path in [input.dir.path(), &copy, &input.file()] {
         std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
     }

@@ -58,6 +58,11 @@ fn object() {
 }
 
 #[test]
+fn orc_dump() {
+    replay("orc_dump");
+}
+
+#[test]
 fn verify() {
     replay("verify");
 }

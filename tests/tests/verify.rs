@@ -13,7 +13,7 @@ use tests::tool::{clean, finish, Finished, Tool};
 
 /// How long the tool is quiet on a terminal, and how exactly that is told here.
 const PATIENCE: Duration = Duration::from_secs(1);
-const DOUBT: Duration = Duration::from_millis(300);
+const DOUBT: Duration = Duration::from_millis(700);
 
 const GOOD: &str = "
 #include \"image.h\"
@@ -232,7 +232,10 @@ fn on_a_terminal(dir: &TempDir, file: &str) -> (String, Duration) {
     let tool = Tool::under_test().unwrap();
     let line = format!("'{}' verify {file}", tool.path.display());
     let mut command = Command::new("script");
-    clean(&mut command).current_dir(dir.path());
+    // On a terminal that can't go back on a line there is no bar.
+    clean(&mut command)
+        .current_dir(dir.path())
+        .env("TERM", "xterm");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -252,7 +255,7 @@ fn has_bar(shown: &str) -> bool {
 fn progress_is_shown_when_it_takes_long() {
     let dir = tempfile::tempdir().unwrap();
     build(&dir, "small", "", GOOD);
-    let many = "\n\t.set\tn, 0\n\t.rept\t60000\n\tbulk\t%n + 1000000\n\t.set\tn, n + 1\n\t.endr\n";
+    let many = "\n\t.set\tn, 0\n\t.rept\t120000\n\tbulk\t%n + 1000000\n\t.set\tn, n + 1\n\t.endr\n";
     let source = fs::read_to_string(tests::images::root().join("x86_64/parts/bulk.S")).unwrap();
     build(&dir, "large", "# bulk: no\n\n", &format!("{source}{many}"));
 

@@ -6,6 +6,7 @@
 
 use arch::insn::{
     ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, StackTouch, Undecodable,
+    Wanted,
 };
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -13,25 +14,44 @@ use iced_x86::{
 };
 
 use crate::object::note;
-use crate::{reg, X86_64};
+use crate::{common, reg, X86_64};
 
 impl Decode for X86_64 {
-    fn decode(&self, code: &[u8], sink: &mut dyn FnMut(usize, Insn)) -> Result<(), Undecodable> {
+    fn decode_until(
+        &self,
+        code: &[u8],
+        until: usize,
+        wanted: Wanted,
+        sink: &mut impl FnMut(usize, Insn),
+    ) -> Result<usize, Undecodable> {
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         let mut effects = InstructionInfoFactory::new();
-        while decoder.can_decode() {
-            let offset = decoder.position();
-            decoder.decode_out(&mut instruction);
-            if instruction.is_invalid() {
-                return Err(Undecodable { offset });
-            }
-            let mut insn = record(&instruction);
-            insn.touches_frame = touches_frame(&instruction, &mut effects);
-            insn.touches_stack = touches_stack(&instruction);
+        let mut offset = 0;
+        while offset < until.min(code.len()) {
+            let is_build = wanted == Wanted::Build;
+            let common = common::decode(&code[offset..]).filter(|_| is_build);
+            let insn = match common {
+                Some(insn) => insn,
+                None => {
+                    // It is within the code, so the decoder can be put there.
+                    let placed = decoder.set_position(offset);
+                    decoder.decode_out(&mut instruction);
+                    if placed.is_err() || instruction.is_invalid() {
+                        return Err(Undecodable { offset });
+                    }
+                    let mut insn = record(&instruction);
+                    if !is_build {
+                        insn.touches_frame = touches_frame(&instruction, &mut effects);
+                        insn.touches_stack = touches_stack(&instruction);
+                    }
+                    insn
+                }
+            };
             sink(offset, insn);
+            offset += usize::from(insn.len);
         }
-        Ok(())
+        Ok(offset)
     }
 
     fn named_address(&self, code: &[u8], address: u64) -> Option<u64> {
@@ -96,6 +116,13 @@ impl Decode for X86_64 {
             }),
         }
     }
+}
+
+/// The record of the first instruction of code, by the full decoder.
+#[cfg(test)]
+pub(crate) fn full(code: &[u8]) -> Option<Insn> {
+    let i = Decoder::new(64, code, DecoderOptions::NONE).decode();
+    (!i.is_invalid()).then(|| record(&i))
 }
 
 /// The record of one instruction.

@@ -16,6 +16,8 @@
 extern crate std;
 
 #[cfg(feature = "decode")]
+mod common;
+#[cfg(feature = "decode")]
 pub mod decode;
 #[cfg(feature = "decode")]
 mod disassemble;

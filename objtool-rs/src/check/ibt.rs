@@ -7,18 +7,18 @@
 
 use arch::insn::InsnKind;
 use arch::object::Architecture;
-use rustc_hash::FxHashSet;
 
 use crate::decode::{InsnId, Marks};
 use crate::model::{find_bytes, Model, Roles};
-use crate::read::{elf, Reloc, SectionId};
+use crate::parallel;
+use crate::read::{Reloc, SectionId};
 use crate::report::{Findings, Message, Place};
 
 /// What was found out.
 #[derive(Clone, Debug, Default)]
 pub struct LandingPads {
-    /// Landing pads at the start of functions that something refers to.
-    used: FxHashSet<InsnId>,
+    /// Landing pads that something refers to, in order.
+    used: Vec<InsnId>,
     /// Number of violations, reported or not.
     pub violations: usize,
 }
@@ -30,7 +30,7 @@ impl LandingPads {
             .landing_pads
             .iter()
             .copied()
-            .filter(|pad| !self.used.contains(pad))
+            .filter(|pad| self.used.binary_search(pad).is_err())
     }
 }
 
@@ -55,22 +55,82 @@ const HARMLESS: &[&[u8]] = &[
 /// The one annotation that is a reference: it keeps a landing pad.
 const NO_SEAL: &[u8] = b".discard.ibt_endbr_noseal";
 
+/// Relocations that are worth a part of the work.
+const PART: usize = 1 << 13;
+
+/// What a part of the references came to.
+#[derive(Default)]
+struct Part {
+    used: Vec<InsnId>,
+    wrong: Vec<Wrong>,
+}
+
+/// A reference to a place that is to have a landing pad and has none.
+enum Wrong {
+    Insn(InsnId, Message),
+    Data(Place, Message),
+}
+
 /// Checks all references to code.
-pub fn check<A: Architecture>(model: &Model<'_, A>, findings: &mut Findings) -> LandingPads {
+///
+/// Nothing else reads that much of a file at a time, so `release` ([`analyze`](crate::analyze)) is
+/// called on the way.
+pub fn check<A: Architecture + Sync>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+    release: &dyn Fn(),
+) -> LandingPads {
     let mut pads = LandingPads::default();
-    for insn in model.insns.ids() {
-        check_insn(model, insn, &mut pads, findings);
-    }
-    for section in model.file.section_ids() {
-        let s = model.file.section(section);
-        if s.header.flags & elf::SHF_EXECINSTR != 0 || is_harmless(s.name) {
-            continue;
+    // Code first.
+    for is_code in [true, false] {
+        for part in check_sections(model, is_code) {
+            pads.used.extend(part.used);
+            for wrong in part.wrong {
+                pads.violations += 1;
+                match wrong {
+                    Wrong::Insn(insn, message) => model.warn(findings, insn, message),
+                    Wrong::Data(place, message) => findings.add_at(place, message),
+                }
+            }
         }
-        for reloc in s.relocs.iter().flat_map(|relocs| relocs.iter()) {
-            check_data(model, section, reloc, &mut pads, findings);
-        }
+        release();
     }
+    pads.used.sort_unstable();
+    pads.used.dedup();
     pads
+}
+
+/// Checks the references from code, or those from data.
+fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -> Vec<Part> {
+    let sections = model.file.section_ids().filter(|&section| {
+        let s = model.file.section(section);
+        s.is_executable() == is_code && (is_code || !is_harmless(s.name))
+    });
+    let mut parts = Vec::new();
+    for section in sections {
+        let relocs = model.file.section(section).relocs.as_ref();
+        let count = relocs.map_or(0, |relocs| relocs.len() as usize);
+        let starts = (0..count).step_by(PART);
+        parts.extend(starts.map(|start| (section, start..count.min(start + PART))));
+    }
+    let count: usize = parts.iter().map(|(_, relocs)| relocs.len()).sum();
+    parallel::map(count > PART, parts, |(section, relocs)| {
+        let mut part = Part::default();
+        if let Some(table) = &model.file.section(section).relocs {
+            if is_code {
+                for reloc in table.by_offset(relocs) {
+                    check_code(model, section, reloc, &mut part);
+                }
+            } else {
+                for index in relocs {
+                    check_data(model, section, table.get(index as u32), &mut part);
+                }
+            }
+        }
+        part.used.sort_unstable();
+        part.used.dedup();
+        part
+    })
 }
 
 fn is_harmless(name: &[u8]) -> bool {
@@ -80,16 +140,18 @@ fn is_harmless(name: &[u8]) -> bool {
         || find_bytes(name, b"__patchable_function_entries").is_some()
 }
 
-/// References from code, other than direct branches.
-fn check_insn<A: Architecture>(
+/// A reference from code, other than a direct branch.
+fn check_code<A: Architecture>(
     model: &Model<'_, A>,
-    insn: InsnId,
-    pads: &mut LandingPads,
-    findings: &mut Findings,
+    section: SectionId,
+    reloc: Reloc,
+    part: &mut Part,
 ) {
-    let record = model.insn(insn);
+    let Some(insn) = model.insns.containing(section, reloc.offset) else {
+        return;
+    };
     if matches!(
-        record.kind,
+        model.insn(insn).kind,
         InsnKind::Call
             | InsnKind::CallDynamic
             | InsnKind::JumpConditional
@@ -101,46 +163,41 @@ fn check_insn<A: Architecture>(
     ) {
         return;
     }
-    let section = model.insns.section(insn);
-    let mut from = u64::from(record.offset);
-    while let Some((_, reloc)) = model.file.reloc_in(section, from, record.end() - from) {
-        from = reloc.offset + 1;
-        // static_call_update() refers to the trampoline, which is never branched to indirectly.
-        if model.has_role(reloc.symbol, Roles::STATIC_CALL_TRAMPOLINE) {
-            continue;
-        }
-        let symbol = model.file.symbol(reloc.symbol);
-        let bias = if model.arch.is_branch_relative(reloc.kind) {
-            A::BRANCH_FIELD_LEN
-        } else {
-            0
-        };
-        let offset = symbol
-            .value
-            .wrapping_add_signed(reloc.addend.wrapping_add(bias));
-        let Some(dest) = model.insns.at(symbol.section, offset) else {
-            continue;
-        };
-        if model.insn(dest).kind == InsnKind::LandingPad {
-            pads.used.insert(dest);
-            continue;
-        }
-        // A function's own address inside itself is a place to compare with, not to branch to.
-        let own = |insn| model.function_of(insn).map(|f| model.symbols.parent(f));
-        let is_self = own(dest).is_some() && own(dest) == own(insn);
-        if is_self
-            || model.insn(dest).marks.has(Marks::NO_LANDING_PAD)
-            || is_range_end(model, symbol.section, offset)
-        {
-            continue;
-        }
-        pads.violations += 1;
-        let to = Place {
-            section: symbol.section,
-            offset,
-        };
-        model.warn(findings, insn, Message::ReferenceToNoPad(to));
+    // static_call_update() refers to the trampoline, which is never branched to indirectly.
+    if model.has_role(reloc.symbol, Roles::STATIC_CALL_TRAMPOLINE) {
+        return;
     }
+    let symbol = model.file.symbol(reloc.symbol);
+    let bias = if model.arch.is_branch_relative(reloc.kind) {
+        A::BRANCH_FIELD_LEN
+    } else {
+        0
+    };
+    let offset = symbol
+        .value
+        .wrapping_add_signed(reloc.addend.wrapping_add(bias));
+    let Some(dest) = model.insns.at(symbol.section, offset) else {
+        return;
+    };
+    if model.insn(dest).kind == InsnKind::LandingPad {
+        part.used.push(dest);
+        return;
+    }
+    // A function's own address inside itself is a place to compare with, not to branch to.
+    let own = |insn| model.function_of(insn).map(|f| model.symbols.parent(f));
+    let is_self = own(dest).is_some() && own(dest) == own(insn);
+    if is_self
+        || model.insn(dest).marks.has(Marks::NO_LANDING_PAD)
+        || is_range_end(model, symbol.section, offset)
+    {
+        return;
+    }
+    let to = Place {
+        section: symbol.section,
+        offset,
+    };
+    part.wrong
+        .push(Wrong::Insn(insn, Message::ReferenceToNoPad(to)));
 }
 
 /// The end of a range that starts with a landing pad, or needs none, is a bound, not a target.
@@ -165,8 +222,7 @@ fn check_data<A: Architecture>(
     model: &Model<'_, A>,
     section: SectionId,
     reloc: Reloc,
-    pads: &mut LandingPads,
-    findings: &mut Findings,
+    part: &mut Part,
 ) {
     let symbol = model.file.symbol(reloc.symbol);
     let offset = symbol.value.wrapping_add_signed(reloc.addend);
@@ -175,9 +231,8 @@ fn check_data<A: Architecture>(
     };
     let record = model.insn(dest);
     if record.kind == InsnKind::LandingPad {
-        pads.used.insert(dest);
+        part.used.push(dest);
     } else if !record.marks.has(Marks::NO_LANDING_PAD) {
-        pads.violations += 1;
         let from = Place {
             section,
             offset: reloc.offset,
@@ -186,6 +241,7 @@ fn check_data<A: Architecture>(
             section: symbol.section,
             offset,
         };
-        findings.add_at(from, Message::DataReferenceToNoPad(to));
+        part.wrong
+            .push(Wrong::Data(from, Message::DataReferenceToNoPad(to)));
     }
 }

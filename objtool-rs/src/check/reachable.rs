@@ -19,14 +19,18 @@ use crate::report::{Findings, Message};
 const SANITIZER_REACH: usize = 5;
 
 /// Checks all instructions; the result is the number of violations, reported or not.
-pub fn check<A>(model: &Model<'_, A>, walked: &Walked, findings: &mut Findings) -> usize {
+pub fn check<A: Sync>(model: &Model<'_, A>, walked: &Walked, findings: &mut Findings) -> usize {
     if model.ignore_unreachable {
         return 0;
     }
     let mut holes = Holes::default();
     let mut violations = 0;
-    for insn in model.insns.ids() {
-        if walked.is_visited(insn) || is_expected(model, walked, insn, &mut holes) {
+    let unreached = model.insns.select(|insn, record| {
+        let is_filling = matches!(record.kind, InsnKind::Nop | InsnKind::Trap);
+        !is_filling && !record.marks.has(Marks::IGNORE) && !walked.is_visited(insn)
+    });
+    for insn in unreached {
+        if is_expected(model, walked, insn, &mut holes) {
             continue;
         }
         violations += 1;
@@ -54,10 +58,6 @@ struct Holes {
 }
 
 fn is_expected<A>(model: &Model<'_, A>, walked: &Walked, insn: InsnId, holes: &mut Holes) -> bool {
-    let record = model.insn(insn);
-    if record.marks.has(Marks::IGNORE) || matches!(record.kind, InsnKind::Nop | InsnKind::Trap) {
-        return true;
-    }
     let function = model.function_of(insn);
     if function.is_some_and(|function| holes.dead_cold.contains(&function)) {
         return true;

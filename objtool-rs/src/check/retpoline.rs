@@ -11,9 +11,17 @@ use crate::model::Model;
 use crate::report::{Findings, Message};
 
 /// Checks all instructions; the result is the number of violations, reported or not.
-pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
+pub fn check<A: Sync>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
     let mut violations = 0;
-    for insn in model.insns.ids() {
+    let branches = model.insns.select(|_, record| {
+        let kind = record.kind;
+        let is_indirect = matches!(
+            kind,
+            InsnKind::JumpDynamic | InsnKind::CallDynamic | InsnKind::Return
+        );
+        is_indirect && !record.marks.has(Marks::RETPOLINE_SAFE)
+    });
+    for insn in branches {
         let record = model.insn(insn);
         let message = match record.kind {
             InsnKind::JumpDynamic => Message::IndirectJump,
@@ -21,9 +29,7 @@ pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
             InsnKind::Return if model.options.rethunk => Message::NakedReturn,
             _ => continue,
         };
-        if record.marks.has(Marks::RETPOLINE_SAFE)
-            || model.sections[model.insns.section(insn).index()].init
-        {
+        if model.sections[model.insns.section(insn).index()].init {
             continue;
         }
         violations += 1;

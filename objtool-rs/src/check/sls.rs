@@ -10,9 +10,12 @@ use crate::model::Model;
 use crate::report::{Findings, Message};
 
 /// Checks all instructions; the result is the number of violations, reported or not.
-pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
+pub fn check<A: Sync>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
     let mut violations = 0;
-    for insn in model.insns.ids() {
+    let branches = model
+        .insns
+        .select(|_, record| matches!(record.kind, InsnKind::Return | InsnKind::JumpDynamic));
+    for insn in branches {
         let record = model.insn(insn);
         let message = match record.kind {
             InsnKind::Return => Message::NoTrapAfterReturn,

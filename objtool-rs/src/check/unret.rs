@@ -46,11 +46,7 @@ pub fn check<A>(model: &Model<'_, A>, findings: &mut Findings) -> Result<usize, 
         pending: Vec::new(),
     };
     let mut violations = 0;
-    for insn in model
-        .insns
-        .ids()
-        .filter(|&insn| model.insn(insn).marks.has(Marks::UNRET))
-    {
+    for &insn in &model.unret {
         match walker.walk(insn) {
             Ok(()) => {}
             Err(Broken::Rule) => violations += 1,

@@ -33,6 +33,6 @@ pub(super) fn emit<A: Architecture>(
         }
     }
     // Unlike other lists it is there even when it is empty.
-    let section = places_section(model, output, NAME, &places);
+    let section = places_section(model, output, NAME, places.into_iter());
     output.add_section(section);
 }

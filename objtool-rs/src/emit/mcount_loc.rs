@@ -3,7 +3,7 @@
 
 use arch::object::Architecture;
 
-use super::{exists, NewReloc, NewSection, Output};
+use super::{exists, relocated_places, Output};
 use crate::model::Model;
 use crate::report::Findings;
 
@@ -21,16 +21,9 @@ pub(super) fn emit<A: Architecture>(
     if exists(model, findings, NAME, " section") || insns.is_empty() {
         return;
     }
-    let mut section = NewSection::relocated(NAME, ADDRESS, insns.len());
+    let places = insns.iter().map(|&insn| model.place(insn));
+    let places = output.places(model.file, places);
+    let mut section = relocated_places(NAME, ADDRESS, A::RELOCATIONS.absolute64, places);
     section.addralign = ADDRESS;
-    for (index, &insn) in insns.iter().enumerate() {
-        let place = model.place(insn);
-        section.relocate(NewReloc {
-            offset: index as u64 * ADDRESS,
-            symbol: output.section_symbol(model.file, place.section),
-            kind: A::RELOCATIONS.absolute64,
-            addend: place.offset as i64,
-        });
-    }
     output.add_section(section);
 }

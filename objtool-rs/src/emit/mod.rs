@@ -1,6 +1,6 @@
 //! What the output has that the input hasn't. One file an emitted section or rewrite.
 //!
-//! Everything is collected in an [`Output`] and written once, by [`write()`]. Sections appear in the
+//! Everything is collected in an [`Output`] and written once, by [`NewFile`]. Sections appear in the
 //! order in which C objtool makes them, so that the linked result is the same.
 
 mod call_sites;
@@ -18,8 +18,8 @@ mod write;
 use arch::object::Architecture;
 use arch::orc::Orc;
 
-pub use output::{NewReloc, NewSection, NewSymbol, Output, SymbolRef};
-pub use write::{write, WriteError};
+pub use output::{NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef};
+pub use write::{NewFile, WriteError};
 
 use crate::check::ibt::LandingPads;
 use crate::check::stack::walked::Walked;
@@ -41,7 +41,7 @@ pub struct Checked {
 /// # Errors
 ///
 /// [`Abort`] after a finding that leaves no right output.
-pub fn collect<A: Architecture + Orc>(
+pub fn collect<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
     checked: &mut Checked,
     findings: &mut Findings,
@@ -67,13 +67,13 @@ pub fn collect<A: Architecture + Orc>(
         mcount_loc::emit(model, &mut output, findings);
     }
     if options.prefix != 0 {
-        prefix::emit(model, checked.walked.as_mut(), &mut output);
+        prefix::emit(model, checked.walked.as_ref(), &mut output);
     }
     if let Some(pads) = &checked.landing_pads {
         ibt_endbr_seal::emit(model, pads, &mut output, findings);
     }
     if options.orc {
-        if let Some(walked) = &checked.walked {
+        if let Some(walked) = &mut checked.walked {
             // Code without ORC data still needs the other lists: a kernel boots without the one,
             // and is not safe without the others.
             orc::emit(model, walked, &mut output, findings).ok();
@@ -114,8 +114,8 @@ fn emit_sites<A: Architecture>(
     if exists(model, findings, name, skip_suffix) || insns.is_empty() {
         return;
     }
-    let places: Vec<Place> = insns.iter().map(|&insn| model.place(insn)).collect();
-    let section = places_section(model, output, name, &places);
+    let places = insns.iter().map(|&insn| model.place(insn));
+    let section = places_section(model, output, name, places);
     output.add_section(section);
 }
 
@@ -138,16 +138,19 @@ fn places_section<A: Architecture>(
     model: &Model<'_, A>,
     output: &mut Output,
     name: &'static str,
-    places: &[Place],
+    places: impl Iterator<Item = Place>,
 ) -> NewSection {
-    let mut section = NewSection::relocated(name, SITE, places.len());
-    for (index, place) in places.iter().enumerate() {
-        section.relocate(NewReloc {
-            offset: index as u64 * SITE,
-            symbol: output.section_symbol(model.file, place.section),
-            kind: A::RELOCATIONS.relative32,
-            addend: place.offset as i64,
-        });
-    }
-    section
+    let places = output.places(model.file, places);
+    let kind = A::RELOCATIONS.relative32;
+    relocated_places(name, SITE, kind, places)
+}
+
+/// A section with one relocated entry for each place.
+fn relocated_places(name: &'static str, entry: u64, kind: u32, places: Places) -> NewSection {
+    let relocs = NewRelocs::Places {
+        places,
+        kind,
+        entry,
+    };
+    NewSection::relocated(name, entry, relocs.len(), relocs)
 }

@@ -4,16 +4,19 @@
 //! that nothing is known (the kernel's `orc-unwinder.rst`). Within an alternative the
 //! entries are those of both streams by distance from its start, since either may run.
 
+use std::ops::Range;
+
 use arch::object::{Architecture, Rule};
 use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
 
-use super::{exists, places_section, NewSection, Output};
+use super::{exists, relocated_places, NewSection, Output, Places, SITE};
 use crate::check::stack::state::{StackState, StateId};
 use crate::check::stack::walked::Walked;
-use crate::decode::InsnId;
+use crate::decode::{InsnId, Marks};
 use crate::model::{HintKind, Model};
+use crate::parallel;
 use crate::read::SectionId;
-use crate::report::{Abort, Findings, Message, Place};
+use crate::report::{Abort, Findings, Message};
 
 const DATA: &str = ".orc_unwind";
 const ADDRESSES: &str = ".orc_unwind_ip";
@@ -21,125 +24,190 @@ const ADDRESSES: &str = ".orc_unwind_ip";
 /// Nothing is known.
 const NOTHING: Entry = [0; MAX_ENTRY];
 
-pub(super) fn emit<A: Architecture + Orc>(
+/// Instructions that are worth a part of the work.
+const PART: u32 = 1 << 16;
+
+pub(super) fn emit<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    walked: &Walked,
+    walked: &mut Walked,
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let mut table = Table {
+    // Nobody needs the states after this.
+    let states = std::mem::take(&mut walked.states);
+    let encoded = states.iter().map(|state| encode(model, state)).collect();
+    drop(states);
+    let table = Table {
         model,
         walked,
-        findings,
-        encoded: Vec::new(),
-        entries: Vec::new(),
+        encoded,
     };
-    for section in model.file.section_ids() {
-        if model.file.section(section).is_executable() && model.sections[section.index()].text {
-            table.section(section)?;
+    let worth = model.insns.len() > PART;
+    let parts = parallel::map(worth, parts(model), |(section, insns)| {
+        (section, table.part(section, insns))
+    });
+    let mut listed: Vec<Listed> = Vec::new();
+    for (section, part) in parts {
+        let part = match part {
+            Ok(part) => part,
+            Err((insn, message)) => {
+                model.warn(findings, insn, message);
+                return Err(Abort);
+            }
+        };
+        let before = listed.last().filter(|before| before.section == section);
+        let part = part.behind::<A>(before);
+        if !part.offsets.is_empty() {
+            listed.push(part);
         }
     }
-    let entries = table.entries;
-    if entries.is_empty() {
+    if listed.is_empty() {
         return Ok(());
     }
     if exists(model, findings, DATA, " section") {
         return Err(Abort);
     }
-    let mut data = Vec::with_capacity(entries.len() * A::ENTRY_SIZE);
-    let mut places = Vec::with_capacity(entries.len());
-    for (place, entry) in entries {
-        data.extend_from_slice(&entry[..A::ENTRY_SIZE]);
-        places.push(place);
+    let mut data = Vec::new();
+    let mut places = Places::default();
+    let mut parts = listed.into_iter().peekable();
+    while let Some(mut part) = parts.next() {
+        if parts.peek().is_none_or(|next| next.section != part.section) {
+            let end = model.file.section(part.section).header.size;
+            part.add::<A>(end as u32, &NOTHING);
+        }
+        let symbol = output.section_symbol(model.file, part.section);
+        places.append(symbol, part.offsets);
+        data.push(part.data);
     }
     output.add_section(NewSection::plain(DATA, A::ENTRY_SIZE as u64, data));
-    let addresses = places_section(model, output, ADDRESSES, &places);
-    output.add_section(addresses);
+    let kind = A::RELOCATIONS.relative32;
+    output.add_section(relocated_places(ADDRESSES, SITE, kind, places));
     Ok(())
+}
+
+/// The text in parts that no alternative reaches over.
+fn parts<A>(model: &Model<'_, A>) -> Vec<(SectionId, Range<InsnId>)> {
+    let mut parts = Vec::new();
+    for section in model.file.section_ids() {
+        if !model.file.section(section).is_executable() || !model.sections[section.index()].text {
+            continue;
+        }
+        let Range { mut start, end } = model.insns.range_of(section);
+        while start < end {
+            let in_group = |&id: &u32| model.insn(InsnId(id)).marks.has(Marks::IN_GROUP);
+            let until = end.min(start + PART);
+            let until = (until..end).find(|id| !in_group(id)).unwrap_or(end);
+            parts.push((section, InsnId(start)..InsnId(until)));
+            start = until;
+        }
+    }
+    parts
+}
+
+/// Entries of a section, without those that say what the one before them says.
+struct Listed {
+    section: SectionId,
+    offsets: Vec<u32>,
+    data: Vec<u8>,
+}
+
+impl Listed {
+    fn new(section: SectionId) -> Self {
+        Self {
+            section,
+            offsets: Vec::new(),
+            data: Vec::new(),
+        }
+    }
+
+    fn add<A: Orc>(&mut self, offset: u32, entry: &Entry) {
+        self.offsets.push(offset);
+        self.data.extend_from_slice(&entry[..A::ENTRY_SIZE]);
+    }
+
+    /// Without its first entry, if that says what the last one before it says.
+    fn behind<A: Orc>(mut self, before: Option<&Self>) -> Self {
+        let before = before.and_then(|before| before.data.rchunks_exact(A::ENTRY_SIZE).next());
+        let before = before.unwrap_or(&NOTHING[..A::ENTRY_SIZE]);
+        if self.data.chunks_exact(A::ENTRY_SIZE).next() == Some(before) {
+            self.data.drain(..A::ENTRY_SIZE);
+            self.offsets.remove(0);
+        }
+        self
+    }
 }
 
 struct Table<'t, 'f, A> {
     model: &'t Model<'f, A>,
     walked: &'t Walked,
-    findings: &'t mut Findings,
     /// Entries of states, by the state's number.
-    encoded: Vec<Option<Entry>>,
-    entries: Vec<(Place, Entry)>,
+    encoded: Vec<Result<Entry, Message>>,
 }
 
 impl<A: Architecture + Orc> Table<'_, '_, A> {
-    fn section(&mut self, section: SectionId) -> Result<(), Abort> {
+    /// The entries of some instructions of a section, the first one included whatever is before
+    /// them.
+    fn part(&self, section: SectionId, insns: Range<InsnId>) -> Result<Listed, (InsnId, Message)> {
         let model = self.model;
-        let before = self.entries.len();
-        let mut last = NOTHING;
-        let mut next = model.insns.first_of(section);
-        while let Some(insn) = next {
+        let mut list = Listed::new(section);
+        let mut last = None;
+        // Instructions in a row have the same state more often than not.
+        let mut last_state = None;
+        let mut insn = insns.start;
+        while insn < insns.end {
             let Some(group) = model.group_of(insn) else {
-                let entry = self.entry(insn, self.walked.state_of[insn.index()])?;
-                self.add(model.place(insn), entry, &mut last);
-                next = model.insns.next(insn);
+                let state = self.walked.trail.state(insn);
+                if last_state != Some(state) {
+                    last_state = Some(state);
+                    let entry = self.entry(insn, state)?;
+                    if last != Some(entry) {
+                        list.add::<A>(model.insn(insn).offset, entry);
+                        last = Some(entry);
+                    }
+                }
+                insn.0 += 1;
                 continue;
             };
             let original = model.group(group).original.unwrap_or(group);
             let end = model.group(group).last.unwrap_or(insn);
-            let start = model.place(insn);
-            let states = &self.walked.group_states[original.0 as usize];
-            let len = model.insn(end).end().saturating_sub(start.offset);
-            for at in 0..len {
-                let Some(&Some(state)) = states.get(at as usize) else {
-                    continue;
-                };
-                let entry = self.entry(insn, Some(state))?;
-                let place = Place {
-                    offset: start.offset + at,
-                    ..start
-                };
-                self.add(place, entry, &mut last);
-            }
-            next = model.insns.next(end);
-        }
-        if self.entries.len() != before {
-            let offset = model.file.section(section).header.size;
-            self.entries.push((Place { section, offset }, NOTHING));
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, place: Place, entry: Entry, last: &mut Entry) {
-        if entry != *last {
-            self.entries.push((place, entry));
-            *last = entry;
-        }
-    }
-
-    fn entry(&mut self, insn: InsnId, state: Option<StateId>) -> Result<Entry, Abort> {
-        // Filling, and functions that are not standard.
-        let Some(id) = state else { return Ok(NOTHING) };
-        let number = id.number();
-        if let Some(&Some(entry)) = self.encoded.get(number) {
-            return Ok(entry);
-        }
-        let state = self.walked.states.get(id);
-        let encoded = frame::<A>(state).and_then(|frame| {
-            self.model.arch.encode(&frame).map_err(|error| match error {
-                Unencodable::Cfa(base) => Message::OrcCfa { base },
-                Unencodable::FramePointer(base) => Message::OrcFramePointer { base },
-            })
-        });
-        match encoded {
-            Ok(entry) => {
-                if self.encoded.len() <= number {
-                    self.encoded.resize(self.walked.states.len(), None);
+            let start = model.insn(insn).offset;
+            let states = self.walked.group_states.get(&original);
+            let states = states.map_or(&[][..], Vec::as_slice);
+            let len = model.insn(end).end().saturating_sub(start.into());
+            for (at, &state) in (0..len as u32).zip(states) {
+                if state.is_some() {
+                    let entry = self.entry(insn, state)?;
+                    if last != Some(entry) {
+                        list.add::<A>(start + at, entry);
+                        last = Some(entry);
+                    }
                 }
-                self.encoded[number] = Some(entry);
-                Ok(entry)
             }
-            Err(message) => {
-                self.model.warn(self.findings, insn, message);
-                Err(Abort)
-            }
+            last_state = None;
+            insn.0 = end.0.max(insn.0) + 1;
         }
+        Ok(list)
     }
+
+    fn entry(&self, insn: InsnId, state: Option<StateId>) -> Result<&Entry, (InsnId, Message)> {
+        // Filling, and functions that are not standard.
+        let Some(id) = state else { return Ok(&NOTHING) };
+        let entry = self.encoded[id.number()].as_ref();
+        entry.map_err(|message| (insn, message.clone()))
+    }
+}
+
+fn encode<A: Architecture + Orc>(
+    model: &Model<'_, A>,
+    state: &StackState,
+) -> Result<Entry, Message> {
+    model
+        .arch
+        .encode(&frame::<A>(state)?)
+        .map_err(|error| match error {
+            Unencodable::Cfa(base) => Message::OrcCfa { base },
+            Unencodable::FramePointer(base) => Message::OrcFramePointer { base },
+        })
 }
 
 fn frame<A: Architecture>(state: &StackState) -> Result<Frame, Message> {

@@ -25,11 +25,14 @@ pub enum NewSymbol {
     Prefix {
         /// The function.
         function: SymbolId,
-        /// The symbol's name.
-        name: Vec<u8>,
         /// Bytes of padding.
         before: u64,
     },
+}
+
+impl NewSymbol {
+    /// What stands before a function's name in the name of [`Self::Prefix`].
+    pub const PREFIX: &[u8] = b"__pfx_";
 }
 
 /// A relocation to be added.
@@ -45,6 +48,130 @@ pub struct NewReloc {
     pub addend: i64,
 }
 
+/// Places in code, eight bytes each or less: a kernel lists more than a million.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Symbols of sections, and how many places in a row are in each.
+    runs: Vec<(SymbolRef, u32)>,
+    /// Offsets in the sections, in pieces that are as they were made.
+    offsets: Vec<Vec<u32>>,
+}
+
+impl Places {
+    /// Adds a place: an offset in the section of a symbol.
+    pub fn push(&mut self, symbol: SymbolRef, offset: u32) {
+        match self.runs.last_mut() {
+            Some((last, count)) if *last == symbol => *count += 1,
+            _ => self.runs.push((symbol, 1)),
+        }
+        match self.offsets.last_mut() {
+            Some(last) => last.push(offset),
+            None => self.offsets.push(vec![offset]),
+        }
+    }
+
+    /// Adds places in a row.
+    pub fn append(&mut self, symbol: SymbolRef, offsets: Vec<u32>) {
+        self.runs.push((symbol, offsets.len() as u32));
+        self.offsets.push(offsets);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.offsets.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (SymbolRef, u32)> + '_ {
+        let symbols = self.runs.iter();
+        let symbols =
+            symbols.flat_map(|&(symbol, count)| std::iter::repeat_n(symbol, count as usize));
+        symbols.zip(self.offsets.iter().flatten().copied())
+    }
+}
+
+/// Relocations to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewRelocs {
+    /// Each by itself.
+    List(Vec<NewReloc>),
+    /// One for each place, all of a type, at the starts of entries that follow each other.
+    Places {
+        /// What they refer to.
+        places: Places,
+        /// Type; the architecture's numbers.
+        kind: u32,
+        /// Size of an entry in bytes.
+        entry: u64,
+    },
+}
+
+impl NewRelocs {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            Self::Places { places, .. } => places.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hands out each.
+    pub fn for_each(&self, mut f: impl FnMut(NewReloc)) {
+        match self {
+            Self::List(list) => list.iter().copied().for_each(f),
+            Self::Places {
+                places,
+                kind,
+                entry,
+            } => {
+                let mut offset = 0;
+                for (symbol, addend) in places.iter() {
+                    f(NewReloc {
+                        offset,
+                        symbol,
+                        kind: *kind,
+                        addend: addend.into(),
+                    });
+                    offset += entry;
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of a section to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewData {
+    /// These, one piece behind the other.
+    Bytes(Vec<Vec<u8>>),
+    /// So many zeros, which relocations fill.
+    Zeros(usize),
+}
+
+impl NewData {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(pieces) => pieces.iter().map(Vec::len).sum(),
+            Self::Zeros(len) => *len,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A section to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSection {
@@ -53,44 +180,39 @@ pub struct NewSection {
     /// Size of an entry in bytes.
     pub entsize: u64,
     /// Its bytes.
-    pub data: Vec<u8>,
+    pub data: NewData,
     /// Flags (`SHF_*`).
     pub flags: u64,
     /// Alignment in bytes.
     pub addralign: u64,
     /// Its relocations, by offset; none for a section that is never relocated.
-    pub relocs: Option<Vec<NewReloc>>,
+    pub relocs: Option<NewRelocs>,
 }
 
 impl NewSection {
     /// A section of `entries` relocated entries, loaded and not writable; its own bytes are zero.
-    pub fn relocated(name: &'static str, entsize: u64, entries: usize) -> Self {
+    pub fn relocated(name: &'static str, entsize: u64, entries: usize, relocs: NewRelocs) -> Self {
         Self {
             name,
             entsize,
-            data: vec![0; entsize as usize * entries],
+            data: NewData::Zeros(entsize as usize * entries),
             flags: elf::SHF_ALLOC,
             addralign: 1,
-            relocs: Some(Vec::with_capacity(entries)),
+            relocs: Some(relocs),
         }
     }
 
     /// A section of plain entries, loaded and not writable.
-    pub fn plain(name: &'static str, entsize: u64, data: Vec<u8>) -> Self {
+    pub fn plain(name: &'static str, entsize: u64, data: Vec<Vec<u8>>) -> Self {
         let flags = elf::SHF_ALLOC;
         Self {
             name,
             entsize,
-            data,
+            data: NewData::Bytes(data),
             flags,
             addralign: 1,
             relocs: None,
         }
-    }
-
-    /// Adds a relocation.
-    pub fn relocate(&mut self, reloc: NewReloc) {
-        self.relocs.get_or_insert_default().push(reloc);
     }
 }
 
@@ -192,6 +314,22 @@ impl Output {
             self.table.push(new);
         }
         new
+    }
+
+    /// Places by the symbols of their sections.
+    pub fn places(&mut self, file: &ElfFile<'_>, places: impl Iterator<Item = Place>) -> Places {
+        let mut list = Places::default();
+        let mut last = None;
+        for place in places {
+            let symbol = match last {
+                Some((section, symbol)) if section == place.section => symbol,
+                _ => self.section_symbol(file, place.section),
+            };
+            last = Some((place.section, symbol));
+            // Sections are shorter than 2 GB (`read::header`).
+            list.push(symbol, place.offset as u32);
+        }
+        list
     }
 
     /// The symbol that stands for a section; added if there is none.

@@ -11,7 +11,7 @@ use crate::decode::InsnId;
 use crate::model::Model;
 use crate::read::SymbolId;
 
-pub(super) fn emit<A>(model: &Model<'_, A>, mut walked: Option<&mut Walked>, output: &mut Output) {
+pub(super) fn emit<A>(model: &Model<'_, A>, walked: Option<&Walked>, output: &mut Output) {
     for section in model.file.section_ids() {
         if !model.file.section(section).is_executable() {
             continue;
@@ -21,19 +21,11 @@ pub(super) fn emit<A>(model: &Model<'_, A>, mut walked: Option<&mut Walked>, out
                 continue;
             }
             if let Some(padding) = padding(model, function) {
-                if let Some(walked) = walked.as_deref_mut() {
+                if let Some(walked) = walked {
                     spread_state(model, walked, padding, function);
                 }
-                let name = [b"__pfx_", model.file.symbol(function).name].concat();
                 let before = model.options.prefix.into();
-                output.add_symbol(
-                    model.file,
-                    NewSymbol::Prefix {
-                        function,
-                        name,
-                        before,
-                    },
-                );
+                output.add_symbol(model.file, NewSymbol::Prefix { function, before });
             }
         }
     }
@@ -60,13 +52,14 @@ fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<InsnId> {
 }
 
 /// The stack in the padding is as at the function's start.
-fn spread_state<A>(model: &Model<'_, A>, walked: &mut Walked, padding: InsnId, function: SymbolId) {
+fn spread_state<A>(model: &Model<'_, A>, walked: &Walked, padding: InsnId, function: SymbolId) {
     let symbol = model.file.symbol(function);
     let Some(first) = model.insns.at(symbol.section, symbol.value) else {
         return;
     };
-    let state = walked.state_of[first.index()];
-    if state.is_some() {
-        walked.state_of[padding.index()..first.index()].fill(state);
+    if let Some(state) = walked.trail.state(first) {
+        for id in padding.0..first.0 {
+            walked.trail.set_state(InsnId(id), state);
+        }
     }
 }

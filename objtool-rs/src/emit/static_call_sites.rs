@@ -3,7 +3,7 @@
 
 use arch::object::Architecture;
 
-use super::{exists, NewReloc, NewSection, Output, SymbolRef};
+use super::{exists, NewReloc, NewRelocs, NewSection, Output, SymbolRef};
 use crate::model::{Model, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
 use crate::read::{elf, printable};
 use crate::report::{Abort, Findings, Message};
@@ -29,13 +29,11 @@ pub(super) fn emit<A: Architecture>(
     if insns.is_empty() {
         return Ok(());
     }
-    let mut section = NewSection::relocated(NAME, ENTRY, insns.len());
-    // Modules keep flags in the keys' low bits.
-    section.flags |= elf::SHF_WRITE;
+    let mut relocs = Vec::with_capacity(2 * insns.len());
     for (index, &insn) in insns.iter().enumerate() {
         let offset = index as u64 * ENTRY;
         let place = model.place(insn);
-        section.relocate(NewReloc {
+        relocs.push(NewReloc {
             offset,
             symbol: output.section_symbol(model.file, place.section),
             kind: A::RELOCATIONS.relative32,
@@ -61,13 +59,17 @@ pub(super) fn emit<A: Architecture>(
                 return Err(Abort);
             }
         };
-        section.relocate(NewReloc {
+        relocs.push(NewReloc {
             offset: offset + KEY,
             symbol: SymbolRef::Existing(key),
             kind: A::RELOCATIONS.relative32,
             addend: if model.is_sibling_call(insn) { TAIL } else { 0 },
         });
     }
+    let relocs = NewRelocs::List(relocs);
+    let mut section = NewSection::relocated(NAME, ENTRY, insns.len(), relocs);
+    // Modules keep flags in the keys' low bits.
+    section.flags |= elf::SHF_WRITE;
     output.add_section(section);
     Ok(())
 }

@@ -1,28 +1,36 @@
-//! Lays out the changed file.
+//! Lays out the changed file, and writes it from front to back.
 //!
 //! Sections stand in the order of their headers, each at the next offset that its alignment
 //! allows, the section headers last (gABI, "Sections"); this is also how libelf lays out what
 //! C objtool writes, so the two outputs can be compared byte by byte.
+//!
+//! Nothing is put together in memory: what is unchanged goes from the mapped input into the file,
+//! and what is changed is made on the way. A kernel's output is 90 MB, and to have it whole would
+//! double the memory of a run.
 
-use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
 
 use object::elf::{
     FileHeader64, Rela64, SectionFlags, SectionHeader64, SectionType, Sym64, SymbolInfo,
     SymbolOther, SymbolSection, STB_LOCAL, STT_SECTION,
 };
-use object::read::elf::Sym as _;
+use object::read::elf::{Rela as _, Sym as _};
 use object::{LittleEndian as LE, U16, U32, U64};
 
 use super::output::NewName;
-use super::{NewSymbol, Output, SymbolRef};
+use super::{NewData, NewSymbol, Output, SymbolRef};
 use crate::read::{elf, ElfFile, SectionHeader, SectionId, Symbol};
 
 const HEADER: usize = size_of::<FileHeader64<LE>>();
+const SECTION_HEADER: usize = size_of::<SectionHeader64<LE>>();
 const RELA: usize = size_of::<Rela64<LE>>();
 const SYM: usize = size_of::<Sym64<LE>>();
 
 /// Room for gaps between sections that were not there before, in bytes.
 const MOST_GAPS: u64 = 1 << 20;
+
+/// Bytes that are handed to the system at once, where they are made on the way.
+const BUFFER: usize = 256 << 10;
 
 /// What keeps an output from being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,37 +44,48 @@ impl std::fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
-/// A section of the output.
-struct OutSection<'a> {
-    header: SectionHeader,
-    data: Cow<'a, [u8]>,
+/// Where the bytes of a section come from.
+#[derive(Clone, Debug)]
+enum Content {
+    /// They are as they were.
+    Same,
+    /// They are as they were but for these, by offset.
+    Patched(Vec<(usize, &'static [u8])>),
+    /// They are as they were, with these behind.
+    Extended(Vec<u8>),
+    /// Relocations whose symbols have moved, or whose types are new: index and type, by index.
+    Relocs(Vec<(u32, u32)>),
+    /// The symbol table.
+    Symbols,
+    /// The section indices that do not fit into it.
+    SymbolSections,
+    /// The data of the added section with this number.
+    New(usize),
+    /// Its relocations.
+    NewRelocs(usize),
 }
 
-/// The bytes of the changed file.
-///
-/// # Errors
-///
-/// When the file has no place for a new name or symbol.
-pub fn write(file: &ElfFile<'_>, output: &Output) -> Result<Vec<u8>, WriteError> {
-    let mut sections: Vec<OutSection<'_>> = file
-        .sections
-        .iter()
-        .map(|s| OutSection {
-            header: s.header,
-            data: Cow::Borrowed(s.data),
-        })
-        .collect();
-    let names = append_names(file, output, &mut sections)?;
-    let index_of = SymbolIndices::new(output, file.symbols.len());
+/// A section of the output.
+#[derive(Clone, Debug)]
+struct OutSection {
+    header: SectionHeader,
+    content: Content,
+}
 
-    patch(file, output, &mut sections);
-    move_symbols(file, output, &index_of, &mut sections)?;
-    add_symbols(file, output, &names, &mut sections)?;
-    add_sections(file, output, &names, &index_of, &mut sections)?;
-    lay_out(file, &mut sections)
+/// A changed file.
+#[derive(Clone, Debug)]
+pub struct NewFile<'d> {
+    file: ElfFile<'d>,
+    output: Output,
+    names: NameOffsets,
+    index_of: SymbolIndices,
+    sections: Vec<OutSection>,
+    /// Where the section headers stand.
+    table: u64,
 }
 
 /// Where each symbol of the output stands in its table.
+#[derive(Clone, Debug)]
 struct SymbolIndices {
     existing: Vec<u32>,
     new: Vec<u32>,
@@ -93,55 +112,18 @@ impl SymbolIndices {
             SymbolRef::New(new) => self.new[new as usize],
         }
     }
+
+    fn have_moved(&self) -> bool {
+        (0..).zip(&self.existing).any(|(id, &index)| id != index)
+    }
 }
 
 /// Offsets of the new names in their string tables.
+#[derive(Clone, Debug)]
 struct NameOffsets {
     symbols: Vec<u32>,
     sections: Vec<u32>,
     relocs: Vec<u32>,
-}
-
-fn append_names(
-    file: &ElfFile<'_>,
-    output: &Output,
-    sections: &mut [OutSection<'_>],
-) -> Result<NameOffsets, WriteError> {
-    let mut names = NameOffsets {
-        symbols: vec![0; output.symbols.len()],
-        sections: vec![0; output.sections.len()],
-        relocs: vec![0; output.sections.len()],
-    };
-    for name in &output.names {
-        let (table, text) = match name {
-            NewName::Symbol(new) => {
-                let NewSymbol::Prefix { name, .. } = &output.symbols[*new as usize] else {
-                    continue;
-                };
-                (symbol_names(file)?, name.clone())
-            }
-            NewName::Section(new) => {
-                let name = output.sections[*new as usize].name;
-                (file.section_names, name.as_bytes().to_vec())
-            }
-            NewName::Relocs(new) => {
-                let name = output.sections[*new as usize].name;
-                (file.section_names, format!(".rela{name}").into_bytes())
-            }
-        };
-        let table = &mut sections[table.index()];
-        let offset = u32::try_from(table.data.len())
-            .map_err(|_| WriteError("the string table is full".into()))?;
-        let bytes = table.data.to_mut();
-        bytes.extend_from_slice(&text);
-        bytes.push(0);
-        match name {
-            NewName::Symbol(new) => names.symbols[*new as usize] = offset,
-            NewName::Section(new) => names.sections[*new as usize] = offset,
-            NewName::Relocs(new) => names.relocs[*new as usize] = offset,
-        }
-    }
-    Ok(names)
 }
 
 fn symbol_table(file: &ElfFile<'_>) -> Result<SectionId, WriteError> {
@@ -153,258 +135,484 @@ fn symbol_names(file: &ElfFile<'_>) -> Result<SectionId, WriteError> {
     Ok(SectionId(file.section(symbol_table(file)?).header.link))
 }
 
-/// New bytes in code, and new types for relocations.
-fn patch(file: &ElfFile<'_>, output: &Output, sections: &mut [OutSection<'_>]) {
-    for (place, bytes) in &output.patches {
-        let start = place.offset as usize;
-        let data = sections[place.section.index()].data.to_mut();
-        data[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-    for &(id, kind) in &output.reloc_types {
-        let reloc = file.reloc(id);
-        if let Some(table) = file.section(id.section).reloc_section {
-            let bytes = sections[table.index()].data.to_mut();
-            set_info(bytes, id.index as usize, reloc.symbol.0, kind);
-        }
-    }
-}
-
-/// Sets symbol and type of a relocation.
-fn set_info(table: &mut [u8], index: usize, symbol: u32, kind: u32) {
-    let info = u64::from(symbol) << 32 | u64::from(kind);
-    let at = index * RELA + 8;
-    table[at..at + 8].copy_from_slice(&info.to_le_bytes());
-}
-
-/// Lets relocations and groups follow symbols that have moved in the table.
-fn move_symbols(
-    file: &ElfFile<'_>,
-    output: &Output,
-    index_of: &SymbolIndices,
-    sections: &mut [OutSection<'_>],
-) -> Result<(), WriteError> {
-    let moved = |id: u32| index_of.existing[id as usize] != id;
-    if !(0..file.symbols.len() as u32).any(moved) {
-        return Ok(());
-    }
-    for section in &file.sections {
-        let (Some(relocs), Some(table)) = (&section.relocs, section.reloc_section) else {
-            continue;
+impl<'d> NewFile<'d> {
+    /// Lays a changed file out.
+    ///
+    /// # Errors
+    ///
+    /// When the file has no place for a new name or symbol.
+    pub fn new(file: ElfFile<'d>, output: Output) -> Result<Self, WriteError> {
+        let mut sections: Vec<OutSection> = file
+            .sections
+            .iter()
+            .map(|s| OutSection {
+                header: s.header,
+                content: Content::Same,
+            })
+            .collect();
+        let names = append_names(&file, &output, &mut sections)?;
+        let mut new = Self {
+            index_of: SymbolIndices::new(&output, file.symbols.len()),
+            file,
+            output,
+            names,
+            sections,
+            table: 0,
         };
-        for (index, reloc) in relocs.iter().enumerate() {
-            if moved(reloc.symbol.0) {
-                let bytes = sections[table.index()].data.to_mut();
-                // The type may have been changed before.
-                let at = index * RELA + 8;
-                let kind =
-                    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-                set_info(bytes, index, index_of.existing[reloc.symbol.index()], kind);
+        new.patch();
+        new.move_symbols()?;
+        new.add_symbols()?;
+        new.add_sections()?;
+        new.lay_out()?;
+        Ok(new)
+    }
+
+    /// How long it is, in bytes.
+    pub fn len(&self) -> u64 {
+        self.table + (self.sections.len() * SECTION_HEADER) as u64
+    }
+
+    /// Never: it has a header.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// New bytes in code, and new types for relocations.
+    fn patch(&mut self) {
+        for &(place, bytes) in &self.output.patches {
+            let content = &mut self.sections[place.section.index()].content;
+            if let Content::Same = content {
+                *content = Content::Patched(Vec::new());
+            }
+            if let Content::Patched(patches) = content {
+                patches.push((place.offset as usize, bytes));
+            }
+        }
+        for &(id, kind) in &self.output.reloc_types {
+            let Some(table) = self.file.section(id.section).reloc_section else {
+                continue;
+            };
+            let content = &mut self.sections[table.index()].content;
+            if let Content::Same = content {
+                *content = Content::Relocs(Vec::new());
+            }
+            if let Content::Relocs(types) = content {
+                types.push((id.index, kind));
+            }
+        }
+        for section in &mut self.sections {
+            match &mut section.content {
+                // Of several for one place the last one counts, so they keep their order.
+                Content::Patched(patches) => patches.sort_by_key(|&(offset, _)| offset),
+                Content::Relocs(types) => types.sort_by_key(|&(index, _)| index),
+                _ => {}
             }
         }
     }
-    let symtab = symbol_table(file)?;
-    for section in sections.iter_mut() {
-        // A group is named after its signature symbol.
-        if section.header.kind == elf::SHT_GROUP && section.header.link == symtab.0 {
-            let signature = index_of.existing.get(section.header.info as usize);
-            section.header.info = *signature
-                .ok_or_else(|| WriteError("a section group's signature is no symbol".into()))?;
-        }
-    }
-    sections[symtab.index()].header.info = output.first_global;
-    Ok(())
-}
 
-/// Writes the symbol table anew.
-fn add_symbols(
-    file: &ElfFile<'_>,
-    output: &Output,
-    names: &NameOffsets,
-    sections: &mut [OutSection<'_>],
-) -> Result<(), WriteError> {
-    if output.symbols.is_empty() {
-        return Ok(());
-    }
-    let symtab = symbol_table(file)?;
-    let mut table = Vec::with_capacity(output.table.len() * SYM);
-    let mut extension = Vec::new();
-    for &symbol in &output.table {
-        let (raw, section) = match symbol {
-            SymbolRef::Existing(id) => (*file.symbol(id).raw, file.symbol(id).section),
-            SymbolRef::New(new) => {
-                let name = names.symbols[new as usize];
-                new_symbol(file, &output.symbols[new as usize], name)
+    /// Lets relocations and groups follow symbols that have moved in the table.
+    fn move_symbols(&mut self) -> Result<(), WriteError> {
+        if !self.index_of.have_moved() {
+            return Ok(());
+        }
+        for section in &self.file.sections {
+            if let (Some(_), Some(table)) = (&section.relocs, section.reloc_section) {
+                let content = &mut self.sections[table.index()].content;
+                if let Content::Same = content {
+                    *content = Content::Relocs(Vec::new());
+                }
             }
-        };
-        let mut raw = raw;
-        let mut word = 0;
-        if let SymbolRef::New(_) = symbol {
-            if section.0 < u32::from(elf::SHN_LORESERVE) {
-                raw.st_shndx = U16::new(LE, SymbolSection(section.0 as u16));
-            } else if file.symtab_shndx.is_some() {
-                raw.st_shndx = U16::new(LE, SymbolSection(elf::SHN_XINDEX));
-            } else {
+        }
+        let symtab = symbol_table(&self.file)?;
+        for section in &mut self.sections {
+            // A group is named after its signature symbol.
+            if section.header.kind == elf::SHT_GROUP && section.header.link == symtab.0 {
+                let signature = self.index_of.existing.get(section.header.info as usize);
+                section.header.info = *signature
+                    .ok_or_else(|| WriteError("a section group's signature is no symbol".into()))?;
+            }
+        }
+        self.sections[symtab.index()].header.info = self.output.first_global;
+        Ok(())
+    }
+
+    /// Writes the symbol table anew.
+    fn add_symbols(&mut self) -> Result<(), WriteError> {
+        if self.output.symbols.is_empty() {
+            return Ok(());
+        }
+        let symtab = symbol_table(&self.file)?;
+        let extension = self.file.symtab_shndx;
+        let beyond = |section: &SectionId| section.0 >= u32::from(elf::SHN_LORESERVE);
+        let new = 0..self.output.symbols.len() as u32;
+        if let Some(section) = new.map(|new| self.new_symbol(new).1).find(beyond) {
+            if extension.is_none() {
                 return Err(WriteError(format!(
                     "section {} is beyond what the symbol table can name (no .symtab_shndx)",
                     section.0
                 )));
             }
         }
-        if raw.st_shndx(LE).0 == elf::SHN_XINDEX {
-            word = section.0;
+        let section = &mut self.sections[symtab.index()];
+        section.content = Content::Symbols;
+        section.header.info = self.output.first_global;
+        if let Some(id) = extension {
+            self.sections[id.index()].content = Content::SymbolSections;
         }
-        extension.extend_from_slice(&word.to_le_bytes());
-        table.extend_from_slice(object::pod::bytes_of(&raw));
+        Ok(())
     }
-    let section = &mut sections[symtab.index()];
-    section.data = Cow::Owned(table);
-    section.header.info = output.first_global;
-    if let Some(id) = file.symtab_shndx {
-        sections[id.index()].data = Cow::Owned(extension);
-    }
-    Ok(())
-}
 
-fn new_symbol(file: &ElfFile<'_>, symbol: &NewSymbol, name: u32) -> (Sym64<LE>, SectionId) {
-    let blank = Sym64 {
-        st_name: U32::new(LE, name),
-        st_info: SymbolInfo(STB_LOCAL.0 << 4 | STT_SECTION.0),
-        st_other: SymbolOther(0),
-        st_shndx: U16::new(LE, SymbolSection(0)),
-        st_value: U64::new(LE, 0),
-        st_size: U64::new(LE, 0),
-    };
-    match symbol {
-        NewSymbol::Section(section) => (blank, *section),
-        NewSymbol::Prefix {
-            function, before, ..
-        } => {
-            let Symbol {
-                raw,
-                section,
-                value,
-                ..
-            } = *file.symbol(*function);
-            let prefix = Sym64 {
-                st_info: raw.st_info,
-                st_value: U64::new(LE, value - before),
-                st_size: U64::new(LE, *before),
-                ..blank
+    /// A symbol as it stands in the table, and its section.
+    fn symbol(&self, symbol: SymbolRef) -> (Sym64<LE>, SectionId) {
+        match symbol {
+            SymbolRef::Existing(id) => (*self.file.symbol(id).raw, self.file.symbol(id).section),
+            SymbolRef::New(new) => {
+                let (mut raw, section) = self.new_symbol(new);
+                let index = if section.0 < u32::from(elf::SHN_LORESERVE) {
+                    section.0 as u16
+                } else {
+                    elf::SHN_XINDEX
+                };
+                raw.st_shndx = U16::new(LE, SymbolSection(index));
+                (raw, section)
+            }
+        }
+    }
+
+    fn new_symbol(&self, new: u32) -> (Sym64<LE>, SectionId) {
+        let blank = Sym64 {
+            st_name: U32::new(LE, self.names.symbols[new as usize]),
+            st_info: SymbolInfo(STB_LOCAL.0 << 4 | STT_SECTION.0),
+            st_other: SymbolOther(0),
+            st_shndx: U16::new(LE, SymbolSection(0)),
+            st_value: U64::new(LE, 0),
+            st_size: U64::new(LE, 0),
+        };
+        match &self.output.symbols[new as usize] {
+            NewSymbol::Section(section) => (blank, *section),
+            NewSymbol::Prefix { function, before } => {
+                let Symbol {
+                    raw,
+                    section,
+                    value,
+                    ..
+                } = *self.file.symbol(*function);
+                let prefix = Sym64 {
+                    st_info: raw.st_info,
+                    st_value: U64::new(LE, value - before),
+                    st_size: U64::new(LE, *before),
+                    ..blank
+                };
+                (prefix, section)
+            }
+        }
+    }
+
+    fn add_sections(&mut self) -> Result<(), WriteError> {
+        for (i, new) in self.output.sections.iter().enumerate() {
+            let own_index = self.sections.len() as u32;
+            self.sections.push(OutSection {
+                header: SectionHeader {
+                    name: self.names.sections[i],
+                    kind: elf::SHT_PROGBITS,
+                    flags: new.flags,
+                    addralign: new.addralign,
+                    entsize: new.entsize,
+                    ..SectionHeader::default()
+                },
+                content: Content::New(i),
+            });
+            if new.relocs.is_none() {
+                continue;
+            }
+            self.sections.push(OutSection {
+                header: SectionHeader {
+                    name: self.names.relocs[i],
+                    kind: elf::SHT_RELA,
+                    flags: elf::SHF_INFO_LINK,
+                    link: symbol_table(&self.file)?.0,
+                    info: own_index,
+                    addralign: 8,
+                    entsize: RELA as u64,
+                    ..SectionHeader::default()
+                },
+                content: Content::NewRelocs(i),
+            });
+        }
+        Ok(())
+    }
+
+    /// The bytes of a section of the input; none of one that is added.
+    fn data(&self, index: usize) -> &'d [u8] {
+        self.file.sections.get(index).map_or(&[], |s| s.data)
+    }
+
+    fn size(&self, index: usize) -> usize {
+        let data = self.data(index);
+        match &self.sections[index].content {
+            Content::Same | Content::Patched(_) | Content::Relocs(_) => data.len(),
+            Content::Extended(more) => data.len() + more.len(),
+            Content::Symbols => self.output.table.len() * SYM,
+            Content::SymbolSections => self.output.table.len() * 4,
+            Content::New(new) => self.output.sections[*new].data.len(),
+            Content::NewRelocs(new) => {
+                let relocs = self.output.sections[*new].relocs.as_ref();
+                relocs.map_or(0, |relocs| relocs.len() * RELA)
+            }
+        }
+    }
+
+    fn lay_out(&mut self) -> Result<(), WriteError> {
+        let mut end = HEADER as u64;
+        // Whoever laid out the input has aligned its sections, too. More than this can only be
+        // gaps.
+        let data: u64 = (0..self.sections.len()).map(|i| self.size(i) as u64).sum();
+        let most = data + 2 * self.file.data.len() as u64 + MOST_GAPS;
+        for index in 1..self.sections.len() {
+            let size = self.size(index) as u64;
+            let header = &mut self.sections[index].header;
+            end = end
+                .checked_next_multiple_of(header.addralign.max(1))
+                .filter(|&end| end <= most)
+                .ok_or_else(|| {
+                    let section = self.file.sections.get(index);
+                    WriteError(format!(
+                        "section {}, aligned to {:#x} bytes, would make the file much longer than \
+                         it is",
+                        section.map_or("".into(), |s| s.display_name()),
+                        header.addralign
+                    ))
+                })?;
+            header.offset = end;
+            if !matches!(header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
+                header.size = size;
+                end += size;
+            }
+        }
+        self.table = end.next_multiple_of(8);
+        if self.sections.len() >= usize::from(elf::SHN_LORESERVE) {
+            self.sections[0].header.size = self.sections.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The whole file.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len() as usize);
+        self.write(&mut bytes)
+            .expect("memory takes all that is written");
+        bytes
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    ///
+    /// What the writer refuses.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        let mut to = Counted {
+            to: BufWriter::with_capacity(BUFFER.min(self.len() as usize), to),
+            written: 0,
+        };
+        let (header, _) = object::pod::from_bytes::<FileHeader64<LE>>(self.file.data)
+            .map_err(|()| io::Error::other("the ELF header can't be read"))?;
+        let mut header = *header;
+        header.e_shoff = U64::new(LE, self.table);
+        let count = self.sections.len();
+        let fits = count < usize::from(elf::SHN_LORESERVE);
+        header.e_shnum = U16::new(LE, if fits { count as u16 } else { 0 });
+        to.put(object::pod::bytes_of(&header))?;
+        for (index, section) in self.sections.iter().enumerate().skip(1) {
+            to.fill_up_to(section.header.offset)?;
+            if !matches!(section.header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
+                self.write_section(index, &mut to)?;
+            }
+        }
+        to.fill_up_to(self.table)?;
+        for section in &self.sections {
+            let h = &section.header;
+            let raw = SectionHeader64 {
+                sh_name: U32::new(LE, h.name),
+                sh_type: U32::new(LE, SectionType(h.kind)),
+                sh_flags: U64::new(LE, SectionFlags(h.flags)),
+                sh_addr: U64::new(LE, h.addr),
+                sh_offset: U64::new(LE, h.offset),
+                sh_size: U64::new(LE, h.size),
+                sh_link: U32::new(LE, h.link),
+                sh_info: U32::new(LE, h.info),
+                sh_addralign: U64::new(LE, h.addralign),
+                sh_entsize: U64::new(LE, h.entsize),
             };
-            (prefix, section)
+            to.put(object::pod::bytes_of(&raw))?;
         }
+        to.to.flush()
+    }
+
+    fn write_section(&self, index: usize, to: &mut Counted<impl Write>) -> io::Result<()> {
+        let data = self.data(index);
+        match &self.sections[index].content {
+            Content::Same => to.put(data),
+            Content::Patched(patches) => patched(data, patches, to),
+            Content::Extended(more) => {
+                to.put(data)?;
+                to.put(more)
+            }
+            Content::Relocs(types) => self.relocs(data, types, to),
+            Content::Symbols => self.output.table.iter().try_for_each(|&symbol| {
+                let (raw, _) = self.symbol(symbol);
+                to.put(object::pod::bytes_of(&raw))
+            }),
+            Content::SymbolSections => self.output.table.iter().try_for_each(|&symbol| {
+                let (raw, section) = self.symbol(symbol);
+                let is_here = raw.st_shndx(LE).0 == elf::SHN_XINDEX;
+                let word = if is_here { section.0 } else { 0 };
+                to.put(&word.to_le_bytes())
+            }),
+            Content::New(new) => match &self.output.sections[*new].data {
+                NewData::Bytes(pieces) => pieces.iter().try_for_each(|piece| to.put(piece)),
+                NewData::Zeros(len) => to.zeros(*len as u64),
+            },
+            Content::NewRelocs(new) => {
+                let mut result = Ok(());
+                if let Some(relocs) = &self.output.sections[*new].relocs {
+                    relocs.for_each(|reloc| {
+                        let symbol = self.index_of.get(reloc.symbol);
+                        let raw = rela(reloc.offset, symbol, reloc.kind, reloc.addend);
+                        if result.is_ok() {
+                            result = to.put(&raw);
+                        }
+                    });
+                }
+                result
+            }
+        }
+    }
+
+    fn relocs(
+        &self,
+        data: &[u8],
+        types: &[(u32, u32)],
+        to: &mut Counted<impl Write>,
+    ) -> io::Result<()> {
+        let (entries, rest) = object::pod::slice_from_bytes::<Rela64<LE>>(data, data.len() / RELA)
+            .map_err(|()| io::Error::other("its bytes can't be read as relocations"))?;
+        let mut types = types.iter().peekable();
+        for (index, entry) in (0..).zip(entries) {
+            let mut kind = entry.r_type(LE, false).0;
+            while let Some(&(_, new)) = types.next_if(|&&(of, _)| of == index) {
+                kind = new;
+            }
+            let symbol = self.index_of.existing[entry.r_sym(LE, false) as usize];
+            to.put(&rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)))?;
+        }
+        to.put(rest)
     }
 }
 
-fn add_sections(
+/// A relocation as it stands in the file.
+fn rela(offset: u64, symbol: u32, kind: u32, addend: i64) -> [u8; RELA] {
+    let mut raw = [0; RELA];
+    raw[..8].copy_from_slice(&offset.to_le_bytes());
+    raw[8..12].copy_from_slice(&kind.to_le_bytes());
+    raw[12..16].copy_from_slice(&symbol.to_le_bytes());
+    raw[16..].copy_from_slice(&addend.to_le_bytes());
+    raw
+}
+
+/// Bytes with some of them replaced.
+fn patched(
+    data: &[u8],
+    patches: &[(usize, &[u8])],
+    to: &mut Counted<impl Write>,
+) -> io::Result<()> {
+    let mut at = 0;
+    for (i, &(offset, bytes)) in patches.iter().enumerate() {
+        // The last one for a place counts.
+        let next = patches.get(i + 1).map_or(data.len(), |next| next.0);
+        if next == offset && i + 1 != patches.len() {
+            continue;
+        }
+        to.put(&data[at..offset.max(at)])?;
+        at = (offset + bytes.len()).min(next);
+        to.put(&bytes[..at - offset])?;
+    }
+    to.put(&data[at..])
+}
+
+/// A writer that knows how far it is.
+struct Counted<W: Write> {
+    to: BufWriter<W>,
+    written: u64,
+}
+
+impl<W: Write> Counted<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
+        self.to.write_all(bytes)
+    }
+
+    fn zeros(&mut self, mut len: u64) -> io::Result<()> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while len != 0 {
+            let some = len.min(ZEROS.len() as u64);
+            self.put(&ZEROS[..some as usize])?;
+            len -= some;
+        }
+        Ok(())
+    }
+
+    fn fill_up_to(&mut self, offset: u64) -> io::Result<()> {
+        self.zeros(offset.saturating_sub(self.written))
+    }
+}
+
+/// Puts new names behind those in the string tables.
+fn append_names(
     file: &ElfFile<'_>,
     output: &Output,
-    names: &NameOffsets,
-    index_of: &SymbolIndices,
-    sections: &mut Vec<OutSection<'_>>,
-) -> Result<(), WriteError> {
-    for (i, new) in output.sections.iter().enumerate() {
-        let own_index = sections.len() as u32;
-        sections.push(OutSection {
-            header: SectionHeader {
-                name: names.sections[i],
-                kind: elf::SHT_PROGBITS,
-                flags: new.flags,
-                size: new.data.len() as u64,
-                addralign: new.addralign,
-                entsize: new.entsize,
-                ..SectionHeader::default()
-            },
-            data: Cow::Owned(new.data.clone()),
-        });
-        let Some(new_relocs) = &new.relocs else {
+    sections: &mut [OutSection],
+) -> Result<NameOffsets, WriteError> {
+    let mut names = NameOffsets {
+        symbols: vec![0; output.symbols.len()],
+        sections: vec![0; output.sections.len()],
+        relocs: vec![0; output.sections.len()],
+    };
+    for name in &output.names {
+        let (table, parts): (_, [&[u8]; 2]) = match name {
+            NewName::Symbol(new) => {
+                let NewSymbol::Prefix { function, .. } = &output.symbols[*new as usize] else {
+                    continue;
+                };
+                let function = file.symbol(*function).name;
+                (symbol_names(file)?, [NewSymbol::PREFIX, function])
+            }
+            NewName::Section(new) => {
+                let name = output.sections[*new as usize].name;
+                (file.section_names, [b"", name.as_bytes()])
+            }
+            NewName::Relocs(new) => {
+                let name = output.sections[*new as usize].name;
+                (file.section_names, [b".rela", name.as_bytes()])
+            }
+        };
+        let content = &mut sections[table.index()].content;
+        if let Content::Same = content {
+            *content = Content::Extended(Vec::new());
+        }
+        let Content::Extended(more) = content else {
             continue;
         };
-        let mut relocs = Vec::with_capacity(new_relocs.len() * RELA);
-        for reloc in new_relocs {
-            let symbol = index_of.get(reloc.symbol);
-            relocs.extend_from_slice(&reloc.offset.to_le_bytes());
-            let info = u64::from(symbol) << 32 | u64::from(reloc.kind);
-            relocs.extend_from_slice(&info.to_le_bytes());
-            relocs.extend_from_slice(&reloc.addend.to_le_bytes());
+        let offset = u32::try_from(file.section(table).data.len() + more.len())
+            .map_err(|_| WriteError("the string table is full".into()))?;
+        for part in parts {
+            more.extend_from_slice(part);
         }
-        sections.push(OutSection {
-            header: SectionHeader {
-                name: names.relocs[i],
-                kind: elf::SHT_RELA,
-                flags: elf::SHF_INFO_LINK,
-                link: symbol_table(file)?.0,
-                info: own_index,
-                addralign: 8,
-                entsize: RELA as u64,
-                ..SectionHeader::default()
-            },
-            data: Cow::Owned(relocs),
-        });
-    }
-    Ok(())
-}
-
-fn lay_out(file: &ElfFile<'_>, sections: &mut [OutSection<'_>]) -> Result<Vec<u8>, WriteError> {
-    let mut end = HEADER as u64;
-    // Whoever laid out the input has aligned its sections, too. More than this can only be gaps.
-    let data: u64 = sections.iter().map(|s| s.data.len() as u64).sum();
-    let most = data + 2 * file.data.len() as u64 + MOST_GAPS;
-    for (index, section) in sections.iter_mut().enumerate().skip(1) {
-        let header = &mut section.header;
-        end = end
-            .checked_next_multiple_of(header.addralign.max(1))
-            .filter(|&end| end <= most)
-            .ok_or_else(|| {
-                WriteError(format!(
-                    "section {}, aligned to {:#x} bytes, would make the file much longer than it is",
-                    file.sections.get(index).map_or("".into(), |s| s.display_name()),
-                    header.addralign
-                ))
-            })?;
-        header.offset = end;
-        if !matches!(header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
-            header.size = section.data.len() as u64;
-            end += header.size;
+        more.push(0);
+        match name {
+            NewName::Symbol(new) => names.symbols[*new as usize] = offset,
+            NewName::Section(new) => names.sections[*new as usize] = offset,
+            NewName::Relocs(new) => names.relocs[*new as usize] = offset,
         }
     }
-    let table = end.next_multiple_of(8);
-    let entry = size_of::<SectionHeader64<LE>>();
-    let mut bytes = Vec::with_capacity(table as usize + sections.len() * entry);
-
-    let (mut header, _) = object::pod::from_bytes::<FileHeader64<LE>>(file.data)
-        .map(|(header, rest)| (*header, rest))
-        .map_err(|()| WriteError("the ELF header can't be read".into()))?;
-    header.e_shoff = U64::new(LE, table);
-    if sections.len() < usize::from(elf::SHN_LORESERVE) {
-        header.e_shnum = U16::new(LE, sections.len() as u16);
-    } else {
-        header.e_shnum = U16::new(LE, 0);
-        sections[0].header.size = sections.len() as u64;
-    }
-    bytes.extend_from_slice(object::pod::bytes_of(&header));
-    for section in sections.iter().skip(1) {
-        bytes.resize(section.header.offset as usize, 0);
-        if section.header.kind != elf::SHT_NOBITS {
-            bytes.extend_from_slice(&section.data);
-        }
-    }
-    bytes.resize(table as usize, 0);
-    for section in sections.iter() {
-        let h = &section.header;
-        let raw = SectionHeader64 {
-            sh_name: U32::new(LE, h.name),
-            sh_type: U32::new(LE, SectionType(h.kind)),
-            sh_flags: U64::new(LE, SectionFlags(h.flags)),
-            sh_addr: U64::new(LE, h.addr),
-            sh_offset: U64::new(LE, h.offset),
-            sh_size: U64::new(LE, h.size),
-            sh_link: U32::new(LE, h.link),
-            sh_info: U32::new(LE, h.info),
-            sh_addralign: U64::new(LE, h.addralign),
-            sh_entsize: U64::new(LE, h.entsize),
-        };
-        bytes.extend_from_slice(object::pod::bytes_of(&raw));
-    }
-    Ok(bytes)
+    Ok(names)
 }

@@ -7,7 +7,7 @@
 use arch::insn::InsnKind;
 use arch::object::{AlternativeLayout, AlternativePolicy, Architecture};
 
-use super::{tables, Model, Purpose, Target};
+use super::{tables, Model, Purpose};
 use crate::decode::{InsnId, Marks};
 use crate::read::{FileKind, SectionId};
 use crate::report::{Abort, Findings, Message, Place};
@@ -88,9 +88,16 @@ pub(super) fn add<A: Architecture>(
     read_replacements(model, &mut entries, findings)?;
     read_jump_labels(model, &mut entries, findings)?;
     read_exceptions(model, &mut entries, findings)?;
+    // Jumps to the end of their replacement. They go there whatever their bytes say, but a
+    // replacement may be that of several originals, each of which looks at the bytes.
+    let mut ends = Vec::new();
     for entry in entries {
-        add_entry(model, entry, findings)?;
+        add_entry(model, entry, &mut ends, findings)?;
     }
+    for (insn, dest) in ends {
+        model.insns.get_mut(insn).set_dest(dest);
+    }
+    model.owners.settle();
     Ok(())
 }
 
@@ -341,6 +348,7 @@ fn read_exceptions<A: Architecture>(
 fn add_entry<A: Architecture>(
     model: &mut Model<'_, A>,
     entry: Entry,
+    ends: &mut Vec<(InsnId, InsnId)>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let Some(original) = model
@@ -376,7 +384,7 @@ fn add_entry<A: Architecture>(
             policy,
         } => {
             skip_original = policy == AlternativePolicy::ReplacementOnly;
-            let first = add_group(model, original, original_len, new, new_len, findings)?;
+            let first = add_group(model, original, original_len, new, new_len, ends, findings)?;
             if policy == AlternativePolicy::OriginalOnly {
                 let marks = &mut model.insns.get_mut(original).marks;
                 marks.set(Marks::IGNORE_ALTERNATIVES, true);
@@ -408,6 +416,7 @@ fn add_group<A: Architecture>(
     original_len: u32,
     new: Option<(InsnId, Place)>,
     new_len: u32,
+    ends: &mut Vec<(InsnId, InsnId)>,
     findings: &mut Findings,
 ) -> Result<Option<InsnId>, Abort> {
     let (original_group, mut covered) = match model.group_of(original) {
@@ -458,8 +467,7 @@ fn add_group<A: Architecture>(
         let padding = model
             .insns
             .add_padding(place.section, place.offset as u32, len);
-        model.targets.push(Target::None);
-        model.symbol_of.push(symbol);
+        model.owners.set(padding, symbol);
         model
             .insns
             .get_mut(padding)
@@ -484,19 +492,21 @@ fn add_group<A: Architecture>(
         }
         group.last = Some(insn);
         model.insns.get_mut(insn).marks.set(Marks::IGNORE, ignored);
-        model.symbol_of[insn.index()] = symbol;
+        model.owners.set(insn, symbol);
         add_to_group(model, insn, id);
 
         // On every architecture so far, relocations in replacements are adjusted when they are
         // copied, so none is refused.
-        if record.kind.is_static_jump() && record.displacement != 0 && record.branch_target() == end
+        if record.kind.is_static_jump()
+            && record.displacement() != 0
+            && record.branch_target() == end
         {
             let last = model.group(original_group).last;
             let Some(after) = last.and_then(|last| model.insns.next(last)) else {
                 model.warn(findings, insn, Message::NoAlternativeJumpTarget);
                 return Err(Abort);
             };
-            model.targets[insn.index()] = Target::Insn(after);
+            ends.push((insn, after));
         }
         next = model.insns.next(insn);
     }

@@ -7,7 +7,7 @@
 
 use arch::insn::InsnKind;
 
-use super::{Model, Target};
+use super::Model;
 use crate::decode::{InsnId, Marks};
 use crate::read::{Reloc, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
@@ -82,7 +82,9 @@ pub(super) fn ignored_functions<A>(model: &mut Model<'_, A>, findings: &mut Find
             }
         };
         let Some(function) = function else { continue };
-        let insns: Vec<InsnId> = model.function_insns(function).collect();
+        let insns: Vec<InsnId> = model
+            .function_insns(function)
+            .map_or_else(Vec::new, Iterator::collect);
         for insn in insns {
             model.insns.get_mut(insn).marks.set(Marks::IGNORE, true);
         }
@@ -153,7 +155,7 @@ pub(super) fn intra_function_calls<A>(
             );
             return Err(Abort);
         };
-        model.targets[insn.index()] = Target::Insn(dest);
+        model.insns.get_mut(insn).set_dest(dest);
     }
     Ok(())
 }
@@ -261,8 +263,10 @@ pub(super) fn validate_unret<A>(
     let (name, bad) = (names::VALIDATE_UNRET, names::INSTRUMENTATION_END);
     for entry in entries(model, name) {
         let insn = insn_by_section(model, entry, name, bad, findings)?;
-        model.insns.get_mut(insn).marks.set(Marks::UNRET, true);
+        model.unret.push(insn);
     }
+    model.unret.sort_unstable();
+    model.unret.dedup();
     Ok(())
 }
 

@@ -10,34 +10,113 @@ use arch::object::Architecture;
 use super::noreturn::{Noreturn, Returns};
 use super::{Model, Purpose, Roles, Target};
 use crate::decode::{InsnId, Marks, OpsId};
-use crate::read::{SectionId, SymbolId, SymbolKind};
+use crate::parallel;
+use crate::read::{Cursor, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
 /// Finds the targets of all direct jumps.
-pub(super) fn resolve_jumps<A: Architecture>(
+pub(super) fn resolve_jumps<A: Architecture + Sync>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    for insn in model.insns.ids() {
-        // Jumps to the end of a replacement are resolved with it.
-        if model.insn(insn).kind.is_static_jump() && model.target(insn) == Target::None {
-            let resolved = resolve_jump(model, insn);
-            model.report_remarks(findings);
-            model.note_unresolved(insn, resolved, findings)?;
-        }
+    // Jumps to the end of a replacement are resolved with it.
+    let jumps = model
+        .insns
+        .select(|_, record| record.kind.is_static_jump() && record.target() == Target::None);
+    let looked_up = look_up(model, &jumps, look_up_jump);
+    for (&insn, found) in jumps.iter().zip(looked_up.into_iter().flatten()) {
+        let resolved = match found {
+            Found::Dest(dest) => {
+                model.insns.get_mut(insn).set_dest(dest);
+                continue;
+            }
+            Found::Reloc(reloc) => {
+                let reloc = reloc.map(|id| model.file.reloc(id));
+                resolve_jump(model, insn, reloc)
+            }
+            Found::Callee { .. } => continue,
+        };
+        model.report_remarks(findings);
+        model.note_unresolved(insn, resolved, findings)?;
     }
     Ok(())
 }
 
-fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Result<(), Message> {
+/// What can be said of a branch by itself, whatever becomes of the others. Nine branches of ten need
+/// no more than that, and it is found out in parallel; the rest is done in order.
+enum Found {
+    /// It stays in its function.
+    Dest(InsnId),
+    /// It calls a function that has no role.
+    Callee {
+        callee: SymbolId,
+        /// The output lists it.
+        is_listed: bool,
+        /// Execution does not go on behind it.
+        is_dead_end: bool,
+    },
+    /// Its relocation, if it has one.
+    Reloc(Option<RelocId>),
+}
+
+/// Looks up branches in parallel.
+fn look_up<A: Sync>(
+    model: &Model<'_, A>,
+    branches: &[InsnId],
+    found: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found + Sync + Send,
+) -> Vec<Vec<Found>> {
+    parallel::map_ranges(branches.len(), 1 << 13, |range| {
+        let mut relocs: Option<(SectionId, Option<Cursor<'_>>)> = None;
+        let mut result = Vec::with_capacity(range.len());
+        for &insn in &branches[range] {
+            let section = model.insns.section(insn);
+            let record = model.insn(insn);
+            let offset = u64::from(record.offset);
+            let cursor = match &mut relocs {
+                Some((of, cursor)) if *of == section => cursor,
+                _ => {
+                    let table = model.file.section(section).relocs.as_ref();
+                    let cursor = table.map(|table| table.cursor(offset));
+                    &mut relocs.insert((section, cursor)).1
+                }
+            };
+            let index = cursor
+                .as_mut()
+                .and_then(|cursor| cursor.first_in(offset, record.len.into()));
+            let reloc = index.map(|index| RelocId { section, index });
+            result.push(found(model, insn, reloc));
+        }
+        result
+    })
+}
+
+fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found {
+    if reloc.is_some() || model.purpose == Purpose::Verify {
+        return Found::Reloc(reloc);
+    }
+    let Place { section, offset } = model.branch_place(insn);
+    let dest = model.insns.at(section, offset).filter(|&dest| {
+        let own = model.symbol_of(insn);
+        let is_start = |symbol| model.file.symbol(symbol).value == offset;
+        // What begins there may be a thunk.
+        own == model.symbol_of(dest) && !own.is_some_and(is_start)
+    });
+    dest.map_or(Found::Reloc(None), Found::Dest)
+}
+
+fn resolve_jump<A: Architecture>(
+    model: &mut Model<'_, A>,
+    insn: InsnId,
+    reloc: Option<Reloc>,
+) -> Result<(), Message> {
     let function = model.function_of(insn);
     let own_section = model.insns.section(insn);
-    let (section, offset) = match model.insn_reloc(insn) {
+    let (section, offset) = match reloc {
         None => {
             let place = model.branch_place(insn);
             (place.section, place.offset)
         }
-        Some((_, reloc)) => {
+        Some(reloc) => {
             let symbol = model.file.symbol(reloc.symbol);
             let distance = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN);
             if symbol.is_section() {
@@ -113,7 +192,7 @@ fn resolve_jump<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId) -> Resu
         let callee = model.function_of(dest);
         set_callee(model, insn, callee, true, None);
     } else {
-        model.targets[insn.index()] = Target::Insn(dest);
+        model.insns.get_mut(insn).set_dest(dest);
     }
     Ok(())
 }
@@ -172,33 +251,105 @@ fn parent<A>(model: &Model<'_, A>, symbol: SymbolId) -> Option<SymbolId> {
 }
 
 /// Finds the targets of all direct calls.
-pub(super) fn resolve_calls<A: Architecture>(
+pub(super) fn resolve_calls<A: Architecture + Sync>(
     model: &mut Model<'_, A>,
     noreturn: &Noreturn,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    for insn in model.insns.ids() {
-        if model.insn(insn).kind == InsnKind::Call {
-            let resolved = resolve_call(model, insn, noreturn);
-            model.report_remarks(findings);
-            model.note_unresolved(insn, resolved, findings)?;
+    let calls = model
+        .insns
+        .select(|_, record| record.kind == InsnKind::Call);
+    let looked_up = look_up(model, &calls, |model, insn, reloc| {
+        let callee = look_up_callee(model, insn, reloc.map(|id| model.file.reloc(id)));
+        let callee = callee.filter(|&callee| has_no_role(model, insn, callee));
+        match callee {
+            Some(callee) => Found::Callee {
+                callee,
+                is_listed: !model.sections[model.insns.section(insn).index()].init,
+                is_dead_end: is_dead_end(model, insn, callee, noreturn),
+            },
+            None => Found::Reloc(reloc),
         }
+    });
+    for (&insn, found) in calls.iter().zip(looked_up.into_iter().flatten()) {
+        let resolved = match found {
+            Found::Callee {
+                callee,
+                is_listed,
+                is_dead_end,
+            } => {
+                let record = model.insns.get_mut(insn);
+                record.set_callee(callee);
+                if is_dead_end {
+                    record.marks.set(Marks::DEAD_END, true);
+                }
+                if is_listed {
+                    model.sites.calls.push(insn);
+                }
+                continue;
+            }
+            Found::Reloc(reloc) => {
+                let reloc = reloc.map(|id| model.file.reloc(id));
+                resolve_call(model, insn, reloc, noreturn)
+            }
+            Found::Dest(_) => continue,
+        };
+        model.report_remarks(findings);
+        model.note_unresolved(insn, resolved, findings)?;
     }
     Ok(())
+}
+
+/// The function or symbol at a place.
+fn named<A>(model: &Model<'_, A>, section: SectionId, offset: u64) -> Option<SymbolId> {
+    model
+        .symbols
+        .function_at(section, offset)
+        .or_else(|| model.symbols.at(section, offset))
+}
+
+/// What a call goes to, where nothing speaks against it.
+fn look_up_callee<A: Architecture>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    reloc: Option<Reloc>,
+) -> Option<SymbolId> {
+    if model.purpose == Purpose::Verify {
+        return None;
+    }
+    let Some(reloc) = reloc else {
+        let place = model.branch_place(insn);
+        let callee = named(model, place.section, place.offset);
+        return callee.filter(|&callee| model.file.symbol(callee).is_function());
+    };
+    let symbol = model.file.symbol(reloc.symbol);
+    if !symbol.is_section() {
+        return Some(reloc.symbol);
+    }
+    let offset = reloc.addend.wrapping_add(A::BRANCH_FIELD_LEN) as u64;
+    named(model, symbol.section, offset)
+}
+
+/// Whether a call stands where the output may list it, and its callee is none of those that are
+/// treated otherwise.
+fn has_no_role<A>(model: &Model<'_, A>, insn: InsnId, callee: SymbolId) -> bool {
+    let others = [
+        Roles::STATIC_CALL_TRAMPOLINE,
+        Roles::RETPOLINE_THUNK,
+        Roles::PROFILING,
+        Roles::TRACE_ENTRY,
+    ];
+    !model.sections[model.insns.section(insn).index()].replacement
+        && !others.iter().any(|&role| model.has_role(callee, role))
 }
 
 fn resolve_call<A: Architecture>(
     model: &mut Model<'_, A>,
     insn: InsnId,
+    reloc: Option<Reloc>,
     noreturn: &Noreturn,
 ) -> Result<(), Message> {
-    let named = |model: &Model<'_, A>, section, offset| {
-        model
-            .symbols
-            .function_at(section, offset)
-            .or_else(|| model.symbols.at(section, offset))
-    };
-    let Some((_, reloc)) = model.insn_reloc(insn) else {
+    let Some(reloc) = reloc else {
         let place = model.branch_place(insn);
         let callee = named(model, place.section, place.offset).or_else(|| model.label(place));
         if model.purpose == Purpose::Verify {
@@ -265,7 +416,7 @@ fn resolve_linked_call<A: Architecture>(
             return Err(Message::NoCallTarget(place));
         };
         model.insns.get_mut(insn).kind = InsnKind::JumpUnconditional;
-        model.targets[insn.index()] = Target::Insn(dest);
+        model.insns.get_mut(insn).set_dest(dest);
         return Ok(());
     }
     set_callee(model, insn, callee, false, Some(noreturn));
@@ -283,7 +434,7 @@ fn make_indirect<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId, thunk:
     };
     record.marks.set(Marks::RETPOLINE_SAFE, true);
     // What a call pushes its return takes off again.
-    record.ops = OpsId::NONE;
+    record.set_ops(OpsId::NONE);
     list_site(model, insn, thunk, false, None);
 }
 
@@ -307,9 +458,7 @@ fn set_callee<A: Architecture>(
     noreturn: Option<&Noreturn>,
 ) {
     let Some(callee) = callee else { return };
-    model.targets[insn.index()] = Target::Symbol(callee);
-    // What a call pushes its return takes off again.
-    model.insns.get_mut(insn).ops = OpsId::NONE;
+    model.insns.get_mut(insn).set_callee(callee);
     list_site(model, insn, callee, is_sibling, noreturn);
 }
 
@@ -373,13 +522,23 @@ fn list_site<A: Architecture>(
     if model.insn(insn).kind == InsnKind::Call && !role.init {
         model.sites.calls.push(insn);
     }
-    let is_dead_end = match noreturn.map_or(Returns::Maybe, |noreturn| noreturn.get(callee)) {
+    let is_dead_end = noreturn.is_some_and(|noreturn| is_dead_end(model, insn, callee, noreturn));
+    if !is_sibling && is_dead_end {
+        model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
+    }
+}
+
+/// Whether execution does not go on behind a call.
+fn is_dead_end<A>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    callee: SymbolId,
+    noreturn: &Noreturn,
+) -> bool {
+    match noreturn.get(callee) {
         Returns::Never => true,
         Returns::NotByOthers => !goes_on(model, insn),
         Returns::Maybe => false,
-    };
-    if !is_sibling && is_dead_end {
-        model.insns.get_mut(insn).marks.set(Marks::DEAD_END, true);
     }
 }
 

@@ -87,6 +87,31 @@ impl Effort {
         left >= steps
     }
 
+    /// The same, for a part of the work that is done beside others.
+    pub fn fork(&self) -> Self {
+        Self {
+            left: AtomicU64::new(self.left.load(Ordering::Relaxed)),
+            exceeded: OnceLock::new(),
+        }
+    }
+
+    /// Takes the steps that the parts took. Where the result is false, they are too many, and none
+    /// is taken: the work is to be done over again in one, to see where it becomes too much.
+    #[must_use]
+    pub fn join<'e>(&self, parts: impl Iterator<Item = &'e Self>) -> bool {
+        let before = self.left.load(Ordering::Relaxed);
+        let mut left = before;
+        for part in parts {
+            let taken = before - part.left.load(Ordering::Relaxed);
+            if part.exceeded.get().is_some() || taken > left {
+                return false;
+            }
+            left -= taken;
+        }
+        self.left.store(left, Ordering::Relaxed);
+        true
+    }
+
     /// Whether all steps were taken that were needed.
     ///
     /// # Errors

@@ -58,17 +58,18 @@ impl Symbols {
     /// The first function with `.cold` in its name for which there is no other part.
     pub fn new(file: &ElfFile<'_>) -> (Self, Result<(), Orphan>) {
         let ids = || file.symbol_ids();
+        let all = Grouped::all(file);
         let mut symbols = Self {
             len: file.symbols.iter().map(|s| s.size).collect(),
             parent: ids().collect(),
             child: ids().collect(),
-            alias: aliases(file),
+            alias: aliases(file, &all),
             cold: file
                 .symbols
                 .iter()
                 .map(|s| s.is_function() && cold_at(s.name).is_some())
                 .collect(),
-            order: order(file),
+            order: order(file, &all),
             all: Spans {
                 by_address: Grouped::empty(),
                 start: vec![],
@@ -81,8 +82,8 @@ impl Symbols {
             },
         };
         let joined = symbols.join_cold_parts(file);
-        symbols.all = symbols.spans(file, |kind| kind != SymbolKind::Section);
-        symbols.functions = symbols.spans(file, |kind| kind == SymbolKind::Function);
+        symbols.all = symbols.spans(file, &all, |kind| kind != SymbolKind::Section);
+        symbols.functions = symbols.spans(file, &all, |kind| kind == SymbolKind::Function);
         (symbols, joined)
     }
 
@@ -121,8 +122,13 @@ impl Symbols {
         joined
     }
 
-    fn spans(&self, file: &ElfFile<'_>, wanted: impl Fn(SymbolKind) -> bool) -> Spans {
-        let mut by_address = Grouped::new(file, |id| {
+    fn spans(
+        &self,
+        file: &ElfFile<'_>,
+        all: &Grouped,
+        wanted: impl Fn(SymbolKind) -> bool,
+    ) -> Spans {
+        let mut by_address = all.only(|id| {
             let symbol = file.symbol(id);
             symbol.size != 0 && wanted(symbol.kind)
         });
@@ -248,18 +254,43 @@ impl Grouped {
         }
     }
 
-    /// The wanted symbols by section, address, and then position in the symbol table.
-    fn new(file: &ElfFile<'_>, wanted: impl Fn(SymbolId) -> bool) -> Self {
-        let mut ids: Vec<SymbolId> = file.symbol_ids().filter(|&id| wanted(id)).collect();
-        ids.sort_unstable_by_key(|&id| (file.symbol(id).section, file.symbol(id).value, id));
-        let mut ranges = Vec::with_capacity(file.sections.len());
+    /// All symbols by section, address, and then position in the symbol table.
+    ///
+    /// Divided by section first: within one, linkers and assemblers leave long stretches in order,
+    /// and a sort that merges such stretches has little left to do.
+    fn all(file: &ElfFile<'_>) -> Self {
+        let mut ranges = vec![0_u32..0; file.sections.len()];
+        for symbol in &file.symbols {
+            ranges[symbol.section.index()].end += 1;
+        }
         let mut at = 0;
-        for section in file.section_ids() {
-            let start = at;
-            while at < ids.len() && file.symbol(ids[at]).section == section {
-                at += 1;
-            }
-            ranges.push(start as u32..at as u32);
+        for range in &mut ranges {
+            let len = range.end;
+            *range = at..at;
+            at += len;
+        }
+        let mut ids = vec![SymbolId(0); file.symbols.len()];
+        for (id, symbol) in file.symbol_ids().zip(&file.symbols) {
+            let range = &mut ranges[symbol.section.index()];
+            ids[range.end as usize] = id;
+            range.end += 1;
+        }
+        for range in &ranges {
+            let ids = &mut ids[range.start as usize..range.end as usize];
+            ids.sort_by_key(|&id| file.symbol(id).value);
+        }
+        Self { ids, ranges }
+    }
+
+    /// Only the wanted symbols.
+    fn only(&self, wanted: impl Fn(SymbolId) -> bool) -> Self {
+        let mut ids = Vec::new();
+        let mut ranges = Vec::with_capacity(self.ranges.len());
+        for range in &self.ranges {
+            let start = ids.len() as u32;
+            let all = &self.ids[range.start as usize..range.end as usize];
+            ids.extend(all.iter().copied().filter(|&id| wanted(id)));
+            ranges.push(start..ids.len() as u32);
         }
         Self { ids, ranges }
     }
@@ -295,26 +326,26 @@ impl Spans {
 }
 
 /// For each symbol the last one with the same place, size and kind.
-fn aliases(file: &ElfFile<'_>) -> Vec<SymbolId> {
+fn aliases(file: &ElfFile<'_>, all: &Grouped) -> Vec<SymbolId> {
     let mut alias: Vec<SymbolId> = file.symbol_ids().collect();
-    let key = |id: SymbolId| {
-        let symbol = file.symbol(id);
-        (
-            symbol.section,
-            symbol.value,
-            symbol.size,
-            symbol.kind.number(),
-        )
-    };
-    let mut ids: Vec<SymbolId> = file
-        .symbol_ids()
-        .filter(|&id| file.symbol(id).size != 0)
-        .collect();
-    ids.sort_unstable_by_key(|&id| (key(id), id));
-    for same in ids.chunk_by(|&a, &b| key(a) == key(b)) {
-        let last = same[same.len() - 1];
-        for id in same {
-            alias[id.index()] = last;
+    let key = |id: SymbolId| (file.symbol(id).size, file.symbol(id).kind.number());
+    for section in file.section_ids() {
+        let in_section = all.of(section);
+        let is_neighbour =
+            |&a: &SymbolId, &b: &SymbolId| file.symbol(a).value == file.symbol(b).value;
+        for neighbours in in_section.chunk_by(is_neighbour) {
+            if neighbours.len() == 1 {
+                continue;
+            }
+            let sized = neighbours.iter().copied();
+            let mut ids: Vec<SymbolId> = sized.filter(|&id| file.symbol(id).size != 0).collect();
+            ids.sort_by_key(|&id| key(id));
+            for same in ids.chunk_by(|&a, &b| key(a) == key(b)) {
+                let last = same[same.len() - 1];
+                for id in same {
+                    alias[id.index()] = last;
+                }
+            }
         }
     }
     alias
@@ -323,9 +354,9 @@ fn aliases(file: &ElfFile<'_>) -> Vec<SymbolId> {
 /// The order in which C objtool visits symbols, which is the order of its findings: by address,
 /// but a symbol without a size stands right after the last sized symbol that precedes it in the
 /// symbol table and starts at or before it, the later ones first.
-fn order(file: &ElfFile<'_>) -> Grouped {
+fn order(file: &ElfFile<'_>, all: &Grouped) -> Grouped {
     let interesting = |kind| matches!(kind, SymbolKind::NoType | SymbolKind::Function);
-    let mut grouped = Grouped::new(file, |id| {
+    let mut grouped = all.only(|id| {
         let symbol = file.symbol(id);
         interesting(symbol.kind) || symbol.size != 0
     });

@@ -74,6 +74,7 @@ pub(super) fn read<A: Architecture>(
         return Err(Abort);
     }
     model.has_hints = true;
+    let mut hinted = Vec::new();
 
     for (index, bytes) in hints.data.chunks_exact(layout.size as usize).enumerate() {
         let index = index as u64;
@@ -97,11 +98,12 @@ pub(super) fn read<A: Architecture>(
         let kind = HintKind(byte(layout.kind));
         let marks = &mut model.insns.get_mut(insn).marks;
         marks.set(Marks::HINT, true);
+        hinted.push(insn);
         let state = match kind {
             HintKind::UNDEFINED => HintState::Undefined,
             HintKind::SAVE => {
                 marks.set(Marks::HINT, false);
-                marks.set(Marks::SAVE, true);
+                model.saves.push(insn);
                 continue;
             }
             HintKind::RESTORE => {
@@ -129,6 +131,13 @@ pub(super) fn read<A: Architecture>(
         };
         model.hints.insert(insn, state);
     }
+    // A later save has taken back the hint of some.
+    hinted.retain(|&insn| model.insn(insn).marks.has(Marks::HINT));
+    hinted.sort_unstable();
+    hinted.dedup();
+    model.hinted = hinted;
+    model.saves.sort_unstable();
+    model.saves.dedup();
     Ok(())
 }
 

@@ -37,11 +37,15 @@ pub(super) fn add<A: Architecture + Decode>(
     if !model.sections.iter().any(|role| role.rodata) {
         return Ok(());
     }
+    let switches = model.insns.select(|_, r| r.kind == InsnKind::JumpDynamic);
+    if switches.is_empty() {
+        return Ok(());
+    }
     for section in model.file.section_ids() {
         for index in 0..model.symbols.of_section(section).len() {
             let function = model.symbols.of_section(section)[index];
             if model.file.symbol(function).is_function() {
-                add_function(model, function, findings)?;
+                add_function(model, function, &switches, findings)?;
             }
         }
     }
@@ -51,16 +55,19 @@ pub(super) fn add<A: Architecture + Decode>(
 fn add_function<A: Architecture + Decode>(
     model: &mut Model<'_, A>,
     function: SymbolId,
+    switches: &[InsnId],
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let mut is_switch = false;
-    for insn in model.function_insns(function) {
-        is_switch |= model.insn(insn).kind == InsnKind::JumpDynamic;
-    }
+    let is_switch = model.function_runs(function).iter().any(|run| {
+        let first = switches.partition_point(|&insn| insn.0 < run.start);
+        switches.get(first).is_some_and(|&insn| insn.0 < run.end)
+    });
     if !is_switch {
         return Ok(());
     }
-    let insns: Vec<InsnId> = model.function_insns(function).collect();
+    let insns: Vec<InsnId> = model
+        .function_insns(function)
+        .map_or_else(Vec::new, Iterator::collect);
 
     // Sources of forward jumps, to go back along them past code in between.
     let mut first_source: FxHashMap<InsnId, InsnId> = FxHashMap::default();

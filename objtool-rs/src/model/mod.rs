@@ -15,6 +15,7 @@ mod jump_tables;
 mod noreturn;
 mod noreturn_list;
 mod noreturn_paths;
+mod owners;
 mod paravirt;
 mod pointers;
 mod roles;
@@ -22,15 +23,19 @@ mod tables;
 mod uaccess_safe;
 
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 
 use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub use crate::decode::Target;
 use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
-use crate::read::{ElfFile, FileKind, ReadError, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
+use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
+
+use owners::Owners;
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
 pub use effort::{Effort, Task};
@@ -41,17 +46,6 @@ pub use roles::{Roles, STATIC_CALL_KEY_PREFIX, STATIC_CALL_TRAMPOLINE_PREFIX};
 
 pub(crate) use functions::find as find_bytes;
 pub(crate) use tables::check as check_tables;
-
-/// Where a direct branch or a call goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Nowhere that is known.
-    None,
-    /// An instruction of the same function or of code without functions.
-    Insn(InsnId),
-    /// Another function: a call, or a sibling call when it is a jump.
-    Symbol(SymbolId),
-}
 
 /// Instructions that a symbol covers: from one of them up to an offset in its section.
 struct Covered {
@@ -125,16 +119,20 @@ pub struct Model<'f, A> {
     pub symbols: Symbols,
     /// Roles by section.
     pub sections: Vec<SectionRole>,
-    /// Targets by instruction.
-    targets: Vec<Target>,
     /// Symbols by instruction.
-    symbol_of: Vec<Option<SymbolId>>,
+    owners: Owners,
     roles: Vec<Roles>,
     alternatives: FxHashMap<InsnId, Vec<Alternative>>,
     groups: Vec<Group>,
     group_of: FxHashMap<InsnId, GroupId>,
     jump_tables: FxHashMap<InsnId, jump_tables::Table>,
     hints: BTreeMap<InsnId, HintState>,
+    /// Instructions at which a hint gives the stack state, in order.
+    hinted: Vec<InsnId>,
+    /// Where the stack state is kept for a later restore, in order.
+    pub saves: Vec<InsnId>,
+    /// From where on a return must not come before returns were made safe, in order.
+    pub unret: Vec<InsnId>,
     /// How many more times instrumentation is allowed from an instruction on.
     instrumentation: FxHashMap<InsnId, i8>,
     /// What paravirtual calls may go to.
@@ -163,26 +161,22 @@ pub struct Model<'f, A> {
     pub effort: Effort,
 }
 
-impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
-    /// Decodes a file; nothing is resolved yet.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Undecodable`] where bytes are no instruction.
+impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
+    /// A file and its instructions; nothing is resolved yet.
     pub fn new(
+        purpose: Purpose,
         arch: A,
         options: &'f Options,
         file: &'f ElfFile<'f>,
         symbols: Symbols,
-    ) -> Result<Self, ReadError> {
-        let insns = Insns::decode(&arch, file)?;
-        Ok(Self {
-            purpose: Purpose::Build,
+        insns: Insns,
+    ) -> Self {
+        Self {
+            purpose,
             arch,
             options,
             file,
-            targets: vec![Target::None; insns.records()],
-            symbol_of: vec![None; insns.records()],
+            owners: Owners::nobody(insns.records()),
             insns,
             symbols,
             sections: section_roles(&arch, file, options),
@@ -192,6 +186,9 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             group_of: FxHashMap::default(),
             jump_tables: FxHashMap::default(),
             hints: BTreeMap::new(),
+            hinted: Vec::new(),
+            saves: Vec::new(),
+            unret: Vec::new(),
             instrumentation: FxHashMap::default(),
             paravirt: None,
             landing_pads: Vec::new(),
@@ -205,7 +202,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             rewrites: Rewrites::default(),
             jump_labels: JumpLabelCounts::default(),
             effort: Effort::new(file.data.len()),
-        })
+        }
     }
 
     /// Works out control flow where the annotations are gone: in a linked image, or a module.
@@ -217,7 +214,6 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
     ///
     /// [`Abort`] after a finding that leaves the meaning of the whole open.
     pub fn recover(&mut self, findings: &mut Findings) -> Result<(), Abort> {
-        self.purpose = Purpose::Verify;
         self.insns.notes.clear();
         self.find_labels();
         self.assign_symbols(findings)?;
@@ -281,6 +277,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
     /// counts.
     fn assign_symbols(&mut self, findings: &mut Findings) -> Result<(), Abort> {
         let mut listed: FxHashSet<InsnId> = FxHashSet::default();
+        let mut starts = Vec::new();
         for section in self.file.section_ids() {
             let bytes = self.file.section(section);
             if !bytes.is_executable() {
@@ -323,52 +320,58 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
                 }
                 covered.push(Covered { first, end, id });
             }
-            self.assign_covered(section, &covered, &listed);
+            self.assign_covered(section, &covered, &mut starts);
         }
+        self.owners.assign(starts.into_iter());
+        let inner = self.insns.landing_pads.iter().filter(|&&pad| {
+            let symbol = self.owners.get(pad);
+            symbol.is_some_and(|id| self.file.symbol(id).is_function()) && !listed.contains(&pad)
+        });
+        self.inner_landing_pads = inner.count();
         Ok(())
     }
 
-    /// Gives the instructions of a section their symbols, of which the last one counts. One pass
-    /// over the instructions, however many symbols cover them.
+    /// Says from where on the instructions of a section belong to which symbol; of several the last
+    /// one counts. What is looked at are the places where that may change.
     fn assign_covered(
-        &mut self,
+        &self,
         section: SectionId,
         covered: &[Covered],
-        landing_pads: &FxHashSet<InsnId>,
+        starts: &mut Vec<(InsnId, Option<SymbolId>)>,
     ) {
+        let (Some(first), Some(last)) = (self.insns.first_of(section), self.insns.last_of(section))
+        else {
+            return;
+        };
         let mut by_start: Vec<usize> = (0..covered.len()).collect();
         by_start.sort_by_key(|&i| covered[i].first);
-        let mut starts = by_start.into_iter().peekable();
+        let ends = covered
+            .iter()
+            .filter_map(|covered| self.insns.from(section, covered.end));
+        let mut places: Vec<InsnId> = ends.chain(covered.iter().map(|c| c.first)).collect();
+        places.sort_unstable();
+        places.dedup();
+
+        starts.push((first, None));
+        let mut by_start = by_start.into_iter().peekable();
         let mut open = BinaryHeap::new();
-        for insn in self.insns.ids_of(section) {
-            while let Some(i) = starts.next_if(|&i| covered[i].first == insn) {
+        for insn in places {
+            while let Some(i) = by_start.next_if(|&i| covered[i].first == insn) {
                 open.push(i);
             }
             let offset = u64::from(self.insns.get(insn).offset);
             while open.peek().is_some_and(|&i| covered[i].end <= offset) {
                 open.pop();
             }
-            if let Some(&last) = open.peek() {
-                let id = covered[last].id;
-                self.symbol_of[insn.index()] = Some(id);
-                if self.insns.get(insn).kind == InsnKind::LandingPad
-                    && self.file.symbol(id).is_function()
-                    && !landing_pads.contains(&insn)
-                {
-                    self.inner_landing_pads += 1;
-                }
-            }
+            starts.push((insn, open.peek().map(|&i| covered[i].id)));
         }
+        starts.push((InsnId(last.0 + 1), None));
     }
 
     /// Inside a function a return from interrupt is a way to serialize: it takes its frame off the
     /// stack and goes on. In entry code it leaves.
     fn resolve_interrupt_returns(&mut self) {
-        let ids: Vec<InsnId> = self
-            .insns
-            .ids()
-            .filter(|&id| self.insns.get(id).marks.has(Marks::INTERRUPT_RETURN))
-            .collect();
+        let ids = std::mem::take(&mut self.insns.interrupt_returns);
         if ids.is_empty() {
             return;
         }
@@ -387,7 +390,7 @@ impl<'f, A: Architecture + Decode + Copy> Model<'f, A> {
             if symbol.is_some_and(|symbol| self.file.symbol(symbol).is_function()) {
                 let record = self.insns.get_mut(id);
                 record.kind = InsnKind::Other;
-                record.ops = ops;
+                record.set_ops(ops);
             }
         }
     }
@@ -409,7 +412,7 @@ impl<'f, A> Model<'f, A> {
 
     /// The symbol that an instruction belongs to.
     pub fn symbol_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.symbol_of[id.index()]
+        self.owners.get(id)
     }
 
     /// The function that an instruction belongs to.
@@ -420,7 +423,7 @@ impl<'f, A> Model<'f, A> {
 
     /// Where an instruction branches to.
     pub fn target(&self, id: InsnId) -> Target {
-        self.targets[id.index()]
+        self.insn(id).target()
     }
 
     /// The instruction that a direct branch goes to.
@@ -572,6 +575,16 @@ impl<'f, A> Model<'f, A> {
         self.instrumentation.get(&id).copied().unwrap_or(0)
     }
 
+    /// An instruction and all its neighbours of the same symbol.
+    pub fn owner_run(&self, id: InsnId) -> Range<u32> {
+        self.owners.run_of(id)
+    }
+
+    /// All instructions at which a hint gives the stack state, in order.
+    pub fn hinted(&self) -> &[InsnId] {
+        &self.hinted
+    }
+
     /// All unwind hints.
     pub fn hints(&self) -> impl Iterator<Item = (InsnId, HintState)> + '_ {
         self.hints.iter().map(|(&insn, &hint)| (insn, hint))
@@ -624,59 +637,62 @@ impl<'f, A> Model<'f, A> {
 
     /// Whether an instruction leaves for another function without a call.
     pub fn is_sibling_call(&self, id: InsnId) -> bool {
-        let kind = self.insn(id).kind;
-        if kind == InsnKind::JumpDynamic && self.function_of(id).is_some() {
-            return !self.jumps_through_table(id);
+        match self.insn(id).kind {
+            InsnKind::JumpDynamic => {
+                self.function_of(id).is_some() && !self.jumps_through_table(id)
+            }
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.callee(id).is_some(),
+            _ => false,
         }
-        kind.is_static_jump() && self.callee(id).is_some()
     }
 
-    /// The instructions of a function, its other part included.
-    pub fn function_insns(&self, function: SymbolId) -> FunctionInsns<'_, 'f, A> {
-        let symbol = self.file.symbol(function);
-        FunctionInsns {
-            model: self,
-            function,
-            next: self.insns.at(symbol.section, symbol.value),
-            in_other_part: false,
+    /// The instructions of a function, its other part included, as runs in order.
+    pub fn function_runs(&self, function: SymbolId) -> [Range<u32>; 2] {
+        let run = |symbol: SymbolId| {
+            let symbol = self.file.symbol(symbol);
+            let first = self.insns.at(symbol.section, symbol.value)?;
+            match self.function_of(first) {
+                Some(owner) => {
+                    // Padding, which has numbers behind the last section's, may be the same owner's.
+                    let end = self.insns.last_of(symbol.section)?.0 + 1;
+                    let run = self.owners.run_of(first);
+                    Some((owner, first.0..run.end.min(end)))
+                }
+                None => Some((function, first.0..first.0 + 1)),
+            }
+        };
+        let mut runs = [0..0, 0..0];
+        // A function has two parts at the most; following a third could go round.
+        if let Some((owner, own)) = run(function) {
+            let is_function = self.function_of(InsnId(own.start)).is_some();
+            let other = self.symbols.child(owner);
+            if let Some((_, other)) = Some(other)
+                .filter(|&other| is_function && other != owner)
+                .and_then(run)
+            {
+                runs[1] = other;
+            }
+            runs[0] = own;
         }
+        runs
     }
-}
 
-/// Iterator over the instructions of a function.
-#[derive(Debug)]
-pub struct FunctionInsns<'m, 'f, A> {
-    model: &'m Model<'f, A>,
-    function: SymbolId,
-    next: Option<InsnId>,
-    /// A function has two parts at the most; following a third could go round.
-    in_other_part: bool,
-}
+    /// The instructions of a function, its other part included, if going over them is not out of
+    /// proportion.
+    pub fn function_insns(
+        &self,
+        function: SymbolId,
+    ) -> Option<impl Iterator<Item = InsnId> + use<A>> {
+        let runs = self.function_runs_within(&self.effort, function)?;
+        Some(runs.into_iter().flatten().map(InsnId))
+    }
 
-impl<A> Iterator for FunctionInsns<'_, '_, A> {
-    type Item = InsnId;
-
-    fn next(&mut self) -> Option<InsnId> {
-        let insn = self.next?;
-        let model = self.model;
-        if !model.effort.spend(Task::Functions, Some(self.function), 1) {
-            return None;
-        }
-        let function = model.function_of(insn);
-        self.next = function.and_then(|function| {
-            let next = model.insns.next(insn);
-            if let Some(next) = next.filter(|&next| model.function_of(next) == Some(function)) {
-                return Some(next);
-            }
-            let other = model.symbols.child(function);
-            if other == function || self.in_other_part {
-                return None;
-            }
-            self.in_other_part = true;
-            let other = model.file.symbol(other);
-            model.insns.at(other.section, other.value)
-        });
-        Some(insn)
+    fn function_runs_within(&self, effort: &Effort, function: SymbolId) -> Option<[Range<u32>; 2]> {
+        let runs = self.function_runs(function);
+        let len = runs.iter().map(|run| run.len() as u64).sum();
+        effort
+            .spend(Task::Functions, Some(function), len)
+            .then_some(runs)
     }
 }
 

@@ -12,7 +12,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 
 use super::noreturn_list::is_listed;
-use super::{Model, Task};
+use super::{Effort, Model, Task};
+use crate::decode::InsnId;
+use crate::parallel;
 use crate::read::{Binding, SectionId, SymbolId};
 
 /// Whether a function returns.
@@ -50,7 +52,8 @@ enum Body {
 }
 
 /// Works it out for all symbols.
-pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
+pub(super) fn infer<A: Sync>(model: &Model<'_, A>) -> Noreturn {
+    let bodies = bodies(model);
     let mut returns = vec![Returns::Maybe; model.file.symbols.len()];
     let mut graph: DiGraph<SymbolId, ()> = DiGraph::new();
     let mut nodes: FxHashMap<SymbolId, NodeIndex> = FxHashMap::default();
@@ -62,11 +65,7 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
             returns[id.index()] = Returns::Never;
             continue;
         }
-        // Another definition may take a weak one's place.
-        if symbol.binding == Binding::Weak || model.symbols.len(id) == 0 {
-            continue;
-        }
-        if let Body::LeavesFor(others) = body(model, id) {
+        if let Some(others) = bodies.get(&id) {
             nodes.insert(id, graph.add_node(id));
             edges.push((id, others));
         }
@@ -77,7 +76,7 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
     for (id, others) in edges {
         let from = nodes[&id];
         by_sibling[from.index()] = !others.is_empty();
-        for other in others {
+        for &other in others {
             match nodes.get(&other) {
                 Some(&to) => {
                     graph.add_edge(from, to, ());
@@ -113,32 +112,58 @@ pub(super) fn infer<A>(model: &Model<'_, A>) -> Noreturn {
     Noreturn(returns)
 }
 
-fn body<A>(model: &Model<'_, A>, function: SymbolId) -> Body {
-    let symbol = model.file.symbol(function);
-    let first = model.insns.at(symbol.section, symbol.value);
-    if first.and_then(|first| model.function_of(first)).is_none() {
+/// What the functions leave for that leave only by sibling calls.
+fn bodies<A: Sync>(model: &Model<'_, A>) -> FxHashMap<SymbolId, Vec<SymbolId>> {
+    // Another definition may take a weak one's place.
+    let is_settled =
+        |id: SymbolId| model.file.symbol(id).binding != Binding::Weak && model.symbols.len(id) != 0;
+    let bodies_of = |effort: &Effort, symbols: std::ops::Range<usize>| {
+        let symbols = symbols.map(|id| SymbolId(id as u32));
+        let bodies =
+            symbols
+                .filter(|&id| is_settled(id))
+                .filter_map(|id| match body(model, effort, id) {
+                    Body::LeavesFor(others) => Some((id, others)),
+                    Body::MayReturn => None,
+                });
+        bodies.collect::<Vec<_>>()
+    };
+    let parts = parallel::map_ranges(model.file.symbols.len(), 1 << 12, |symbols| {
+        let effort = model.effort.fork();
+        (bodies_of(&effort, symbols), effort)
+    });
+    if model.effort.join(parts.iter().map(|(_, effort)| effort)) {
+        parts.into_iter().flat_map(|(bodies, _)| bodies).collect()
+    } else {
+        let all = bodies_of(&model.effort, 0..model.file.symbols.len());
+        all.into_iter().collect()
+    }
+}
+
+fn body<A>(model: &Model<'_, A>, effort: &Effort, function: SymbolId) -> Body {
+    let mut others = Vec::new();
+    let Some(runs) = model.function_runs_within(effort, function) else {
+        return Body::MayReturn;
+    };
+    // No code, or none of a function.
+    if runs[0].is_empty() || model.function_of(InsnId(runs[0].start)).is_none() {
         return Body::MayReturn;
     }
-    let mut others = Vec::new();
-    for insn in model.function_insns(function) {
-        if model.insn(insn).kind == InsnKind::Return {
+    for insn in runs.into_iter().flatten().map(InsnId) {
+        match model.insn(insn).kind {
+            InsnKind::Return => return Body::MayReturn,
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional | InsnKind::JumpDynamic
+                if model.is_sibling_call(insn) => {}
+            _ => continue,
+        }
+        // Through a register it may be anywhere.
+        let Some(callee) = model.callee(insn) else {
+            return Body::MayReturn;
+        };
+        if !effort.spend(Task::Functions, Some(function), EDGE_STEPS) {
             return Body::MayReturn;
         }
-        if model.is_sibling_call(insn) {
-            match model.callee(insn) {
-                Some(callee) => {
-                    if !model
-                        .effort
-                        .spend(Task::Functions, Some(function), EDGE_STEPS)
-                    {
-                        return Body::MayReturn;
-                    }
-                    others.push(callee);
-                }
-                // Through a register: it may be anywhere.
-                None => return Body::MayReturn,
-            }
-        }
+        others.push(callee);
     }
     Body::LeavesFor(others)
 }

@@ -10,12 +10,15 @@ mod name;
 mod reloc;
 mod symbol;
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::hash_table::{Entry, HashTable};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 pub use error::ReadError;
 pub use ids::{RelocId, SectionId, SymbolId};
 pub use name::printable;
-pub use reloc::{Reloc, RelocTable};
+pub use reloc::{Cursor, Reloc, RelocTable};
 pub use symbol::{Binding, Symbol, SymbolKind};
 
 /// Section types and flags of the gABI that validation tells apart.
@@ -141,7 +144,25 @@ pub struct ElfFile<'d> {
     /// Sections of an image by address.
     by_address: Vec<SectionId>,
     sections_by_name: FxHashMap<&'d [u8], SectionId>,
-    symbols_by_name: FxHashMap<&'d [u8], SymbolId>,
+    /// By the hash of their names. Names are compared where they stand, so that an entry is a
+    /// number: with the names in it, the table of a kernel would be five times as large.
+    symbols_by_name: HashTable<SymbolId>,
+}
+
+/// The last symbol of each name.
+fn by_name(symbols: &[Symbol<'_>]) -> HashTable<SymbolId> {
+    let name = |id: &SymbolId| symbols[id.index()].name;
+    let hash = |id: &SymbolId| FxBuildHasher.hash_one(name(id));
+    let mut table = HashTable::with_capacity(symbols.len());
+    for id in (0..symbols.len() as u32).map(SymbolId) {
+        match table.entry(hash(&id), |other| name(other) == name(&id), hash) {
+            Entry::Occupied(mut entry) => *entry.get_mut() = id,
+            Entry::Vacant(entry) => {
+                entry.insert(id);
+            }
+        }
+    }
+    table
 }
 
 impl<'d> ElfFile<'d> {
@@ -185,12 +206,7 @@ impl<'d> ElfFile<'d> {
             .enumerate()
             .map(|(i, s)| (s.name, SectionId(i as u32)))
             .collect();
-        let symbols_by_name = table
-            .symbols
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (s.name, SymbolId(i as u32)))
-            .collect();
+        let symbols_by_name = by_name(&table.symbols);
         let mut by_address: Vec<SectionId> = (0..sections.len() as u32)
             .map(SectionId)
             .filter(|id| {
@@ -266,7 +282,9 @@ impl<'d> ElfFile<'d> {
 
     /// The last symbol of this name; a section's symbol has the section's name.
     pub fn symbol_by_name(&self, name: &[u8]) -> Option<SymbolId> {
-        self.symbols_by_name.get(name).copied()
+        let is_it = |id: &SymbolId| self.symbol(*id).name == name;
+        let hash = FxBuildHasher.hash_one(name);
+        self.symbols_by_name.find(hash, is_it).copied()
     }
 
     /// The first relocation by offset in `[offset, offset + len)` of a section.

@@ -63,10 +63,35 @@ impl RelocTable<'_> {
         (0..self.len()).map(|i| self.get(i))
     }
 
+    /// For lookups that go upwards from an offset on.
+    pub fn cursor(&self, offset: u64) -> Cursor<'_> {
+        Cursor {
+            table: self,
+            rank: self.rank(0, |at| at < offset),
+        }
+    }
+
+    /// The relocations at some positions by offset, in that order; of several at one offset only the
+    /// last in file order.
+    pub fn by_offset(&self, ranks: std::ops::Range<usize>) -> impl Iterator<Item = Reloc> + '_ {
+        let is_last = |&rank: &usize| {
+            let next = rank + 1;
+            next == self.entries.len() || self.offset_at(next) != self.offset_at(rank)
+        };
+        let ranks = ranks.filter(is_last);
+        ranks.map(|rank| self.get(self.index_at(rank)))
+    }
+
     /// Index of the lowest relocation in `[offset, offset + len)`. Of several at one offset it is
     /// the last in file order.
     pub fn first_in(&self, offset: u64, len: u64) -> Option<u32> {
         let first = self.rank(0, |at| at < offset);
+        self.last_at(first, offset, len)
+    }
+
+    /// Index of the last relocation at the offset of the one at a position, if that is before the
+    /// end of a range.
+    fn last_at(&self, first: usize, offset: u64, len: u64) -> Option<u32> {
         if first == self.entries.len() || self.offset_at(first) - offset >= len {
             return None;
         }
@@ -101,6 +126,24 @@ impl RelocTable<'_> {
 
     fn offset_at(&self, rank: usize) -> u64 {
         self.entries[self.index_at(rank) as usize].r_offset(LE)
+    }
+}
+
+/// Goes through a table once for any number of lookups, each at or behind the one before.
+#[derive(Clone, Debug)]
+pub struct Cursor<'t> {
+    table: &'t RelocTable<'t>,
+    rank: usize,
+}
+
+impl Cursor<'_> {
+    /// As [`RelocTable::first_in`].
+    pub fn first_in(&mut self, offset: u64, len: u64) -> Option<u32> {
+        let table = self.table;
+        while self.rank < table.entries.len() && table.offset_at(self.rank) < offset {
+            self.rank += 1;
+        }
+        table.last_at(self.rank, offset, len)
     }
 }
 

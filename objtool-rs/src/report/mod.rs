@@ -115,6 +115,36 @@ impl Findings {
         &self.lines
     }
 
+    /// No lines yet, but the same symbols have had their finding.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            lines: Vec::new(),
+            warned: self.warned.clone(),
+        }
+    }
+
+    /// Takes all lines out.
+    #[must_use]
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Adds lines at the end.
+    pub fn append(&mut self, mut lines: Vec<Line>) {
+        self.lines.append(&mut lines);
+    }
+
+    /// The symbols that have had their finding.
+    pub fn into_warned(self) -> FxHashSet<SymbolId> {
+        self.warned
+    }
+
+    /// More symbols have had their finding.
+    pub fn warned_too(&mut self, warned: FxHashSet<SymbolId>) {
+        self.warned.extend(warned);
+    }
+
     /// Whether a symbol has had a finding.
     pub fn is_warned(&self, symbol: SymbolId) -> bool {
         self.warned.contains(&symbol)

@@ -214,7 +214,7 @@ fn unbroken<A: Architecture>(
         return not(None, &Message::NoStartingInstruction(id));
     }
     // All that the symbol names, and the function's other part.
-    for insn in span(model, id).chain(model.function_insns(judged)) {
+    for insn in span(model, id).chain(model.function_insns(judged).into_iter().flatten()) {
         if model
             .function_of(insn)
             .map(|owner| entries::judged(model, owner))

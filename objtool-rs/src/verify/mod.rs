@@ -26,10 +26,12 @@ pub mod verdict;
 
 use std::time::{Duration, Instant};
 
+use arch::insn::Wanted;
 use arch::object::Architecture;
 
 use crate::check::stack::walk;
-use crate::model::{check_tables, Model, Symbols};
+use crate::decode::Insns;
+use crate::model::{check_tables, Model, Purpose, Symbols};
 use crate::options::Options;
 use crate::read::{elf, ElfFile, FileKind, ReadError, Section, SymbolKind};
 use crate::report::rich::Exhibit;
@@ -100,7 +102,9 @@ pub fn verify(
     };
     let (symbols, _) = Symbols::new(file);
     lap(&mut phases, "order symbols", 0.1);
-    let mut model = Model::new(Target::default(), &options, file, symbols)?;
+    let arch = Target::default();
+    let insns = Insns::decode(&arch, file, Wanted::All)?;
+    let mut model = Model::new(Purpose::Verify, arch, &options, file, symbols, insns);
     lap(&mut phases, "decode", 0.5);
 
     let mut findings = Findings::default();

@@ -33,6 +33,8 @@ enum Piece {
     Relocated { how: u8, to: Reference },
     /// The code goes on in one of [`CODE_SECTIONS`].
     Section(u8),
+    /// A store of a constant at an address, with a relocation for each.
+    Store { value: Reference, to: Reference },
 }
 
 /// What a relocation refers to: a symbol or a section, and a place.
@@ -134,6 +136,10 @@ const RELOCATED: &[(&[u8], u32)] = &[
     (&[0xff, 0x25], relocation::PC32),       // jmp *entry(%rip)
 ];
 
+/// A store of a sign-extended constant of four bytes at an address relative to the code, without
+/// the two.
+const STORE: &[u8] = &[0x48, 0xc7, 0x05];
+
 /// Sections of code.
 const CODE_SECTIONS: &[&str] = &[
     ".text",
@@ -141,6 +147,9 @@ const CODE_SECTIONS: &[&str] = &[
     ".altinstr_replacement",
     ".noinstr.text",
     ".init.text",
+    ".entry.text",
+    ".cpuidle.text",
+    ".text..__x86.thunk",
 ];
 
 /// Names with a role, and some without.
@@ -166,6 +175,12 @@ const NAMES: &[&[u8]] = &[
     b"two\nlines",
     b"\xff\x1b[1m",
     b"",
+    b"pv_ops",
+    b"xen_cpu_ops",
+    b"_paravirt_nop",
+    b"init_module",
+    b"cleanup_module",
+    b"__ubsan_handle_x",
 ];
 
 /// A table: its section, the size of an entry, and the fields that are relocated.
@@ -176,6 +191,11 @@ struct Table {
 }
 
 impl Table {
+    /// Whether it is there only if it has entries.
+    fn is_made(&self) -> bool {
+        MADE.contains(&self.name)
+    }
+
     /// A list of places in code.
     const fn list(name: &'static str) -> Self {
         Self {
@@ -185,6 +205,15 @@ impl Table {
         }
     }
 }
+
+/// Tables that a run makes, unless they are there.
+const MADE: &[&str] = &[
+    ".static_call_sites",
+    "__mcount_loc",
+    ".cfi_sites",
+    ".ibt_endbr_seal",
+    ".orc_unwind",
+];
 
 /// Every table that is read. Their names in 6.12 are in `objtool_rs`, which keeps them to itself.
 const TABLES: &[Table] = &[
@@ -233,6 +262,19 @@ const TABLES: &[Table] = &[
     Table::list(".discard.retpoline_safe"),
     Table::list(".discard.intra_function_calls"),
     Table::list(".static_call_sites"),
+    Table::list(".discard.instr_begin"),
+    Table::list(".discard.instr_end"),
+    Table::list(".discard.validate_unret"),
+    Table::list(".discard.ibt_endbr_noseal"),
+    Table::list("__mcount_loc"),
+    Table::list(".cfi_sites"),
+    Table::list(".ibt_endbr_seal"),
+    Table::list(".orc_unwind"),
+    Table {
+        name: ".data",
+        size: 8,
+        fields: [0; 3],
+    },
 ];
 
 /// Runs one input.
@@ -290,6 +332,13 @@ impl Code {
                 self.bytes.extend([0; 4]);
             }
             Piece::Section(_) => {}
+            Piece::Store { value, to } => {
+                self.bytes.extend(STORE);
+                let place = self.bytes.len() as u64;
+                self.relocations.push((place, relocation::PC32, *to));
+                self.relocations.push((place + 4, ABSOLUTE, *value));
+                self.bytes.extend([0; 8]);
+            }
         }
     }
 
@@ -308,7 +357,12 @@ impl Program {
         for (name, code) in CODE_SECTIONS.iter().zip(&code) {
             image.section(Section::code(name, code.bytes.clone()));
         }
-        for (number, table) in TABLES.iter().enumerate() {
+        let tables: Vec<(usize, &Table)> = TABLES
+            .iter()
+            .enumerate()
+            .filter(|(number, table)| !table.is_made() || self.entries_of(*number).next().is_some())
+            .collect();
+        for &(number, table) in &tables {
             let data = self
                 .entries_of(number)
                 .flat_map(|e| e.contents(table))
@@ -333,13 +387,13 @@ impl Program {
                 });
             }
         }
-        for (number, table) in TABLES.iter().enumerate() {
+        for (place, &(number, table)) in tables.iter().enumerate() {
             for (index, entry) in self.entries_of(number).enumerate() {
                 for (field, to) in table.fields.iter().zip(entry.fields) {
                     let Some(to) = to else { continue };
                     let (symbol, addend) = reference(&image, to);
                     let offset = index as u64 * table.size + field;
-                    let section = &mut image.sections[CODE_SECTIONS.len() + number];
+                    let section = &mut image.sections[CODE_SECTIONS.len() + place];
                     section.relocations.push(Relocation {
                         offset,
                         symbol,

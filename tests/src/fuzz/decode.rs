@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use arch::insn::{Decode as _, Insn, InsnKind};
+use arch::insn::{Decode as _, Insn, InsnKind, Wanted};
 use arch::object::Architecture as _;
 use arch_x86_64::X86_64;
 use objtool_rs::decode::{InsnId, Insns};
@@ -36,7 +36,7 @@ pub fn run(input: &[u8]) {
     let bytes = image.bytes(X86_64::MACHINE);
     let file = ElfFile::parse(&bytes, X86_64::MACHINE).expect("the file around the code is valid");
     let sections = [SectionId(1), SectionId(3)];
-    let insns = match Insns::decode(&X86_64, &file) {
+    let insns = match Insns::decode(&X86_64, &file, Wanted::All) {
         Ok(insns) => insns,
         Err(ReadError::Undecodable { section, offset }) => {
             let names = [".text", ".text.second"];
@@ -49,6 +49,7 @@ pub fn run(input: &[u8]) {
         Err(e) => panic!("{e}"),
     };
     assert!(decoded.iter().all(|d| d.end.is_none()));
+    build(&file, &insns);
     let count: usize = decoded.iter().map(|d| d.insns.len()).sum();
     assert_eq!(insns.len() as usize, count);
     assert_eq!(insns.records(), count);
@@ -58,6 +59,20 @@ pub fn run(input: &[u8]) {
     }
     assert_eq!(insns.ids_of(SectionId(2)).count(), 0);
     assert_eq!(insns.at(SectionId(2), 0), None);
+}
+
+/// What a build wants to know is the same, however it is decoded.
+fn build(file: &ElfFile<'_>, all: &Insns) {
+    let build = Insns::decode(&X86_64, file, Wanted::Build).expect("it was decoded before");
+    assert_eq!(build.records(), all.records());
+    for id in all.ids() {
+        let (known, found) = (all.get(id), build.get(id));
+        assert_eq!(
+            (found.offset, found.len, found.kind, found.displacement()),
+            (known.offset, known.len, known.kind, known.displacement())
+        );
+        assert_eq!(build.ops(found.ops()), all.ops(known.ops()));
+    }
 }
 
 /// What the decoder hands out for a run of code, and where it stopped if it did.
@@ -97,8 +112,8 @@ fn lookups(insns: &Insns, section: SectionId, code: &[u8], decoded: &Decoded) {
         let record = insns.get(id);
         assert_eq!(record.offset as usize, *offset);
         assert_eq!((record.len, record.kind), (insn.len, insn.kind));
-        assert_eq!(record.displacement, insn.displacement);
-        assert_eq!(*insns.ops(record.ops), insn.ops);
+        assert_eq!(record.displacement(), insn.displacement);
+        assert_eq!(*insns.ops(record.ops()), insn.ops);
         assert_eq!(insns.section(id), section);
         assert_eq!(insns.next(id), ids.get(i + 1).copied());
         assert_eq!(insns.prev(id), i.checked_sub(1).map(|i| ids[i]));

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod elf;
 pub mod image;
 pub mod object;
+pub mod orc_dump;
 pub mod verify;
 pub mod whole;
 
@@ -40,6 +41,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "object",
         run: object::run,
+    },
+    Target {
+        name: "orc_dump",
+        run: orc_dump::run,
     },
     Target {
         name: "verify",

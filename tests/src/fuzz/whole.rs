@@ -10,7 +10,9 @@ use arch::object::Architecture as _;
 use arch_x86_64::X86_64;
 use objtool_rs::read::{elf, ElfFile, Reloc, SectionId, Symbol, SymbolId};
 use objtool_rs::report::rich::{render, Exhibit};
-use objtool_rs::{run, Options, Outcome};
+use objtool_rs::{orc_dump, run, Options, Outcome};
+
+use crate::orc;
 
 /// Runs an object and checks what comes of it.
 ///
@@ -61,10 +63,24 @@ fn check_outcome(object: &[u8], options: &Options, outcome: &Outcome) {
     if let Err(e) = run(output, options) {
         panic!("the output can't be run again: {e}");
     }
+    orc_is_dumped(&before, &after);
+}
+
+/// Whoever dumps the ORC data that a run has made gets a line an entry.
+fn orc_is_dumped(before: &ElfFile<'_>, after: &ElfFile<'_>) {
+    let entries = |file: &ElfFile<'_>| file.section_by_name(orc::ENTRIES.as_bytes());
+    let (None, Some(made)) = (entries(before), entries(after)) else {
+        return;
+    };
+    let count = after.section(made).data.len() / orc::SIZE;
+    match orc_dump::dump(after.data) {
+        Ok(text) => assert_eq!(text.lines().count(), count, "lines of the ORC data"),
+        Err(e) => panic!("the ORC data can't be dumped: {e}"),
+    }
 }
 
 /// A finding or an error must be one line of a build log, with nothing that a terminal obeys.
-fn one_line(text: &str) {
+pub(super) fn one_line(text: &str) {
     assert!(!text.is_empty(), "nothing is said");
     assert!(
         !text.chars().any(char::is_control),
@@ -89,7 +105,7 @@ fn shown(exhibit: &Exhibit) {
 /// be patched, and new sections follow.
 fn sections_are_kept(before: &ElfFile<'_>, after: &ElfFile<'_>, options: &Options) {
     assert!(after.sections.len() >= before.sections.len());
-    let patches_code = options.hack_jump_label || options.hack_noinstr;
+    let patches_code = options.hack_jump_label || options.hack_noinstr || options.mnop;
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         assert_eq!(old.name, new.name, "name of section {index}");
         let mut header = old.header;

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
@@ -17,8 +17,10 @@ use anyhow::{bail, Context, Result};
 const SCRIPT: &str = r#"exec 3<&0; { read _ <&3; exec "$@" 3<&- >/dev/null 2>&1; } & echo $!"#;
 
 /// What a program used, from the shell's exec to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Time that passed.
+    pub wall: Duration,
     /// User and system time.
     pub cpu: Duration,
     /// The most memory it had at a time, in KiB.
@@ -72,8 +74,11 @@ pub fn account(program: &Path, args: &[String], dir: &Path) -> Result<(ExitStatu
     let Ok(pid) = number.trim().parse() else {
         bail!("sh ended with {ended} and started nothing");
     };
+    let start = Instant::now();
     drop(begin);
-    wait(pid)
+    let (status, usage) = wait(pid)?;
+    let wall = start.elapsed();
+    Ok((status, Usage { wall, ..usage }))
 }
 
 /// Waits for a child: how it ended and what it used.
@@ -99,6 +104,7 @@ fn wait(pid: libc::pid_t) -> Result<(ExitStatus, Usage)> {
     Ok((
         ExitStatus::from_raw(status),
         Usage {
+            wall: Duration::ZERO,
             cpu: time(usage.ru_utime) + time(usage.ru_stime),
             peak: usage.ru_maxrss.unsigned_abs(),
         },

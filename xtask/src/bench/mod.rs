@@ -3,6 +3,7 @@
 mod child;
 mod objects;
 pub mod verify;
+mod vmlinux;
 
 use anyhow::Result;
 
@@ -19,6 +20,8 @@ enum What {
     Objects(objects::Args),
     /// The verdict on the linked kernel: time and memory
     Verify(verify::Args),
+    /// A whole kernel object: time, CPU time and memory of both objtools
+    Vmlinux(vmlinux::Args),
 }
 
 /// Runs `./x bench`.
@@ -29,6 +32,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Objects(args) => objects::run(args),
         What::Verify(args) => verify::run(&args),
+        What::Vmlinux(args) => vmlinux::run(&args),
     }
 }
 

@@ -109,10 +109,7 @@ fn measure(
     let bar = progress::bar((corpus.len() * rounds) as u64, "objects");
     for round in 0..rounds {
         for (object, measured) in corpus.iter().zip(&mut objects) {
-            let mut usage = [Usage {
-                cpu: Duration::ZERO,
-                peak: 0,
-            }; 2];
+            let mut usage = [Usage::default(); 2];
             // Who comes second finds warm caches, so they take turns.
             for tool in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
                 usage[tool] = one(object, tools[tool], dir)?;
@@ -286,6 +283,7 @@ mod tests {
     fn measured(size: u64, millis: &[[u64; 2]]) -> Measured {
         let run = |pair: &[u64; 2]| {
             pair.map(|millis| Usage {
+                wall: Duration::from_millis(millis),
                 cpu: Duration::from_millis(millis),
                 peak: millis * 1024,
             })

@@ -3,6 +3,7 @@
 //! They are a gigabyte to fetch, so no other task does this.
 
 mod modules;
+mod orc;
 mod package;
 mod vmlinux;
 
@@ -21,6 +22,8 @@ enum What {
     Vmlinux(vmlinux::Args),
     /// The verdict on every module that Debian ships
     Modules,
+    /// The ORC data of those modules, made anew by both objtools
+    Orc(orc::Args),
 }
 
 /// Runs `./x debian`.
@@ -31,5 +34,6 @@ pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Vmlinux(args) => vmlinux::run(&args),
         What::Modules => modules::run(),
+        What::Orc(args) => orc::run(&args),
     }
 }

@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
+use rayon::prelude::*;
 
 use super::package;
-use crate::{judge, objtool, progress, setup};
+use crate::{cmd, judge, objtool, progress, setup};
 
 /// The package that stands for the newest kernel's.
-const PACKAGE: &str = "linux-image-amd64";
+const PACKAGE: &str = "linux-image-6.12-amd64";
 
 /// Where the modules are in it, for tar.
 const PATTERN: &str = "./lib/modules/*";
@@ -30,13 +32,7 @@ const FEWEST: usize = 1000;
 /// The modules cannot be had, or one of them cannot be judged.
 pub fn run() -> Result<()> {
     setup::run()?;
-    let files = package::files(&package::current(PACKAGE)?, PATTERN)?;
-    let mut modules = Vec::new();
-    collect(&files, &mut modules)?;
-    modules.sort();
-    if modules.len() < FEWEST {
-        bail!("{} holds only {} modules", files.display(), modules.len());
-    }
+    let (_, modules) = all()?;
     let objtool = objtool::ours()?;
     let start = Instant::now();
     let bar = progress::bar(modules.len() as u64, "modules");
@@ -65,16 +61,37 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// All modules below a folder.
-fn collect(folder: &Path, modules: &mut Vec<PathBuf>) -> Result<()> {
+/// The folder with the package's files, and all modules in it.
+///
+/// # Errors
+/// They cannot be had, or are too few to be all.
+pub fn all() -> Result<(PathBuf, Vec<PathBuf>)> {
+    let files = package::files(&package::current(PACKAGE)?, PATTERN)?;
+    let mut packed = Vec::new();
+    collect(&files, "xz", &mut packed)?;
+    packed.par_chunks(BATCH).try_for_each(|batch| {
+        let mut xz = Command::new("xz");
+        cmd::output(xz.arg("--decompress").args(batch)).map(drop)
+    })?;
+    let mut modules = Vec::new();
+    collect(&files, "ko", &mut modules)?;
+    modules.sort();
+    if modules.len() < FEWEST {
+        bail!("{} holds only {} modules", files.display(), modules.len());
+    }
+    Ok((files, modules))
+}
+
+/// All files below a folder whose names end so.
+fn collect(folder: &Path, end: &str, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, modules)?;
-        } else if path.extension().is_some_and(|extension| extension == "ko") {
-            modules.push(path);
+            collect(&path, end, found)?;
+        } else if path.extension().is_some_and(|extension| extension == end) {
+            found.push(path);
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::bench::verify::{self, Measured};
 use crate::{objtool, setup};
 
 /// The package that stands for that of the newest kernel's debug information.
-const PACKAGE: &str = "linux-image-amd64-dbg";
+const PACKAGE: &str = "linux-image-6.12-amd64-dbg";
 
 /// Where the image is in it, for tar.
 const PATTERN: &str = "./usr/lib/debug/boot/vmlinux-*";

@@ -13,8 +13,43 @@ use anyhow::{bail, Context, Result};
 use super::plan::Object;
 use crate::cmd;
 
-/// What entry code leads to before returns are safe, and text that must not be instrumented: the
-/// first linked object. A folder ends with a slash.
+/// How objects are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Into a few that are large enough for most of what one refers to in another.
+    Few,
+    /// Into many that are gone through fast.
+    Many,
+}
+
+impl Parts {
+    /// Which objects the first of them holds.
+    fn entry(self) -> &'static [&'static str] {
+        match self {
+            Self::Few => ENTRY,
+            Self::Many => ENTRY_ALONE,
+        }
+    }
+
+    /// How large the others are, in bytes.
+    fn size(self) -> u64 {
+        match self {
+            Self::Few => 1 << 20,
+            Self::Many => 100 << 10,
+        }
+    }
+}
+
+/// Entry code, and what makes returns safe.
+const ENTRY_ALONE: &[&str] = &[
+    "arch/x86/entry/entry.o",
+    "arch/x86/entry/entry_64.o",
+    "arch/x86/lib/retpoline.o",
+    "kernel/entry/",
+];
+
+/// What entry code leads to before returns are safe, and text that must not be instrumented. A
+/// folder ends with a slash.
 const ENTRY: &[&str] = &[
     "arch/x86/entry/",
     "arch/x86/kernel/alternative.o",
@@ -44,9 +79,6 @@ const ENTRY: &[&str] = &[
     "kernel/sched/idle.o",
 ];
 
-/// How large the others are, in bytes.
-const SIZE: u64 = 1 << 20;
-
 /// What the build does not ask for, though its code can be judged by it.
 const MORE: [&str; 2] = ["--mcount", "--sls"];
 
@@ -55,7 +87,7 @@ const MORE: [&str; 2] = ["--mcount", "--sls"];
 ///
 /// # Errors
 /// The build is not there, or the linker fails.
-pub fn join(build: &Path, dir: &Path, args: &[String]) -> Result<Vec<Object>> {
+pub fn join(build: &Path, dir: &Path, args: &[String], parts: Parts) -> Result<Vec<Object>> {
     // From inside the folder: members of a thin archive are named from where one stands.
     let mut listing = Command::new("ar");
     listing.current_dir(build).args(["t", "vmlinux.a"]);
@@ -73,7 +105,7 @@ pub fn join(build: &Path, dir: &Path, args: &[String]) -> Result<Vec<Object>> {
     args.extend(MORE.map(str::to_owned));
 
     let mut objects = Vec::new();
-    for group in groups(&members) {
+    for group in groups(&members, parts) {
         let name = name(&objects, &group);
         let input = dir.join(&name);
         link(build, &group, &input)?;
@@ -92,10 +124,11 @@ pub fn join(build: &Path, dir: &Path, args: &[String]) -> Result<Vec<Object>> {
     Ok(objects)
 }
 
-/// Which members are joined: those of [`ENTRY`], then neighbours up to [`SIZE`].
-fn groups<'m>(members: &[(&'m str, u64)]) -> Vec<Vec<&'m str>> {
+/// Which members are joined: those of the entry code, then neighbours up to a size.
+fn groups<'m>(members: &[(&'m str, u64)], parts: Parts) -> Vec<Vec<&'m str>> {
     let is_entry = |name: &str| {
-        ENTRY
+        parts
+            .entry()
             .iter()
             .any(|entry| name == *entry || (entry.ends_with('/') && name.starts_with(entry)))
     };
@@ -104,7 +137,7 @@ fn groups<'m>(members: &[(&'m str, u64)]) -> Vec<Vec<&'m str>> {
     let mut group = Vec::new();
     let mut total = 0;
     for (name, size) in others {
-        if total + size > SIZE && !group.is_empty() {
+        if total + size > parts.size() && !group.is_empty() {
             groups.push(std::mem::take(&mut group));
             total = 0;
         }
@@ -141,17 +174,21 @@ mod tests {
 
     #[test]
     fn entry_code_comes_first_and_nothing_is_left_out() {
-        let half = SIZE / 2 + 1;
+        let size = Parts::Few.size();
+        let half = size / 2 + 1;
         let members = [
             ("init/main.o", half),
-            ("arch/x86/entry/entry_64.o", SIZE),
-            ("arch/x86/lib/retpoline.o", SIZE),
+            ("arch/x86/entry/entry_64.o", size),
+            ("arch/x86/lib/retpoline.o", size),
             ("arch/x86/library.o", 1),
             ("fs/open.o", half),
-            ("fs/huge.o", 3 * SIZE),
+            ("fs/huge.o", 3 * size),
             ("kernel/exit.o", 1),
         ];
-        let groups = groups(&members);
+        let many = groups(&members, Parts::Many);
+        let alone = ["arch/x86/entry/entry_64.o", "arch/x86/lib/retpoline.o"];
+        assert_eq!((many[0].as_slice(), many.len()), (alone.as_slice(), 6));
+        let groups = groups(&members, Parts::Few);
         let expected: [&[&str]; 4] = [
             &[
                 "arch/x86/entry/entry_64.o",

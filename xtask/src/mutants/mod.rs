@@ -34,6 +34,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::paths::{Kernel, Tool};
 use crate::{objtool, progress};
+use joined::Parts;
 use plan::{Id, Object, Plan};
 use run::Setting;
 
@@ -57,7 +58,7 @@ pub struct Args {
     jobs: Option<NonZeroUsize>,
     /// Break linked objects, which are asked for all that a kernel with ORC data and landing pads
     /// asks for
-    #[arg(long, conflicts_with_all = ["image", "havoc"])]
+    #[arg(long, conflicts_with = "image")]
     actions: bool,
     /// Only operators whose name contains this
     #[arg(long, value_name = "OPERATOR")]
@@ -109,7 +110,7 @@ pub fn run(args: &Args) -> Result<()> {
         None => std::thread::available_parallelism()?.get(),
     };
     if args.havoc.is_wanted() {
-        return havoc::run(&args.havoc, args.seed, args.count, jobs);
+        return havoc::run(&args.havoc, args.actions, args.seed, args.count, jobs);
     }
 
     let kernel = Kernel::installed()?;
@@ -117,12 +118,9 @@ pub fn run(args: &Args) -> Result<()> {
         true => LINKED_CONFIG,
         false => CONFIG,
     };
-    let folder = tempfile::Builder::new()
-        .prefix("objtool-rs-mutants-")
-        .tempdir_in(memory())
-        .context("cannot make a temporary folder")?;
+    let folder = folder()?;
     let corpus = match args.actions {
-        true => linked_corpus(&kernel, folder.path())?,
+        true => linked_corpus(&kernel, folder.path(), Parts::Few)?,
         false => corpus(&kernel)?,
     };
     let c = match &args.c {
@@ -186,6 +184,14 @@ fn missing(path: &Path) -> String {
     format!("there is no program {}", path.display())
 }
 
+/// A folder for objects that are made, in memory where the system has such a place.
+fn folder() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("objtool-rs-mutants-")
+        .tempdir_in(memory())
+        .context("cannot make a temporary folder")
+}
+
 /// The objects of the build, as they were before objtool.
 fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
     let recorded = kernel.corpus(CONFIG)?.into_iter();
@@ -198,8 +204,8 @@ fn corpus(kernel: &Kernel) -> Result<Vec<Object>> {
         .collect())
 }
 
-/// The objects of the linked kernel, joined into a few, and the build's modules.
-fn linked_corpus(kernel: &Kernel, folder: &Path) -> Result<Vec<Object>> {
+/// The objects of the linked kernel, joined in `folder`, and the build's modules.
+fn linked_corpus(kernel: &Kernel, folder: &Path, parts: Parts) -> Result<Vec<Object>> {
     let (whole, modules): (Vec<_>, Vec<_>) = kernel
         .corpus(LINKED_CONFIG)?
         .into_iter()
@@ -208,7 +214,7 @@ fn linked_corpus(kernel: &Kernel, folder: &Path) -> Result<Vec<Object>> {
         .first()
         .context("the build recorded no linked kernel")?;
     let build = kernel.build(LINKED_CONFIG, Tool::C);
-    let mut objects = joined::join(&build, folder, &whole.args)?;
+    let mut objects = joined::join(&build, folder, &whole.args, parts)?;
     objects.extend(modules.into_iter().map(|object| Object {
         name: object.name,
         input: object.input,

@@ -121,7 +121,7 @@ padded:
 	lea	0x8(%rsp), %r10
 	and	$-16, %rsp
 	mov	$framed, %rdi
-	lea	leaving(%rip), %rdi
+	lea	framed(%rip), %rdi
 	ret
 	int3
 	.size	padded, . - padded

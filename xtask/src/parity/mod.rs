@@ -4,7 +4,7 @@
 mod elf;
 mod flags;
 mod images;
-mod objects;
+pub mod objects;
 mod verify;
 
 use std::fs;

@@ -85,10 +85,42 @@ const STEPS: &[Step] = &[
     ),
     short("mutants, a sample", &["mutants", "--count", "500"]),
     long("mutants", &["mutants", "--count", "5000"]),
+    long("parity of an ORC kernel", &["parity", "orc"]),
+    long("boot of an ORC kernel", &["kernel", "boot", "orc"]),
+    long(
+        "parity with defconfig",
+        &["parity", "defconfig", "--objects"],
+    ),
+    long("parity with clang", &["parity", "clang", "--objects"]),
+    long(
+        "parity with clang and LTO",
+        &["parity", "clang-lto", "--objects"],
+    ),
+    long(
+        "parity with sanitizers",
+        &["parity", "sanitizers", "--objects"],
+    ),
+    long("every flag", &["parity", "flags"]),
+    long(
+        "mutants of linked objects",
+        &["mutants", "--actions", "--count", "8000"],
+    ),
+    long("Debian's vmlinux", &["debian", "vmlinux"]),
+    long("verdicts on Debian's modules", &["debian", "modules"]),
+    long("Debian's modules made anew", &["debian", "orc"]),
     long(
         "random damage",
         &["mutants", "--havoc", "--count", "1000000"],
     ),
+    long(
+        "random damage to linked objects",
+        &["mutants", "--actions", "--havoc", "--count", "100000"],
+    ),
+    Step {
+        name: "damaged stacks",
+        long: true,
+        what: What::Check(damaged_stacks),
+    },
     long("speed and memory", &["bench", "objects"]),
     long("speed of the verdict", &["bench", "verify"]),
 ];
@@ -192,6 +224,21 @@ fn lints() -> Result<String> {
 fn tests() -> Result<String> {
     cargo(&["test", "--quiet", "--workspace"])?;
     Ok("all pass".to_owned())
+}
+
+fn damaged_stacks() -> Result<String> {
+    cargo(&[
+        "test",
+        "--quiet",
+        "--release",
+        "--package",
+        "unwind",
+        "--test",
+        "corrupted",
+        "--",
+        "--ignored",
+    ])?;
+    Ok("a million walks over damaged stacks".to_owned())
 }
 
 fn parity_fp() -> Result<String> {

@@ -114,7 +114,7 @@ pub(super) fn depth_after<A: Architecture>(before: &StackState, op: Option<Stack
         Source::Reg(reg) if before.value(reg) == other_stack => before.depth,
         Source::Pop
             if before.cfa.base == Base::StackPointerIndirect
-                || before.values.contains(&other_stack) =>
+                || before.values.contains(other_stack) =>
         {
             before.depth
         }

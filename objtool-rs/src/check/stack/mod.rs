@@ -13,6 +13,7 @@
 //!   clear, but for functions that are made for it.
 //!
 //! - [`state`]: the state of the stack, interned.
+//! - [`trail`]: what is left at each instruction.
 //! - [`transition`]: what a stack effect does to it.
 //! - [`walk`]: the walk over the paths; [`walked`]: what it leaves behind.
 //! - [`rules`]: what is checked at calls, returns and jumps on the way.
@@ -25,6 +26,7 @@ pub mod noinstr;
 mod path;
 pub mod rules;
 pub mod state;
+pub mod trail;
 pub mod transition;
 pub mod walk;
 pub mod walked;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 
 use super::rules::Flags;
 use crate::decode::InsnId;
-use crate::model::{Model, Paravirt, Roles, Task};
+use crate::model::{Effort, Model, Paravirt, Roles, Task};
 use crate::report::{Findings, Message};
 
 /// Size of a pointer in bytes.
@@ -29,11 +29,15 @@ impl Noinstr {
     pub fn check<A>(
         &mut self,
         model: &Model<'_, A>,
+        effort: &Effort,
         findings: &mut Findings,
         insn: InsnId,
         flags: Flags,
     ) -> Result<(), Message> {
-        if flags.noinstr && flags.instrumentation <= 0 && !self.may_call(model, findings, insn) {
+        if flags.noinstr
+            && flags.instrumentation <= 0
+            && !self.may_call(model, effort, findings, insn)
+        {
             return Err(Message::CallLeavesNoinstr {
                 callee: model.callee(insn),
             });
@@ -41,10 +45,16 @@ impl Noinstr {
         Ok(())
     }
 
-    fn may_call<A>(&mut self, model: &Model<'_, A>, findings: &mut Findings, insn: InsnId) -> bool {
+    fn may_call<A>(
+        &mut self,
+        model: &Model<'_, A>,
+        effort: &Effort,
+        findings: &mut Findings,
+        insn: InsnId,
+    ) -> bool {
         let Some(callee) = model.callee(insn) else {
             // Nobody knows where an indirect call goes, but for the one kind.
-            return self.may_call_paravirt(model, findings, insn);
+            return self.may_call_paravirt(model, effort, findings, insn);
         };
         let symbol = model.file.symbol(callee);
         model.sections[symbol.section.index()].noinstr
@@ -57,6 +67,7 @@ impl Noinstr {
     fn may_call_paravirt<A>(
         &mut self,
         model: &Model<'_, A>,
+        effort: &Effort,
         findings: &mut Findings,
         insn: InsnId,
     ) -> bool {
@@ -79,7 +90,7 @@ impl Noinstr {
         let mut clean = true;
         for target in paravirt.targets(operation as u64) {
             let function = model.function_of(insn);
-            if !model.effort.spend(Task::Findings, function, 1) {
+            if !effort.spend(Task::Findings, function, 1) {
                 break;
             }
             let section = model.file.symbol(target).section;

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId};
+use super::trail::Trail;
 use crate::decode::InsnId;
 use crate::model::Model;
 use crate::report::detail::{Arrival, Detail, Step};
@@ -38,7 +39,7 @@ pub(super) struct Known<'w> {
 /// What the walk left behind, and how it goes straight on.
 pub(super) struct Walked<'w, A> {
     pub model: &'w Model<'w, A>,
-    pub state_of: &'w [Option<StateId>],
+    pub trail: &'w Trail,
     pub state: &'w dyn Fn(StateId) -> StackState,
     pub sources: &'w dyn Fn() -> &'w Sources,
 }
@@ -108,7 +109,7 @@ impl<A: Architecture> Walked<'_, A> {
         let insns = self.insns(known);
         let last = insns.len() - 1;
         for (index, (insn, arrival)) in insns.into_iter().enumerate() {
-            let id = match self.state_of[insn.index()] {
+            let id = match self.trail.state(insn) {
                 Some(id) if index != last => id,
                 _ => known.end_state,
             };
@@ -129,7 +130,7 @@ impl<A: Architecture> Walked<'_, A> {
             // What is broken is broken at the end; up to there the rules held.
             let record = model.insn(insn);
             let function = model.function_of(known.start);
-            let kept = rules::flags_kept(model, insn, record.ops, &mut flags);
+            let kept = rules::flags_kept(model, insn, record.ops(), &mut flags);
             let _ = kept.and(rules::flag_change(model, function, record.kind, &mut flags));
         }
         told.detail.end_state = told.state(known.end_state, self.state);
@@ -137,7 +138,7 @@ impl<A: Architecture> Walked<'_, A> {
         if let Some(clash) = known.clash {
             detail.clash = Some((self.state)(clash));
             // Where streams of an alternative clash, they need not meet.
-            if self.state_of[known.end.index()] == Some(clash) {
+            if self.trail.state(known.end) == Some(clash) {
                 let before = detail.path.iter().rev().nth(1).map(|step| step.place);
                 detail.others = self.others(known.end, before);
             }
@@ -191,7 +192,7 @@ impl<A: Architecture> Walked<'_, A> {
         let model = self.model;
         (self.sources)()
             .of(insn)
-            .filter(|&from| self.state_of[from.index()].is_some())
+            .filter(|&from| self.trail.state(from).is_some())
             .map(|from| model.place(from))
             .filter(|&place| Some(place) != but)
             .collect()

@@ -3,7 +3,7 @@
 //! States are compared at every instruction and differ at few, so an instruction holds a number.
 //! What changes a state is in `transition`.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash, Hasher};
 
 use arch::insn::Reg;
 use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
@@ -19,6 +19,17 @@ impl StateId {
     /// Its position among all states.
     pub fn number(self) -> usize {
         self.0.get() as usize - 1
+    }
+
+    /// As bits that are never all zero; fewer than 2^30, because states take far more than a byte
+    /// of a file each (`model::effort`).
+    pub(super) fn bits(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The inverse of [`Self::bits`].
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        std::num::NonZeroU32::new(bits).map(Self)
     }
 }
 
@@ -46,15 +57,79 @@ pub enum Depth {
     Unknown,
 }
 
+/// A rule for each register.
+///
+/// Bases and distances apart, as plain numbers: so that states, which are nearly all registers, are
+/// compared as fast as memory, and take a third less of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// [`Base`] as a number; 0 is [`Base::Undefined`].
+    bases: [u8; MAX_REGISTERS],
+    offsets: [i32; MAX_REGISTERS],
+}
+
+/// What is added to the number of a register for its base.
+const FIRST_REGISTER: u8 = 4;
+
+impl Rules {
+    /// Nothing is known of any.
+    pub const UNDEFINED: Self = Self {
+        bases: [0; MAX_REGISTERS],
+        offsets: [0; MAX_REGISTERS],
+    };
+
+    /// The rule of a register.
+    pub fn get(&self, reg: Reg) -> Rule {
+        let base = match self.bases[usize::from(reg.0)] {
+            0 => Base::Undefined,
+            1 => Base::Cfa,
+            2 => Base::StackPointerIndirect,
+            3 => Base::FramePointerIndirect,
+            reg => Base::Reg(Reg(reg - FIRST_REGISTER)),
+        };
+        Rule::new(base, self.offsets[usize::from(reg.0)])
+    }
+
+    /// Sets the rule of a register.
+    pub fn set(&mut self, reg: Reg, rule: Rule) {
+        self.bases[usize::from(reg.0)] = match rule.base {
+            Base::Undefined => 0,
+            Base::Cfa => 1,
+            Base::StackPointerIndirect => 2,
+            Base::FramePointerIndirect => 3,
+            Base::Reg(reg) => reg.0 + FIRST_REGISTER,
+        };
+        self.offsets[usize::from(reg.0)] = rule.offset;
+    }
+
+    /// Whether any register has a rule.
+    pub fn contains(&self, rule: Rule) -> bool {
+        (0..MAX_REGISTERS as u8).any(|reg| self.get(Reg(reg)) == rule)
+    }
+}
+
+/// Registers of which nothing is known are left out: that is fast, and a hash is only a hint.
+impl Hash for Rules {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for (reg, (&base, &offset)) in (0_u64..).zip(self.bases.iter().zip(&self.offsets)) {
+            if base != 0 {
+                let rule = reg << 8 | u64::from(base);
+                hasher.write_u64(rule << 32 | u64::from(offset as u32));
+            }
+        }
+        hasher.write_u8(0);
+    }
+}
+
 /// Where the caller's registers and the CFA are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackState {
     /// The call frame address.
     pub cfa: Rule,
     /// Where each register's value at entry is saved.
-    pub regs: [Rule; MAX_REGISTERS],
+    pub regs: Rules,
     /// What is known of each register's present value.
-    pub values: [Rule; MAX_REGISTERS],
+    pub values: Rules,
     /// Bytes on the stack since the CFA.
     pub stack_size: i32,
     /// The register that holds the CFA of a realigned frame, or may come to.
@@ -81,8 +156,8 @@ impl StackState {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self {
         cfa: Rule::UNDEFINED,
-        regs: [Rule::UNDEFINED; MAX_REGISTERS],
-        values: [Rule::UNDEFINED; MAX_REGISTERS],
+        regs: Rules::UNDEFINED,
+        values: Rules::UNDEFINED,
         stack_size: 0,
         drap_reg: None,
         drap_offset: -1,
@@ -105,7 +180,7 @@ impl StackState {
     pub fn at_entry<A: Architecture>() -> Self {
         let mut state = Self::UNKNOWN;
         state.cfa = Rule::new(Base::Reg(A::STACK_POINTER), A::ENTRY_CFA_OFFSET);
-        *state.saved_mut(A::RETURN_ADDRESS) = Rule::new(Base::Cfa, -A::WORD);
+        state.set_saved(A::RETURN_ADDRESS, Rule::new(Base::Cfa, -A::WORD));
         state.stack_size = A::ENTRY_CFA_OFFSET;
         state.kind = HintKind::CALL;
         state
@@ -113,22 +188,22 @@ impl StackState {
 
     /// Where a register's value at entry is saved.
     pub fn saved(&self, reg: Reg) -> Rule {
-        self.regs[usize::from(reg.0)]
+        self.regs.get(reg)
     }
 
-    /// Where a register's value at entry is saved.
-    pub fn saved_mut(&mut self, reg: Reg) -> &mut Rule {
-        &mut self.regs[usize::from(reg.0)]
+    /// Says where a register's value at entry is saved.
+    pub fn set_saved(&mut self, reg: Reg, rule: Rule) {
+        self.regs.set(reg, rule);
     }
 
     /// What is known of a register's present value.
     pub fn value(&self, reg: Reg) -> Rule {
-        self.values[usize::from(reg.0)]
+        self.values.get(reg)
     }
 
-    /// What is known of a register's present value.
-    pub fn value_mut(&mut self, reg: Reg) -> &mut Rule {
-        &mut self.values[usize::from(reg.0)]
+    /// Says what is known of a register's present value.
+    pub fn set_value(&mut self, reg: Reg, rule: Rule) {
+        self.values.set(reg, rule);
     }
 
     /// Whether the frame differs from the one at a function's entry.
@@ -155,10 +230,11 @@ impl StackState {
 
 /// All states met in a file.
 ///
-/// A state is half a kilobyte, so each is kept once: found by its hash, and then compared.
+/// A state is 380 bytes, so each is kept once: found by its hash, and then compared.
 #[derive(Clone, Debug)]
 pub struct States {
     list: Vec<StackState>,
+    hashes: Vec<u64>,
     /// For each state, one met before that has the same hash.
     same_hash: Vec<Option<StateId>>,
     /// The last state met, by hash.
@@ -176,6 +252,7 @@ impl States {
     pub fn new() -> Self {
         Self {
             list: Vec::new(),
+            hashes: Vec::new(),
             same_hash: Vec::new(),
             by_hash: FxHashMap::default(),
         }
@@ -183,7 +260,10 @@ impl States {
 
     /// The number of a state.
     pub fn intern(&mut self, state: &StackState) -> StateId {
-        let hash = FxBuildHasher.hash_one(state);
+        self.intern_hashed(state, FxBuildHasher.hash_one(state))
+    }
+
+    fn intern_hashed(&mut self, state: &StackState, hash: u64) -> StateId {
         let last = self.by_hash.get(&hash).copied();
         let mut next = last;
         while let Some(id) = next {
@@ -198,13 +278,27 @@ impl States {
             .and_then(std::num::NonZeroU32::new);
         let id = StateId(number.unwrap_or(std::num::NonZeroU32::MAX));
         self.same_hash.push(last);
+        self.hashes.push(hash);
         self.by_hash.insert(hash, id);
         id
+    }
+
+    /// Adds all states of another table; the result is each one's number here.
+    pub fn absorb(&mut self, other: &Self) -> Vec<StateId> {
+        let states = other.list.iter().zip(&other.hashes);
+        states
+            .map(|(state, &hash)| self.intern_hashed(state, hash))
+            .collect()
     }
 
     /// A state.
     pub fn get(&self, id: StateId) -> &StackState {
         &self.list[id.number()]
+    }
+
+    /// All states, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &StackState> + '_ {
+        self.list.iter()
     }
 
     /// How many different states there are.

@@ -77,6 +77,20 @@ pub fn apply<A: Architecture>(
     Ok(())
 }
 
+/// Whether an effect is surely one of those that change nothing: a copy between registers that
+/// neither the frame nor anything that is known depends on.
+pub fn is_idle<A: Architecture>(state: &StackState, op: StackOp) -> bool {
+    let (Dest::Reg(dest), Source::Reg(source)) = (op.dest, op.source) else {
+        return false;
+    };
+    let special = |reg| reg == A::STACK_POINTER || reg == A::FRAME_POINTER;
+    !special(source)
+        && !special(dest)
+        && state.cfa.base != Base::Undefined
+        && state.cfa.base != Base::Reg(dest)
+        && state.value(source).base != Base::Cfa
+}
+
 /// With a full register frame on the stack only the distance to it is followed.
 fn apply_in_entry<A: Architecture>(state: &mut StackState, op: StackOp) {
     let sp = A::STACK_POINTER;
@@ -110,11 +124,14 @@ fn copy<A: Architecture>(state: &mut StackState, dest: Reg, source: Reg) {
         state.cfa.base = Base::Reg(fp);
         state.frame_pointer_scratch = false;
     } else if source == sp && dest == fp && state.drap {
-        *state.saved_mut(fp) = Rule::new(Base::Reg(fp), state.stack_size.wrapping_neg());
+        state.set_saved(
+            fp,
+            Rule::new(Base::Reg(fp), state.stack_size.wrapping_neg()),
+        );
         state.frame_pointer_scratch = false;
     } else if source == sp && cfa.base == Base::Reg(sp) {
         // Kept aside, to be restored from later.
-        *state.value_mut(dest) = Rule::new(Base::Cfa, state.stack_size.wrapping_neg());
+        state.set_value(dest, Rule::new(Base::Cfa, state.stack_size.wrapping_neg()));
     } else if source == fp
         && dest == sp
         && (cfa.base == Base::Reg(fp)
@@ -141,7 +158,7 @@ fn copy<A: Architecture>(state: &mut StackState, dest: Reg, source: Reg) {
         // take a word off.
         state.stack_size = state.stack_size.wrapping_add(A::WORD);
     } else if known.base == Base::Cfa {
-        *state.value_mut(dest) = known;
+        state.set_value(dest, known);
     }
 }
 
@@ -169,7 +186,7 @@ fn add<A: Architecture>(
         // Perhaps the beginning of a realigned frame, perhaps only kept aside.
         state.drap_reg = Some(dest);
         let value = offset.wrapping_sub(state.stack_size);
-        *state.value_mut(dest) = Rule::new(Base::Cfa, value);
+        state.set_value(dest, Rule::new(Base::Cfa, value));
     } else if state.drap && dest == sp && state.drap_reg == Some(reg) {
         state.cfa = Rule::new(Base::Reg(sp), offset.wrapping_neg());
         state.stack_size = state.cfa.offset;
@@ -321,21 +338,25 @@ fn store<A: Architecture>(arch: &A, state: &mut StackState, base: Reg, offset: i
         save(arch, state, source, Rule::new(Base::Cfa, at));
     } else if source == sp && offset == 0 {
         // The first half of a stack switch.
-        *state.value_mut(base) = Rule::new(Base::StackPointerIndirect, state.cfa.offset);
+        state.set_value(
+            base,
+            Rule::new(Base::StackPointerIndirect, state.cfa.offset),
+        );
     }
 }
 
 /// The first save of a callee-saved register is the one that counts.
 fn save<A: Architecture>(arch: &A, state: &mut StackState, reg: Reg, rule: Rule) {
     if arch.is_callee_saved(reg) && state.saved(reg).base == Base::Undefined {
-        *state.saved_mut(reg) = rule;
+        state.set_saved(reg, rule);
     }
 }
 
 fn restore<A: Architecture>(state: &mut StackState, reg: Reg) {
-    *state.saved_mut(reg) = if reg == A::RETURN_ADDRESS {
+    let rule = if reg == A::RETURN_ADDRESS {
         Rule::new(Base::Cfa, -A::WORD)
     } else {
         Rule::UNDEFINED
     };
+    state.set_saved(reg, rule);
 }

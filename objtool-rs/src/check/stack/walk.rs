@@ -5,6 +5,8 @@
 //! the same mode before; then only the states are compared.
 
 use std::cell::OnceCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use arch::insn::{Decode, InsnKind};
 use arch::object::{Architecture, Base};
@@ -15,18 +17,20 @@ use super::noinstr::Noinstr;
 use super::path::{Known, Sources, Turn, Walked as Steps};
 use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
+use super::trail::Trail;
 use super::transition::{self, Context};
 use super::walked::{mismatch, Failure, Walked};
 use crate::decode::{InsnId, Marks, OpsId};
-use crate::model::{HintState, Model, Purpose, Roles, Task};
+use crate::model::{Effort, GroupId, HintState, Model, Purpose, Roles, Task};
 use crate::read::{SectionId, SymbolId};
 use crate::report::detail::Detail;
 use crate::report::{Findings, Message, Place, Trace};
 
 mod judge;
+mod shards;
+mod starts;
 
-/// Reached with user access closed, and with it open.
-const VISITED: [u8; 2] = [1, 2];
+use starts::Start;
 
 /// A path: where it is and what it carries.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,16 @@ enum Pending {
     Branch { path: Path, next: Option<InsnId> },
 }
 
+/// Instructions of one symbol in a row, and what it is. Paths seldom leave one for another, so
+/// that this need not be looked up at each step.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    insns: Range<u32>,
+    function: Option<SymbolId>,
+    /// The function that it is a part of.
+    whole: Option<SymbolId>,
+}
+
 /// How far a path goes.
 enum Step {
     /// It ends here.
@@ -68,17 +82,21 @@ struct Walker<'m, 'f, A> {
     model: &'m Model<'f, A>,
     findings: &'m mut Findings,
     states: States,
-    /// State before each instruction that was reached.
-    state_of: Vec<Option<StateId>>,
-    visited: Vec<u8>,
+    trail: Arc<Trail>,
+    effort: &'m Effort,
+    /// Instructions of one symbol, among which the path was last.
+    own: Own,
+    /// What this walker has reached, by the order of reaching, if it may have to be taken back.
+    reached: Option<Vec<Range<u32>>>,
+    /// A path has come to code that functions may share, which this walker must leave to another.
+    is_shared: bool,
     visits: usize,
     /// For each original of an alternative, the state at each byte from its start.
-    group_states: Vec<Vec<Option<StateId>>>,
+    group_states: FxHashMap<GroupId, Vec<Option<StateId>>>,
     transitions: FxHashMap<(StateId, OpsId, Context), StateId>,
     entry: StackState,
+    entry_id: StateId,
     unknown: StateId,
-    /// All places whose state is kept for a restore, in order.
-    saves: Vec<InsnId>,
     /// For showing findings; made when there is one.
     sources: OnceCell<Sources>,
     pending: Vec<Pending>,
@@ -96,15 +114,12 @@ const NOINSTR_SECTIONS: [&[u8]; 3] = [b".noinstr.text", b".entry.text", b".cpuid
 
 /// Walks every function, then every hint that none has reached.
 pub fn walk<A: Architecture + Decode>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
-    let mut walker = Walker::new(model, findings);
-    for section in model.file.section_ids() {
-        if model.file.section(section).is_executable() {
-            walker.section(section);
-        }
-    }
+    let mut walker = Walker::whole(model, findings);
+    let code = |&id: &SectionId| model.file.section(id).is_executable();
+    let starts = walker.starts(model.file.section_ids().filter(code));
+    walker.functions(&starts);
     if model.has_hints {
-        let insns = model.insns.ids();
-        walker.hints(insns, false);
+        walker.hints(0..model.insns.len(), false);
     }
     walker.rare_calls();
     walker.finish()
@@ -115,14 +130,15 @@ pub fn walk_noinstr<A: Architecture + Decode>(
     model: &Model<'_, A>,
     findings: &mut Findings,
 ) -> Walked {
-    let mut walker = Walker::new(model, findings);
+    let mut walker = Walker::whole(model, findings);
     for section in NOINSTR_SECTIONS
         .iter()
         .filter_map(|name| model.file.section_by_name(name))
     {
-        walker.section(section);
+        let starts = walker.starts(std::iter::once(section));
+        walker.functions(&starts);
         if model.has_hints {
-            let insns = model.insns.ids_of(section);
+            let insns = model.insns.range_of(section);
             walker.hints(insns, walker.is_noinstr(section));
         }
     }
@@ -130,21 +146,30 @@ pub fn walk_noinstr<A: Architecture + Decode>(
 }
 
 impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
-    fn new(model: &'m Model<'f, A>, findings: &'m mut Findings) -> Self {
+    fn new(
+        model: &'m Model<'f, A>,
+        trail: Arc<Trail>,
+        effort: &'m Effort,
+        findings: &'m mut Findings,
+    ) -> Self {
         let mut states = States::new();
         let entry = StackState::at_entry::<A>();
+        let entry_id = states.intern(&entry);
         let unknown = states.intern(&StackState::UNKNOWN);
-        let mut walker = Self {
+        Self {
             model,
             findings,
-            state_of: vec![None; model.insns.records()],
-            visited: vec![0; model.insns.records()],
+            trail,
+            effort,
+            own: Own::default(),
+            reached: None,
+            is_shared: false,
             visits: 0,
-            group_states: vec![Vec::new(); model.groups().len()],
+            group_states: FxHashMap::default(),
             transitions: FxHashMap::default(),
             entry,
+            entry_id,
             unknown,
-            saves: Vec::new(),
             sources: OnceCell::new(),
             pending: Vec::new(),
             failures: Vec::new(),
@@ -153,14 +178,17 @@ impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
             noinstr: Noinstr::default(),
             linked: Linked::default(),
             states,
-        };
-        if model.has_hints {
-            let is_save = |&id: &InsnId| model.insn(id).marks.has(Marks::SAVE);
-            walker.saves = model.insns.ids().filter(is_save).collect();
         }
+    }
+
+    /// For the whole of a file.
+    fn whole(model: &'m Model<'f, A>, findings: &'m mut Findings) -> Self {
+        let trail = Arc::new(Trail::new(model.insns.records()));
+        let mut walker = Self::new(model, trail, &model.effort, findings);
         // A hint holds for its instruction even where no path leads to it.
         for (insn, hint) in model.hints() {
-            walker.state_of[insn.index()] = Some(walker.intern_hint(hint));
+            let state = walker.intern_hint(hint);
+            walker.trail.set_state(insn, state);
         }
         walker
     }
@@ -172,84 +200,20 @@ impl<'m, 'f, A: Architecture + Decode> Walker<'m, 'f, A> {
             entry: self.entry,
             visits: self.visits,
             states: self.states,
-            state_of: self.state_of,
+            trail: self.trail,
             group_states: self.group_states,
-            visited: self.visited,
         }
-    }
-
-    /// Whether calls out of a section's functions are checked. Only a linked object says where
-    /// they go.
-    fn is_noinstr(&self, section: SectionId) -> bool {
-        let options = self.model.options;
-        options.link && options.noinstr && self.model.sections[section.index()].noinstr
     }
 }
 
 impl<A: Architecture + Decode> Walker<'_, '_, A> {
-    fn section(&mut self, section: SectionId) {
-        let model = self.model;
-        let entry = self.states.intern(&self.entry);
-        for &id in model.symbols.of_section(section) {
-            let symbol = model.file.symbol(id);
-            if !symbol.is_function() {
-                continue;
-            }
-            if model.symbols.len(id) == 0 {
-                let message = Message::MissingSize(id);
-                self.findings.add(message.clone());
-                self.failures.push(Failure {
-                    function: Some(id),
-                    place: None,
-                    message,
-                });
-                continue;
-            }
-            if model.symbols.parent(id) != id || model.symbols.alias(id) != id {
-                continue;
-            }
-            let Some(insn) = model.insns.at(section, symbol.value) else {
-                continue;
-            };
-            // In a build, code that another function leads to has had its findings there; to judge
-            // a function, it must be entered.
-            let is_done = model.purpose == Purpose::Build && self.visited[insn.index()] != 0;
-            if model.insn(insn).marks.has(Marks::IGNORE) || is_done {
-                continue;
-            }
-            let flags = Flags {
-                user_access: model.options.uaccess && rules::is_user_access_safe(model, Some(id)),
-                noinstr: self.is_noinstr(section),
-                ..Flags::default()
-            };
-            let path = Path {
-                insn,
-                prev: None,
-                origin: insn,
-                state: entry,
-                flags,
-            };
-            self.start(path, Trace::Symbol);
-            self.walk_behind_calls(id);
-        }
-    }
-
-    fn hints(&mut self, insns: impl Iterator<Item = InsnId>, noinstr: bool) {
-        for insn in insns {
-            let marks = self.model.insn(insn).marks;
-            let reached = self.visited[insn.index()] != 0;
-            if marks.has(Marks::HINT) && !reached && !marks.has(Marks::IGNORE) {
-                let path = Path {
-                    insn,
-                    prev: None,
-                    origin: insn,
-                    state: self.unknown,
-                    flags: Flags {
-                        noinstr,
-                        ..Flags::default()
-                    },
-                };
-                self.start(path, Trace::Hint);
+    /// An instruction, or some in a row, were reached for the first time.
+    fn note_reached(&mut self, insns: Range<u32>) {
+        self.visits += insns.len();
+        if let Some(reached) = &mut self.reached {
+            match reached.last_mut() {
+                Some(last) if last.end == insns.start => last.end = insns.end,
+                _ => reached.push(insns),
             }
         }
     }
@@ -350,10 +314,10 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let clash = self.clash.take();
         // A hint has replaced what the path brought, unless that is what is wrong.
         let hinted = model.insn(end.insn).marks.has(Marks::HINT) && clash.is_none();
-        let end_state = self.state_of[end.insn.index()].filter(|_| hinted);
+        let end_state = self.trail.state(end.insn).filter(|_| hinted);
         let steps = Steps {
             model,
-            state_of: &self.state_of,
+            trail: &self.trail,
             state: &|id| *self.states.get(id),
             sources: &|| self.sources.get_or_init(|| Sources::new(model)),
         };
@@ -367,14 +331,28 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         })
     }
 
+    /// Keeps [`Self::own`] with the path.
+    fn be_at(&mut self, insn: InsnId) {
+        if !self.own.insns.contains(&insn.0) {
+            let model = self.model;
+            let own = model.function_of(insn);
+            self.own = Own {
+                insns: model.owner_run(insn),
+                function: own,
+                whole: own.map(|own| model.symbols.parent(own)),
+            };
+        }
+    }
+
     /// A path reaches an instruction.
     fn enter(&mut self, function: Option<SymbolId>, mut path: Path) -> Result<Step, Broken> {
         let model = self.model;
         let insn = path.insn;
         let marks = model.insn(insn).marks;
 
-        if let (Some(function), Some(own)) = (function, model.function_of(insn)) {
-            if function != model.symbols.parent(own) {
+        self.be_at(insn);
+        if let (Some(function), Some(own)) = (function, self.own.function) {
+            if Some(function) != self.own.whole {
                 if model.purpose == Purpose::Verify {
                     return Ok(self.cross(function, own, path));
                 }
@@ -397,16 +375,24 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             return self.broken(insn, Message::ValidatingIgnored);
         }
 
-        let mode = VISITED[usize::from(path.flags.user_access)];
-        let before = self.visited[insn.index()];
-        let outside = function
-            .filter(|_| model.purpose == Purpose::Verify && model.function_of(insn).is_none());
+        if self.reached.is_some() && self.may_be_shared(function, insn) {
+            self.is_shared = true;
+            self.pending.clear();
+            return Ok(Step::End);
+        }
+
+        let is_first = !self.trail.is_reached(insn);
+        if is_first && model.purpose == Purpose::Build && model.insn(insn).is_plain() {
+            return Ok(Step::Continue(self.straight(path)));
+        }
+        let outside =
+            function.filter(|_| model.purpose == Purpose::Verify && self.own.function.is_none());
         if let Some(function) = outside {
             if self.enter_outside(function, path)? {
                 return Ok(Step::End);
             }
-        } else if before != 0 {
-            let mut is_new = before & mode == 0;
+        } else if !is_first {
+            let mut is_new = !self.trail.is_reached_with(insn, path.flags.user_access);
             if !marks.has(Marks::HINT) {
                 self.compare(insn, path.state)?;
                 if let Some(joined) = self.joined(insn, path.state) {
@@ -417,8 +403,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             if !is_new {
                 return Ok(Step::End);
             }
-        } else {
-            self.visits += 1;
         }
 
         if path.flags.noinstr {
@@ -437,8 +421,10 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             };
             path.state = state;
         }
-        self.state_of[insn.index()] = Some(path.state);
-        self.visited[insn.index()] |= mode;
+        self.trail.reach(insn, path.state, path.flags.user_access);
+        if is_first {
+            self.note_reached(insn.0..insn.0 + 1);
+        }
         self.share_group_state(insn, path.state)?;
 
         let left = model.alternatives(insn).len();
@@ -446,6 +432,26 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             return self.alternatives(function, path, left, false);
         }
         self.execute(function, path)
+    }
+
+    /// Goes straight on from a plain instruction that was not reached before, over all others of
+    /// the same symbol that are both. Six instructions of ten are walked here, in two nanoseconds
+    /// each instead of twenty.
+    fn straight(&mut self, path: Path) -> Path {
+        let model = self.model;
+        let first = path.insn.0;
+        let end = self.own.insns.end;
+        let mut at = path.insn;
+        while at.0 < end && model.insn(at).is_plain() && !self.trail.is_reached(at) {
+            self.trail.reach(at, path.state, path.flags.user_access);
+            at.0 += 1;
+        }
+        self.note_reached(first..at.0);
+        Path {
+            insn: at,
+            prev: Some(InsnId(at.0 - 1)),
+            ..path
+        }
     }
 
     /// Follows what is left of an instruction's alternatives, the last found first, and then the
@@ -485,6 +491,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let insn = path.insn;
         let record = *model.insn(insn);
         let next = self.model.next_executed(insn);
+        self.be_at(insn);
 
         if let Some(message) = model.unresolved(insn) {
             return self.broken(insn, message.clone());
@@ -493,7 +500,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             return self.broken(insn, Message::NotCode);
         }
         let before = path.state;
-        self.stack_effects(function, &mut path, record.ops, next)?;
+        self.stack_effects(function, &mut path, record.ops(), next)?;
         if model.purpose == Purpose::Verify
             && function.is_some()
             && record.marks.has(Marks::TOUCHES_FRAME)
@@ -557,7 +564,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     fn call(&mut self, function: Option<SymbolId>, path: Path) -> Result<Option<Step>, Message> {
         let model = self.model;
         self.noinstr
-            .check(model, self.findings, path.insn, path.flags)?;
+            .check(model, self.effort, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)?;
         let is_special = model.insn(path.insn).kind == InsnKind::Call
             && model.callee(path.insn).is_some_and(|callee| {
@@ -595,7 +602,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let state = self.states.get(path.state);
         rules::sibling_call(function, state, &self.entry)?;
         self.noinstr
-            .check(model, self.findings, path.insn, path.flags)?;
+            .check(model, self.effort, self.findings, path.insn, path.flags)?;
         rules::call(model, path.insn, path.flags)
     }
 
@@ -653,45 +660,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         self.broken_at_large(path.insn, Message::EndOfSection(section))
     }
 
-    fn intern_hint(&mut self, hint: HintState) -> StateId {
-        let state = match hint {
-            HintState::Undefined => StackState::FORCED,
-            HintState::Function => self.entry,
-            HintState::Explicit { cfa, kind, signal } => StackState {
-                cfa,
-                kind,
-                signal,
-                ..StackState::UNKNOWN
-            },
-        };
-        self.states.intern(&state)
-    }
-
-    /// The state that a restore takes back, or nothing if its place must be reached first.
-    fn saved_state(
-        &mut self,
-        function: Option<SymbolId>,
-        path: Path,
-    ) -> Result<Option<StateId>, Broken> {
-        let model = self.model;
-        let start = function.map_or(u64::MAX, |function| model.file.symbol(function).value);
-        let before = self.saves.partition_point(|&save| save < path.insn);
-        let here = model.insns.section(path.insn);
-        let save = self.saves[..before].last().filter(|&&save| {
-            model.insns.section(save) == here && u64::from(model.insn(save).offset) >= start
-        });
-        let Some(&save) = save else {
-            return self.broken(path.insn, Message::NoSave);
-        };
-        let reached = self.visited[save.index()] != 0;
-        match self.state_of[save.index()].filter(|_| reached) {
-            Some(state) => Ok(Some(state)),
-            // A branch to the restore; it will be reached again along the straight line.
-            None if path.prev.is_none() => Ok(None),
-            None => self.broken(path.insn, Message::UnsupportedRestore),
-        }
-    }
-
     /// Both streams of an alternative must have the same state at the same distance from its
     /// start, because an unwinder can't know which one runs.
     fn share_group_state(&mut self, insn: InsnId, state: StateId) -> Result<(), Broken> {
@@ -703,7 +671,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let original = group.original.unwrap_or(id);
         let first = group.first.map_or(0, |first| model.insn(first).offset);
         let at = model.insn(insn).offset.saturating_sub(first) as usize;
-        let shared = &mut self.group_states[original.0 as usize];
+        let shared = self.group_states.entry(original).or_default();
         if shared.len() <= at {
             shared.resize(at + 1, None);
         }
@@ -737,7 +705,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let model = self.model;
         let context = Context {
             in_function: match model.purpose {
-                Purpose::Build => model.function_of(path.insn).is_some(),
+                Purpose::Build => self.own.function.is_some(),
                 Purpose::Verify => function.is_some(),
             },
             stackval: model.options.stackval,
@@ -745,13 +713,19 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             linked: model.purpose == Purpose::Verify,
         };
         let effects = model.insns.ops(ops).iter().flatten();
+        // Half of all effects are copies that have none.
+        if let [Some(op), None] = model.insns.ops(ops) {
+            if transition::is_idle::<A>(self.states.get(path.state), *op) {
+                return self.flags_kept(path, ops);
+            }
+        }
         let key = (path.state, ops, context);
         let known = self.transitions.get(&key).copied();
         path.state = match known {
             Some(state) => state,
             None => {
                 let function = model.symbol_of(path.insn);
-                if !model.effort.spend(Task::StackStates, function, 1) {
+                if !self.effort.spend(Task::StackStates, function, 1) {
                     // Never shown: the run ends with an error.
                     return self.broken(path.insn, Message::MissingState);
                 }
@@ -761,12 +735,21 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
                         return self.broken(path.insn, message);
                     }
                 }
-                let id = self.states.intern(&state);
+                // Most effects leave the state as it is.
+                let id = if state == *self.states.get(path.state) {
+                    path.state
+                } else {
+                    self.states.intern(&state)
+                };
                 self.transitions.insert(key, id);
                 id
             }
         };
-        match rules::flags_kept(model, path.insn, ops, &mut path.flags) {
+        self.flags_kept(path, ops)
+    }
+
+    fn flags_kept(&mut self, path: &mut Path, ops: OpsId) -> Result<(), Broken> {
+        match rules::flags_kept(self.model, path.insn, ops, &mut path.flags) {
             Ok(()) => Ok(()),
             Err(message) => self.broken(path.insn, message),
         }
@@ -774,7 +757,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
 
     /// However an instruction is reached, the stack must be in the same state.
     fn compare(&mut self, insn: InsnId, found: StateId) -> Result<(), Broken> {
-        let Some(known) = self.state_of[insn.index()] else {
+        let Some(known) = self.trail.state(insn) else {
             return self.broken_at_large(insn, Message::MissingState);
         };
         if known == found {

@@ -1,22 +1,26 @@
 //! What the walk found out, to be read by what comes after it.
 
+use std::sync::Arc;
+
+use arch::insn::Reg;
 use arch::object::Architecture;
+use rustc_hash::FxHashMap;
 
 use super::linked::{Crossing, Linked};
 use super::state::{StackState, StateId, States};
+use super::trail::Trail;
 use crate::decode::InsnId;
+use crate::model::GroupId;
 use crate::read::SymbolId;
 use crate::report::{DrapState, Message, Place};
 
 /// What the walk found out about each instruction.
 #[derive(Debug)]
 pub struct Walked {
-    /// Whether and how each instruction was reached.
-    pub(super) visited: Vec<u8>,
-    /// State before each instruction that was reached, or that has a hint.
-    pub state_of: Vec<Option<StateId>>,
+    /// What is left at each instruction.
+    pub trail: Arc<Trail>,
     /// For each original of an alternative, the state at each byte from its start.
-    pub group_states: Vec<Vec<Option<StateId>>>,
+    pub group_states: FxHashMap<GroupId, Vec<Option<StateId>>>,
     /// All states.
     pub states: States,
     pub(super) entry: StackState,
@@ -31,19 +35,20 @@ pub struct Walked {
 impl Walked {
     /// Whether an instruction was reached.
     pub fn is_visited(&self, insn: InsnId) -> bool {
-        self.visited[insn.index()] != 0
+        self.trail.is_reached(insn)
     }
 
     /// Whether the state at an instruction is the one at the start of a function.
     pub fn is_fresh<A: Architecture>(&self, insn: InsnId) -> bool {
-        self.state_of[insn.index()]
+        self.trail
+            .state(insn)
             .is_some_and(|state| mismatch::<A>(self.states.get(state), &self.entry).is_none())
     }
 
     /// Whether a path that came from another function did so in the state that its own function's
     /// paths have there.
     pub fn agrees<A: Architecture>(&self, crossing: &Crossing) -> bool {
-        self.state_of[crossing.to.index()].is_some_and(|own| {
+        self.trail.state(crossing.to).is_some_and(|own| {
             mismatch::<A>(self.states.get(own), self.states.get(crossing.state)).is_none()
         })
     }
@@ -60,6 +65,12 @@ pub struct Failure {
     pub message: Message,
 }
 
+/// The first register that is saved in different places.
+fn differing<A: Architecture>(a: &StackState, b: &StackState) -> Option<Reg> {
+    let mut regs = (0..A::REGISTERS as u8).map(Reg);
+    regs.find(|&reg| a.saved(reg) != b.saved(reg))
+}
+
 /// What differs between two states, of what is compared.
 pub(super) fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Option<Message> {
     let drap = |s: &StackState| DrapState {
@@ -72,11 +83,11 @@ pub(super) fn mismatch<A: Architecture>(a: &StackState, b: &StackState) -> Optio
             known: a.cfa,
             found: b.cfa,
         })
-    } else if let Some(reg) = (0..A::REGISTERS).find(|&i| a.regs[i] != b.regs[i]) {
+    } else if let Some(reg) = differing::<A>(a, b) {
         Some(Message::RegisterMismatch {
-            reg,
-            known: a.regs[reg],
-            found: b.regs[reg],
+            reg: reg.0.into(),
+            known: a.saved(reg),
+            found: b.saved(reg),
         })
     } else if a.kind != b.kind {
         Some(Message::TypeMismatch {

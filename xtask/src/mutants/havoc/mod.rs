@@ -20,6 +20,7 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::Image;
+use super::joined::Parts;
 use super::plan::Object;
 use crate::paths::Kernel;
 use crate::{objtool, paths, progress};
@@ -118,15 +119,20 @@ impl State {
     }
 }
 
-/// Runs `./x mutants --havoc`.
+/// Runs `./x mutants --havoc`; `actions` is for linked objects.
 ///
 /// # Errors
 /// There are no recorded objects, the worker does not build, or objtool-rs did not survive.
-pub fn run(args: &Args, seed: u64, count: Option<usize>, jobs: usize) -> Result<()> {
+pub fn run(args: &Args, actions: bool, seed: u64, count: Option<usize>, jobs: usize) -> Result<()> {
     if let Some(task) = &args.havoc_worker {
         return work(task);
     }
-    let corpus = super::corpus(&Kernel::installed()?)?;
+    let folder = super::folder()?;
+    let kernel = Kernel::installed()?;
+    let corpus = match actions {
+        true => super::linked_corpus(&kernel, folder.path(), Parts::Many)?,
+        false => super::corpus(&kernel)?,
+    };
     if let (Some(index), Some(to)) = (args.index, &args.to) {
         return write_one(&corpus, seed, index, to);
     }
@@ -154,7 +160,8 @@ pub fn run(args: &Args, seed: u64, count: Option<usize>, jobs: usize) -> Result<
         print!("{}", kinds(&run.failures));
         bail!(
             "objtool-rs did not survive all of them; \
-             ./x mutants --havoc --seed {seed} --index INDEX --to FILE.o writes one"
+             ./x mutants --havoc{} --seed {seed} --index INDEX --to FILE.o writes one",
+            if actions { " --actions" } else { "" }
         );
     }
     if run.done() < count {

@@ -66,7 +66,14 @@ pub fn run(file: &Path) -> Result<()> {
         let (object, data) = stock
             .object(task.seed, index)
             .context("there are no objects to damage")?;
-        let run = || objtool_rs::run(&data, &options[object]);
+        let run = || {
+            // Whatever it says, the reader of ORC data must end.
+            let dump = |data: &[u8]| objtool_rs::orc_dump::dump(data).map(drop);
+            let outcome = objtool_rs::run(&data, &options[object]);
+            let output = outcome.as_ref().ok().and_then(|o| o.output.as_deref());
+            dump(&data).and(output.map_or(Ok(()), dump)).ok();
+            outcome
+        };
         match panic::catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(outcome)) => state.warned += u64::from(!outcome.lines.is_empty()),
             Ok(Err(_)) => state.refused += 1,
@@ -128,6 +135,13 @@ fn options(args: &[String]) -> Result<Options> {
             "--uaccess" => options.uaccess = true,
             "--module" => options.module = true,
             "--no-unreachable" => options.no_unreachable = true,
+            "--ibt" => options.ibt = true,
+            "--link" => options.link = true,
+            "--mcount" => options.mcount = true,
+            "--noinstr" => options.noinstr = true,
+            "--orc" => options.orc = true,
+            "--sls" => options.sls = true,
+            "--unret" => options.unret = true,
             _ => match arg.strip_prefix("--prefix=").map(str::parse) {
                 Some(Ok(bytes)) => options.prefix = bytes,
                 _ => bail!("the kernel build gave objtool an option that is not known here: {arg}"),

@@ -40,12 +40,13 @@ pub const OPERATORS: &[Operator] = &[
             let (insn, reloc) = (&subject.insns[site.0 as usize], site.1 as usize);
             let entry = &subject.image.sections[insn.section].relocs[reloc];
             let (section, place) = subject.image.target(entry)?;
-            // A relative field is counted from its own place, the processor counts from the end.
+            // A relative field is counted from its own place, the processor counts from the end; so
+            // the place may lie before the section.
             let bias = match insn.decoded.is_ip_rel_memory_operand() {
                 true => insn.end() - entry.offset,
                 false => 0,
             };
-            let delta = elsewhere(subject, section, place + bias, rng)?;
+            let delta = elsewhere(subject, section, place.wrapping_add(bias), rng)?;
             let edit = subject
                 .image
                 .with_addend(insn.section, reloc, entry.addend + delta);
@@ -169,7 +170,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Instrumentation,
         varied: false,
         partial: true,
-        sites: |subject| annotations(subject, ".discard.instr_begin"),
+        sites: |subject| noinstr_annotations(subject, ".discard.instr_begin"),
         apply: take_out,
     },
     Operator {
@@ -178,7 +179,7 @@ pub const OPERATORS: &[Operator] = &[
         effect: Effect::Instrumentation,
         varied: false,
         partial: true,
-        sites: |subject| annotations(subject, ".discard.instr_end"),
+        sites: |subject| noinstr_annotations(subject, ".discard.instr_end"),
         apply: take_out,
     },
     Operator {
@@ -392,6 +393,17 @@ fn annotations(subject: &Subject, name: &str) -> Vec<Site> {
         .collect()
 }
 
+/// Those about text that must not be instrumented. Every `WARN()` has some, anywhere.
+fn noinstr_annotations(subject: &Subject, name: &str) -> Vec<Site> {
+    let mut sites = annotations(subject, name);
+    sites.retain(|site| {
+        let entry = &subject.image.sections[site.0 as usize].relocs[site.1 as usize];
+        let place = subject.image.target(entry);
+        place.is_some_and(|(section, _)| is_noinstr(subject, section))
+    });
+    sites
+}
+
 /// Takes an annotation's relocation out of its table.
 fn take_out(subject: &Subject, site: Site, _: &mut Rng) -> Option<Change> {
     let (section, reloc) = (site.0 as usize, site.1 as usize);
@@ -456,12 +468,12 @@ fn elsewhere(subject: &Subject, section: usize, place: u64, rng: &mut Rng) -> Op
     let code = &subject.insns[subject.by_section.get(section)?.clone()];
     let at = code.partition_point(|insn| insn.offset() < place);
     let new = match rng.below(4) {
-        0 => place + 1,
+        0 => place.wrapping_add(1),
         1 => code.get(at + 1)?.offset(),
         2 => code.get(at.checked_sub(1)?)?.offset(),
         _ => rng.choose(code)?.offset(),
     };
-    (new != place).then_some(new as i64 - place as i64)
+    (new != place).then_some(new.wrapping_sub(place) as i64)
 }
 
 /// A function of the object: its symbol and name. `wanted` decides by the section.

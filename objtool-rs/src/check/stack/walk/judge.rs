@@ -59,7 +59,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
                     model.insn(next).kind,
                     InsnKind::Nop | InsnKind::Trap | InsnKind::Bug
                 );
-                own == Some(function) && !is_filling && self.visited[next.index()] == 0
+                own == Some(function) && !is_filling && !self.trail.is_reached(next)
             });
             if let Some(insn) = next {
                 self.start(
@@ -76,7 +76,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
 
     /// The state with which linked code that was walked before has to be walked again.
     pub(super) fn joined(&mut self, insn: InsnId, found: StateId) -> Option<StateId> {
-        let known = self.state_of[insn.index()].filter(|&known| known != found)?;
+        let known = self.trail.state(insn).filter(|&known| known != found)?;
         if self.model.purpose == Purpose::Build {
             return None;
         }
@@ -147,7 +147,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             }
         }
         if touch.sets {
-            let op = model.insns.ops(record.ops)[0];
+            let op = model.insns.ops(record.ops())[0];
             let depth = linked::depth_after::<A>(&before, op);
             let after = *self.states.get(path.state);
             if after.depth != depth {
