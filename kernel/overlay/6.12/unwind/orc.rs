@@ -1,8 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! The kernel's ORC tables: those of the image, which the build has sorted, and those of modules.
 //!
 //! How entries are found and read is `unwind`'s and `arch_x86_64`'s.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::ffi::{c_int, c_ulong};
 use core::slice;
@@ -14,7 +14,7 @@ use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::orc::{is_weak, sort};
 use unwind::{Lookup, OrcEnv};
 
-use super::{text_bounds, Kernel};
+use super::{is_init_text, text_bounds, Kernel, Modules};
 
 type Entry = <X86_64 as Decode>::Entry;
 
@@ -35,7 +35,6 @@ extern "C" {
     static mut orc_lookup_end: [u32; 0];
 
     fn rust_unwind_module_orc(address: c_ulong, tables: *mut ModuleTables) -> bool;
-    fn rust_unwind_is_init_text(address: c_ulong) -> bool;
 }
 
 /// Whether the tables are set up.
@@ -100,8 +99,7 @@ impl OrcEnv for Kernel {
             };
             let blocks = Blocks::new(start, stop, firsts);
             image().and_then(|table| table.find_in(&blocks, address))
-        // SAFETY: takes any address.
-        } else if unsafe { rust_unwind_is_init_text(address) } {
+        } else if is_init_text(address) {
             image().and_then(|table| table.find(address))
         } else {
             module(address)
@@ -116,11 +114,12 @@ fn module(address: u64) -> Option<Entry> {
         entries: core::ptr::null(),
         count: 0,
     };
+    let _held = Modules::hold();
     // SAFETY: `tables` can be written to.
     if !unsafe { rust_unwind_module_orc(address, &mut tables) } {
         return None;
     }
-    // SAFETY: a module's tables are there for as long as the module, whose text a task is in.
+    // SAFETY: a module's tables are there for as long as the module, which is held.
     let (ips, entries) = unsafe {
         (
             slice::from_raw_parts(tables.ips, tables.count as usize),
