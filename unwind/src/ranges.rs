@@ -97,21 +97,40 @@ impl<'a> UnreliableText<'a> {
 
     /// Whether `address` lies in text that must not be trusted. For a return address, pass that of
     /// the byte before it.
+    #[inline]
     pub fn contains(&self, address: u64) -> bool {
-        let holds = |(first, end): (u64, u64)| first <= address && address < end;
-        if !self.is_sorted {
-            return (0..self.len()).any(|index| self.get(index).is_some_and(holds));
+        match self.base {
+            Base::Image(base) if self.is_sorted => {
+                // All of the table is within 31 bits of its base.
+                let distance = address.wrapping_sub(base) as i64;
+                i32::try_from(distance).is_ok_and(|distance| self.contains_distance(distance))
+            }
+            _ => self.is_in_any(address),
         }
-        let (mut low, mut high) = (0, self.len());
+    }
+
+    /// The same for an address that lies so far from the base of a sorted image's table.
+    fn contains_distance(&self, distance: i32) -> bool {
+        let (mut low, mut high) = (0, self.ranges.len());
+        let mut before = None;
         while low < high {
             let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
-            match self.get(middle) {
-                Some(range) if holds(range) => return true,
-                Some((first, _)) if first > address => high = middle,
-                _ => low = middle.wrapping_add(1),
+            match self.ranges.get(middle) {
+                Some(range) if range.distance <= distance => {
+                    before = Some(range);
+                    low = middle.wrapping_add(1);
+                }
+                _ => high = middle,
             }
         }
-        false
+        before.is_some_and(|range| {
+            i64::from(distance).wrapping_sub(i64::from(range.distance)) < i64::from(range.size)
+        })
+    }
+
+    fn is_in_any(&self, address: u64) -> bool {
+        let holds = |(first, end): (u64, u64)| first <= address && address < end;
+        (0..self.len()).any(|index| self.get(index).is_some_and(holds))
     }
 }
 

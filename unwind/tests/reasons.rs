@@ -137,7 +137,7 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
     builder.current = kernel.function("ftrace_caller").clone();
     builder.pc = builder.current.site(0);
     builder.call("f2", 1).sleep();
-    let unknown = Reason::Interrupted(arch::frame::Event::Unknown);
+    let unknown = Reason::Interrupted(Event::Unknown);
     cases.add("the tracer's registers", Fp, builder, unknown);
     let mut builder = interrupted(kernel, "asm_exc_page_fault");
     let registers = builder.nth(WordKind::Registers, 0);

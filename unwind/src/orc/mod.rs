@@ -149,6 +149,18 @@ const fn moved(address: u64, offset: i32) -> u64 {
 }
 
 impl Walk<Orc> {
+    /// The stack pointer of the function that goes on at the walk's address.
+    #[inline]
+    pub const fn stack_pointer(&self) -> u64 {
+        self.sp
+    }
+
+    /// The frame pointer of that function; what it is for is its own affair.
+    #[inline]
+    pub const fn frame_pointer(&self) -> u64 {
+        self.fp
+    }
+
     fn end_unchecked(&mut self) {
         match self.mode {
             Mode::BestEffort => self.status = Status::Ended(None),

@@ -71,9 +71,24 @@ static void keep_addresses(struct walk *walk, const struct addresses *all)
 	walk->done = true;
 }
 
+static noinline void spin_for_interrupt(struct victim *victim)
+{
+	interrupted_task = current;
+	WRITE_ONCE(victim->ready, true);
+	while (!READ_ONCE(was_interrupted) && !READ_ONCE(victim->stop))
+		cpu_relax();
+}
+
+/* Whether these registers are of that function, and nothing has been seen of it yet. */
+static bool in_spin(const struct pt_regs *regs)
+{
+	return current == interrupted_task && !was_interrupted && regs &&
+	       regs->ip - (unsigned long)spin_for_interrupt < 0x80;
+}
+
 static enum hrtimer_restart look_from_timer(struct hrtimer *timer)
 {
-	if (current == interrupted_task && !was_interrupted) {
+	if (in_spin(get_irq_regs())) {
 		record(interrupted_walk, current);
 		WRITE_ONCE(was_interrupted, true);
 	}
@@ -84,7 +99,7 @@ static enum hrtimer_restart walk_from_timers_registers(struct hrtimer *timer)
 {
 	static struct addresses ours, theirs;
 
-	if (current == interrupted_task && !was_interrupted) {
+	if (in_spin(get_irq_regs())) {
 		ours.count = theirs.count = 0;
 		arch_stack_walk(store_address, &ours, current, get_irq_regs());
 		c_arch_stack_walk(store_address, &theirs, current, get_irq_regs());
@@ -93,16 +108,6 @@ static enum hrtimer_restart walk_from_timers_registers(struct hrtimer *timer)
 		WRITE_ONCE(was_interrupted, true);
 	}
 	return HRTIMER_NORESTART;
-}
-
-static enum hrtimer_restart (*timer_function)(struct hrtimer *timer);
-
-static noinline void spin_for_interrupt(struct victim *victim)
-{
-	interrupted_task = current;
-	WRITE_ONCE(victim->ready, true);
-	while (!READ_ONCE(was_interrupted) && !READ_ONCE(victim->stop))
-		cpu_relax();
 }
 
 static void start_timer(void *data)
@@ -116,7 +121,6 @@ static int look_by_timer(struct walk *walk, enum hrtimer_restart (*look)(struct 
 	struct hrtimer timer;
 	int error, i;
 
-	timer_function = look;
 	interrupted_walk = walk;
 	was_interrupted = false;
 	contradiction = false;
@@ -151,7 +155,7 @@ static int look_from_nmi(unsigned int kind, struct pt_regs *regs)
 {
 	if (!interrupted_walk || smp_processor_id() != THERE)
 		return NMI_DONE;
-	if (current == interrupted_task && !was_interrupted) {
+	if (in_spin(regs)) {
 		record(interrupted_walk, current);
 		WRITE_ONCE(was_interrupted, true);
 	}
@@ -161,7 +165,7 @@ static int look_from_nmi(unsigned int kind, struct pt_regs *regs)
 static int look_by_nmi(struct walk *walk)
 {
 	struct victim victim = { .body = spin_for_interrupt };
-	int error;
+	int error, i;
 
 	interrupted_walk = walk;
 	was_interrupted = false;
@@ -171,9 +175,10 @@ static int look_by_nmi(struct walk *walk)
 	error = start_victim(&victim, THERE);
 	if (!error) {
 		wait_until(&victim.ready);
-		usleep_range(20000, 30000);
-		apic->send_IPI_mask(cpumask_of(THERE), NMI_VECTOR);
-		wait_until(&was_interrupted);
+		for (i = 0; i < 20 && !READ_ONCE(was_interrupted); i++) {
+			apic->send_IPI_mask(cpumask_of(THERE), NMI_VECTOR);
+			usleep_range(20000, 30000);
+		}
 		stop_victim(&victim);
 	}
 	unregister_nmi_handler(NMI_LOCAL, "unwind_test");

@@ -14,18 +14,9 @@
 #define SHALLOW 4
 #define DEEP 44
 
-static noinline void descend(struct victim *victim, unsigned long depth)
-{
-	if (depth)
-		descend(victim, depth - 1);
-	else
-		nap(victim);
-	barrier();
-}
-
 static void descend_body(struct victim *victim)
 {
-	descend(victim, (unsigned long)victim->data);
+	descend(victim, (unsigned long)victim->data, nap);
 	barrier();
 }
 

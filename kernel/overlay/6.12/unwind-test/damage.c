@@ -135,9 +135,9 @@ static int copy_stack(struct task_struct *task, void *data)
 	return 0;
 }
 
-/* One walk; false if something is wrong with it. */
-static bool walk_one(struct sample *sample, struct rnd_state *random, struct walk *walk,
-		     struct counts counts[DAMAGES])
+/* One walk: 1 for a good one, 0 for none, -1 if something is wrong with it. */
+static int walk_one(struct sample *sample, struct rnd_state *random, struct walk *walk,
+		    struct counts counts[DAMAGES])
 {
 	enum damage damage = prandom_u32_state(random) % DAMAGES;
 	struct stack_copy *copy = &sample->copy;
@@ -157,11 +157,11 @@ static bool walk_one(struct sample *sample, struct rnd_state *random, struct wal
 	}
 	index = (address - copy->begin) / 8;
 	if (index >= copy->count)
-		return true;
+		return 0;
 	old = sample->words[index];
 	new = damaged_word(damage, random, sample, old);
 	if (new == old)
-		return true;
+		return 0;
 	sample->words[index] = new;
 
 	walk->count = 0;
@@ -188,7 +188,7 @@ static bool walk_one(struct sample *sample, struct rnd_state *random, struct wal
 			names[damage], index, new, old);
 		show_walk(walk);
 	}
-	return !wrong;
+	return wrong ? -1 : 1;
 }
 
 int walk_damaged(unsigned long walks)
@@ -197,7 +197,7 @@ int walk_damaged(unsigned long walks)
 	struct counts counts[DAMAGES] = {};
 	struct sample *samples;
 	struct rnd_state random;
-	unsigned long i, failures = 0;
+	unsigned long i, done = 0, failures = 0;
 	struct walk *walk;
 	int error = -ENOMEM, n;
 
@@ -229,10 +229,11 @@ int walk_damaged(unsigned long walks)
 	}
 	error = 0;
 	prandom_seed_state(&random, 20260101);
-	for (i = 0; i < walks; i++) {
-		failures += !walk_one(&samples[i & 1], &random, walk, counts);
-		if (failures > 5)
-			break;
+	for (i = 0; done < walks && failures < 5; i++) {
+		int result = walk_one(&samples[i & 1], &random, walk, counts);
+
+		done += result > 0;
+		failures += result < 0;
 		cond_resched();
 	}
 	for (i = 0; i < DAMAGES; i++)

@@ -82,6 +82,8 @@ bool wait_asleep(struct task_struct *task);
 void nap(struct victim *victim);
 void spin(struct victim *victim);
 void look_at_itself(struct victim *victim);
+/* deep.c, built in: calls itself as often, and then body(). */
+void descend(struct victim *victim, unsigned long depth, void (*body)(struct victim *victim));
 /* Runs look() on a CPU in front of everything else that is there. */
 int run_before_others(int cpu, void (*look)(void *cookie), void *cookie);
 

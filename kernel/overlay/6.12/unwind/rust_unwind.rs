@@ -528,6 +528,10 @@ pub struct State {
     error: bool,
     full_regs: bool,
     regs: u64,
+    #[cfg(CONFIG_UNWINDER_ORC)]
+    sp: u64,
+    #[cfg(CONFIG_UNWINDER_ORC)]
+    bp: u64,
     walk: [MaybeUninit<u64>; WORDS],
 }
 
@@ -551,6 +555,12 @@ impl State {
         let walk = unsafe { &self.kept().walk };
         let registers = walk.registers();
         let (is_lost, is_done) = (matches!(walk.status(), Status::Lost(_)), walk.is_done());
+        #[cfg(CONFIG_UNWINDER_ORC)]
+        {
+            // The BPF JIT's exceptions ask for them.
+            let (sp, bp) = (walk.stack_pointer(), walk.frame_pointer());
+            (self.sp, self.bp) = (sp, bp);
+        }
         self.error = is_lost;
         // STACK_TYPE_UNKNOWN is what `unwind_done` looks for.
         self.stack_info.kind = c_uint::from(!is_done);
@@ -748,11 +758,11 @@ unsafe extern "C" fn arch_stack_walk_reliable(
     let env = unsafe { Kernel::new(task, core::ptr::null()) };
     // SAFETY: by this function's own condition.
     let (start, first) = unsafe { begin(task) };
-    let outcome = unwind::reliable::<Stepper, _>(&env, start, first, |frame| {
+    let verdict = unwind::reliable_addresses::<Stepper, _>(&env, start, first, |address| {
         // SAFETY: by this function's own condition.
-        unsafe { consume(cookie, frame.address) }
+        unsafe { consume(cookie, address) }
     });
-    match outcome.verdict {
+    match verdict {
         Verdict::Reliable => 0,
         Verdict::Unreliable(_) => -EINVAL,
     }
