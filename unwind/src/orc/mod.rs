@@ -71,7 +71,10 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
             return walk;
         }
         let begun = match start {
-            Start::Here { pc, sp, fp } => walk.begin(env, pc, sp, fp),
+            Start::Here { pc, sp, fp } => {
+                walk.stepper.exact = true;
+                walk.begin(env, pc, sp, fp)
+            }
             Start::Inactive { sp } => walk.begin_inactive(env, sp),
             Start::Interrupted { user: true, .. } => {
                 walk.end_unchecked();
@@ -501,7 +504,8 @@ impl Walk<Orc> {
     fn check_address<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
         match self.at {
             At::User => Ok(()),
-            At::Call if self.stepper.never_ran => {
+            // Where the walk starts, by a running instruction.
+            At::Call if self.stepper.exact && self.number == 0 => {
                 ends::check_text(env, self.pc).map(|_: TextKind| ())
             }
             At::Call => ends::check_return_address(env, self.pc).map(|_| ()),

@@ -58,7 +58,8 @@ static u64 damaged_word(enum damage damage, struct rnd_state *random, const stru
 	case DAMAGE_USER:
 		return 0x555500000000 + (number & 0xffffff);
 	case DAMAGE_STACK:
-		return sample->copy.begin + number % (sample->copy.count * 8);
+		return sample->copy.sp - 512 +
+		       number % (sample->copy.begin + sample->copy.count * 8 - sample->copy.sp);
 	case DAMAGE_DATA:
 		return (unsigned long)&names + (number & 0x38);
 	case DAMAGE_FUNCTION:
@@ -122,13 +123,13 @@ static bool has_same_frames(const struct walk *a, const struct walk *b)
 static int copy_stack(struct task_struct *task, void *data)
 {
 	struct sample *sample = data;
-	unsigned long end = (unsigned long)task_stack_page(task) + THREAD_SIZE;
 	struct stack_copy *copy = &sample->copy;
 
 	if (task->on_cpu)
 		return -EBUSY;
-	copy->begin = copy->sp = task->thread.sp;
-	copy->count = (end - copy->begin) / 8;
+	copy->begin = (unsigned long)task_stack_page(task);
+	copy->count = THREAD_SIZE / 8;
+	copy->sp = task->thread.sp;
 	copy->words = sample->words;
 	memcpy(sample->words, (void *)copy->begin, copy->count * 8);
 	record(&sample->intact, task);
@@ -153,7 +154,9 @@ static int walk_one(struct sample *sample, struct rnd_state *random, struct walk
 		frame = &sample->intact.frames[(index >> 2) % sample->intact.count];
 		address = frame->slot - (index & 2 ? 8 : 0);
 	} else {
-		address = copy->begin + (index >> 1) % copy->count * 8;
+		unsigned long used = copy->begin + copy->count * 8 - copy->sp;
+
+		address = copy->sp + (index >> 1) % (used / 8) * 8;
 	}
 	index = (address - copy->begin) / 8;
 	if (index >= copy->count)

@@ -243,10 +243,14 @@ static void probe_after(struct kprobe *probe, struct pt_regs *regs, unsigned lon
 {
 }
 
-static int look_from_probe(struct walk *walk, unsigned int offset)
+/* Where in the function: behind endbr64, if there is one. The validator is not to see a reference. */
+static unsigned int probe_offset = IS_ENABLED(CONFIG_X86_KERNEL_IBT) ? 4 : 0;
+
+/* The instruction there pushes the frame pointer, or returns. */
+static int look_from_breakpoint(struct walk *walk)
 {
 	struct kprobe probe = {
-		.addr = (void *)probed + offset,
+		.addr = (void *)probed + READ_ONCE(probe_offset),
 		.pre_handler = probe_before,
 		.post_handler = probe_after,
 	};
@@ -257,12 +261,6 @@ static int look_from_probe(struct walk *walk, unsigned int offset)
 	error = run_body(walk, call_probed);
 	unregister_kprobe(&probe);
 	return error;
-}
-
-/* Behind endbr64, if there is one, the first instruction pushes the frame pointer or returns. */
-static int look_from_breakpoint(struct walk *walk)
-{
-	return look_from_probe(walk, IS_ENABLED(CONFIG_X86_KERNEL_IBT) ? 4 : 0);
 }
 
 /* Static calls. */

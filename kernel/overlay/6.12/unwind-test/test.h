@@ -48,7 +48,7 @@ const char *compare_with_c(const struct walk *walk, enum c_says c_says);
 bool matches(const struct walk *walk, const char *pattern);
 void show_walk(const struct walk *walk);
 
-/* A copy of a task's stack from its saved stack pointer on, and what a walk over it read. */
+/* A copy of a task's whole stack, and what a walk over it read. */
 struct stack_copy {
 	unsigned long begin;
 	const u64 *words;

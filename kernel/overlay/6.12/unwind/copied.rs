@@ -11,6 +11,7 @@ use arch::frame::Origin;
 use arch::insn::Reg;
 use unwind::{Env, Recovered, Recovery, Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch};
 
+use super::modules::Modules;
 use super::verdict::{self, Judged, Visit};
 use super::{Kernel, Stepper, Task};
 
@@ -139,7 +140,7 @@ unsafe extern "C" fn stack_verdict_copied(
     // INVARIANT: by this function's own condition.
     let env = Copied {
         // SAFETY: by this function's own condition.
-        kernel: unsafe { Kernel::new(task, ptr::null()) },
+        kernel: unsafe { Kernel::new(task, ptr::null(), Modules::held()) },
         begin: copy.begin,
         words: copy.words,
         count: copy.count as usize,

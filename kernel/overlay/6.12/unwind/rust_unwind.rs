@@ -10,12 +10,13 @@
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
 use core::mem::{align_of, size_of, MaybeUninit};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use arch::frame::{Frames, Origin};
 use arch::insn::Reg;
 use arch_x86_64::{entry, X86_64};
-use unwind::ranges::{self, Base, EntryCode, Range, UnreliableText};
+use modules::{Module, Modules};
+use unwind::ranges::{self, Base, EntryCode, Pages, Range, UnreliableText};
 use unwind::{
     Env, Mode, Recovered, Recovery, Slot, Stack, StackKind, Stacks, Start, Status, TaskKind, Text,
     TextKind, Verdict, Vouch, Walk,
@@ -23,6 +24,7 @@ use unwind::{
 
 #[cfg(CONFIG_RUST_UNWINDER_TEST)]
 mod copied;
+mod modules;
 #[cfg(CONFIG_UNWINDER_ORC)]
 mod orc;
 mod verdict;
@@ -89,11 +91,8 @@ extern "C" {
         each: unsafe extern "C" fn(name: *const c_char, start: c_ulong, size: c_ulong),
     );
     fn rust_unwind_unreliable_text(count: *mut c_uint) -> *const Range;
-    fn rust_unwind_module_unreliable_text(address: c_ulong, count: *mut c_uint) -> *const Range;
     fn rust_unwind_is_init_text(address: c_ulong) -> bool;
     fn rust_unwind_read_text(address: c_ulong, bytes: *mut [u8; 8]) -> bool;
-    fn rust_unwind_hold_modules();
-    fn rust_unwind_release_modules();
 }
 
 /// The kernel's text but for that of its start-up.
@@ -108,24 +107,6 @@ fn is_init_text(address: u64) -> bool {
     unsafe { rust_unwind_is_init_text(address) }
 }
 
-/// While there is one, modules stay.
-struct Modules;
-
-impl Modules {
-    fn hold() -> Self {
-        // SAFETY: it may be called anywhere, and is undone when this goes away.
-        unsafe { rust_unwind_hold_modules() };
-        Self
-    }
-}
-
-impl Drop for Modules {
-    fn drop(&mut self) {
-        // SAFETY: undoes what `hold` did.
-        unsafe { rust_unwind_release_modules() };
-    }
-}
-
 /// A task's stack, as the kernel knows it.
 ///
 /// # Invariants
@@ -137,6 +118,7 @@ struct Kernel {
     task: *mut Task,
     start: *const Regs,
     top: u64,
+    modules: Modules,
 }
 
 impl Stacks for Kernel {
@@ -171,6 +153,9 @@ impl Text for Kernel {
         if (start..end).contains(&address) {
             return TextKind::Fixed;
         }
+        if self.modules.is_held() && self.modules.show(address, |_| ()).is_some() {
+            return TextKind::Fixed;
+        }
         // SAFETY: takes any address.
         match unsafe { rust_unwind_text_kind(address) } {
             1 => TextKind::Fixed,
@@ -191,25 +176,20 @@ impl Text for Kernel {
 
     fn vouch(&self, address: u64) -> Vouch {
         let (start, end) = text_bounds();
-        let says = |table: UnreliableText<'_>| match table.contains(address) {
-            true => Vouch::KeepsNot,
-            false => Vouch::Keeps,
-        };
         if (start..end).contains(&address) || is_init_text(address) {
-            return IMAGE.table().map_or(Vouch::Unknown, says);
+            return IMAGE.vouch(address);
         }
-        let _held = Modules::hold();
-        let mut count = 0;
-        // SAFETY: `count` can be written to.
-        let ranges = unsafe { rust_unwind_module_unreliable_text(address, &mut count) };
-        if ranges.is_null() {
-            return Vouch::Unknown;
-        }
-        let base = Base::Module(ranges as u64);
-        // SAFETY: the module's table has that many ranges, and is there while the module is, which
-        // is held.
-        let ranges = unsafe { core::slice::from_raw_parts(ranges, count as usize) };
-        says(UnreliableText::known(base, ranges, false))
+        let table = |module: &Module| {
+            if module.unreliable.is_null() {
+                return Vouch::Unknown;
+            }
+            let base = Base::Module(module.unreliable as u64);
+            let count = module.unreliable_count as usize;
+            // SAFETY: the module's table has that many ranges, and is there while the module is.
+            let ranges = unsafe { core::slice::from_raw_parts(module.unreliable, count) };
+            said(&UnreliableText::known(base, ranges, false), address)
+        };
+        self.modules.show(address, table).unwrap_or(Vouch::Unknown)
     }
 
     fn template(&self, address: u64) -> Option<u64> {
@@ -225,6 +205,11 @@ impl Text for Kernel {
         let (start, end) = text_bounds();
         if (start..end).contains(&first) && address <= end {
             // SAFETY: all eight lie in the kernel's text, which can always be read.
+            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
+        }
+        let is_module = |module: &Module| (module.begin..module.end).contains(&address.wrapping_sub(1));
+        if self.modules.is_held() && self.modules.show(first, is_module) == Some(true) {
+            // SAFETY: all eight lie in the text of one module, which is held.
             return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
         }
         let mut bytes = [0; 8];
@@ -302,11 +287,12 @@ impl Kernel {
     ///
     /// The type's invariant holds of what is passed.
     #[inline]
-    unsafe fn new(task: *mut Task, start: *const Regs) -> Self {
+    unsafe fn new(task: *mut Task, start: *const Regs, modules: Modules) -> Self {
         // INVARIANT: by this function's own condition.
         Self {
             task,
             start,
+            modules,
             // SAFETY: by this function's own condition.
             top: unsafe { rust_unwind_top(task) },
         }
@@ -354,22 +340,48 @@ impl Env for Kernel {
     }
 }
 
+/// What a table says of an address.
+fn said(table: &UnreliableText<'_>, address: u64) -> Vouch {
+    match table.contains(address) {
+        true => Vouch::KeepsNot,
+        false => Vouch::Keeps,
+    }
+}
+
 /// The validator's table of the image, once it is set up, if it was linked in.
 struct Image {
     ranges: AtomicPtr<Range>,
     count: AtomicUsize,
     /// Whether it is in the order of its addresses, which makes looking quicker.
     is_sorted: AtomicBool,
+    /// Which pages it may hold some of ([`Pages`]).
+    pages: [AtomicU64; Pages::WORDS],
 }
+
+#[expect(clippy::declare_interior_mutable_const, reason = "what an array begins with")]
+const ZERO: AtomicU64 = AtomicU64::new(0);
 
 static IMAGE: Image = Image {
     ranges: AtomicPtr::new(core::ptr::null_mut()),
     count: AtomicUsize::new(0),
     is_sorted: AtomicBool::new(false),
+    pages: [ZERO; Pages::WORDS],
 };
 
 impl Image {
+    /// What it says of an address in the image.
     #[inline]
+    fn vouch(&self, address: u64) -> Vouch {
+        let (word, bit) = Pages::place(address);
+        let pages = self.pages.get(word).map_or(u64::MAX, |page| page.load(Ordering::Relaxed));
+        match self.ranges.load(Ordering::Acquire).is_null() {
+            true => Vouch::Unknown,
+            false if pages & bit == 0 => Vouch::Keeps,
+            false => self.table().map_or(Vouch::Unknown, |table| said(&table, address)),
+        }
+    }
+
+    #[cold]
     fn table(&self) -> Option<UnreliableText<'static>> {
         let ranges = self.ranges.load(Ordering::Acquire);
         if ranges.is_null() {
@@ -394,6 +406,9 @@ impl Image {
         let ranges = unsafe { core::slice::from_raw_parts(first, count as usize) };
         let table = UnreliableText::new(Base::Image(text_bounds().0), ranges);
         self.is_sorted.store(table.is_sorted(), Ordering::Relaxed);
+        for (page, word) in self.pages.iter().zip(Pages::of(&table).words()) {
+            page.store(word, Ordering::Relaxed);
+        }
         self.count.store(ranges.len(), Ordering::Relaxed);
         self.ranges.store(first.cast_mut(), Ordering::Release);
     }
@@ -588,6 +603,7 @@ impl State {
             task: self.task,
             start,
             top,
+            modules: Modules::passing(),
         }
     }
 }
@@ -626,7 +642,7 @@ unsafe extern "C" fn __unwind_start(
     first: c_ulong,
 ) {
     // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, regs) };
+    let env = unsafe { Kernel::new(task, regs, Modules::passing()) };
     // SAFETY: by this function's own condition.
     let start = if !regs.is_null() {
         let layout = X86_64::REGISTERS;
@@ -755,7 +771,7 @@ unsafe extern "C" fn arch_stack_walk_reliable(
     task: *mut Task,
 ) -> c_int {
     // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, core::ptr::null()) };
+    let env = unsafe { Kernel::new(task, core::ptr::null(), Modules::held()) };
     // SAFETY: by this function's own condition.
     let (start, first) = unsafe { begin(task) };
     let verdict = unwind::reliable_addresses::<Stepper, _>(&env, start, first, |address| {

@@ -164,10 +164,11 @@ bool rust_unwind_read_text(unsigned long address, u64 *bytes)
 	return !copy_from_kernel_nofault(bytes, (const void *)address, sizeof(*bytes));
 }
 
-/* A module stays while this is held, and with it the tables that came with it. */
-void rust_unwind_hold_modules(void)
+/* Modules stay while this is held, and with them their tables; not where RCU sleeps. */
+bool rust_unwind_hold_modules(void)
 {
 	preempt_disable_notrace();
+	return rcu_is_watching();
 }
 
 void rust_unwind_release_modules(void)
@@ -175,15 +176,27 @@ void rust_unwind_release_modules(void)
 	preempt_enable_notrace();
 }
 
-bool rust_unwind_module_orc(unsigned long address, struct rust_unwind_orc *orc)
+bool rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module)
 {
-#if defined(CONFIG_MODULES) && defined(CONFIG_UNWINDER_ORC)
+#ifdef CONFIG_MODULES
+	static const enum mod_mem_type types[] = { MOD_TEXT, MOD_INIT_TEXT };
 	struct module *mod = __module_address(address);
+	int i;
 
-	if (mod && mod->arch.orc_unwind && mod->arch.orc_unwind_ip) {
-		orc->ips = mod->arch.orc_unwind_ip;
-		orc->entries = mod->arch.orc_unwind;
-		orc->count = mod->arch.num_orcs;
+	for (i = 0; mod && i < ARRAY_SIZE(types); i++) {
+		const struct module_memory *memory = &mod->mem[types[i]];
+
+		if (address - (unsigned long)memory->base >= memory->size)
+			continue;
+		module->begin = (unsigned long)memory->base;
+		module->end = module->begin + memory->size;
+		module->unreliable_text = mod->arch.unreliable_text;
+		module->num_unreliable_text = mod->arch.num_unreliable_text;
+#ifdef CONFIG_UNWINDER_ORC
+		module->orc_ips = mod->arch.orc_unwind_ip;
+		module->orc_entries = mod->arch.orc_unwind;
+		module->num_orcs = mod->arch.num_orcs;
+#endif
 		return true;
 	}
 #endif
@@ -235,20 +248,7 @@ const void *rust_unwind_unreliable_text(unsigned int *count)
 }
 
 #ifdef CONFIG_MODULES
-/* The table of the module that has this text: the section that scripts/Makefile.modfinal adds. */
-const void *rust_unwind_module_unreliable_text(unsigned long address, unsigned int *count)
-{
-	const void *table = NULL;
-	struct module *mod;
-
-	mod = __module_text_address(address);
-	if (mod) {
-		table = mod->arch.unreliable_text;
-		*count = mod->arch.num_unreliable_text;
-	}
-	return table;
-}
-
+/* Notes a module's table: the section that scripts/Makefile.modfinal adds. */
 void rust_unwind_module_text(struct module *mod, const void *table, size_t size)
 {
 	const u32 *count = table;
@@ -282,9 +282,4 @@ void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, vo
 {
 }
 #endif
-#else
-const void *rust_unwind_module_unreliable_text(unsigned long address, unsigned int *count)
-{
-	return NULL;
-}
 #endif

@@ -27,11 +27,14 @@ enum rust_unwind_text {
 	RUST_UNWIND_TEXT_GONE,
 };
 
-/* The ORC tables of a module. */
-struct rust_unwind_orc {
-	const int *ips;
-	const struct orc_entry *entries;
-	unsigned long count;
+/* Text of a module, and the tables that came with the module. */
+struct rust_unwind_module {
+	unsigned long begin, end;
+	const void *unreliable_text;
+	unsigned int num_unreliable_text;
+	const int *orc_ips;
+	const struct orc_entry *orc_entries;
+	unsigned long num_orcs;
 };
 
 int rust_unwind_stack_at(struct task_struct *task, unsigned long address,
@@ -49,13 +52,12 @@ bool rust_unwind_is_running(struct task_struct *task);
 bool rust_unwind_is_current(struct task_struct *task);
 bool rust_unwind_user_mode(const struct pt_regs *regs);
 bool rust_unwind_read_text(unsigned long address, u64 *bytes);
-void rust_unwind_hold_modules(void);
+bool rust_unwind_hold_modules(void);
 void rust_unwind_release_modules(void);
-bool rust_unwind_module_orc(unsigned long address, struct rust_unwind_orc *orc);
+bool rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
 bool rust_unwind_is_init_text(unsigned long address);
 void rust_unwind_entry_code(void (*each)(const char *name, unsigned long start,
 					 unsigned long size));
 const void *rust_unwind_unreliable_text(unsigned int *count);
-const void *rust_unwind_module_unreliable_text(unsigned long address, unsigned int *count);
 
 #endif

@@ -9,6 +9,7 @@ use core::ptr;
 
 use unwind::{Frame, FrameKind, Outcome, Reason, StackKind, Verdict};
 
+use super::modules::Modules;
 use super::{begin, Kernel, Stepper, Task};
 
 /// `struct stack_words` of `asm/stack_verdict.h`: words for people, without a NUL at their end.
@@ -139,7 +140,7 @@ unsafe extern "C" fn stack_verdict(
     judged: *mut Judged,
 ) {
     // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, ptr::null()) };
+    let env = unsafe { Kernel::new(task, ptr::null(), Modules::held()) };
     // SAFETY: by this function's own condition.
     let (start, first) = unsafe { begin(task) };
     let outcome = unwind::reliable::<Stepper, _>(&env, start, first, |frame| {
