@@ -192,6 +192,7 @@ static void look_from_soft_interrupt(struct tasklet_struct *tasklet)
 {
 	if (current == interrupted_task && !interrupted_walk->done)
 		record(interrupted_walk, current);
+	barrier();
 }
 
 static DECLARE_TASKLET(looking_tasklet, look_from_soft_interrupt);
@@ -373,7 +374,7 @@ const struct test_case context_cases[] = {
 	  { INTERRUPTED, NULL } },
 	{ "in an NMI", look_by_nmi,
 	  { "record look_from_nmi ...",
-	    "record look_from_nmi ... asm_exc_nmi *spin_for_interrupt " THREAD_END },
+	    "record look_from_nmi ... exc_nmi end_repeat_nmi *spin_for_interrupt " THREAD_END },
 	  { "interrupted in the kernel by an interrupt that cannot be masked", NULL } },
 	{ "on a switched stack", look_on_switched_stack,
 	  BOTH("record look_from_soft_interrupt ... do_softirq __local_bh_enable_ip "

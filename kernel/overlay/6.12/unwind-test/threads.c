@@ -334,24 +334,28 @@ static void new_thread(void *walk, struct task_struct *task, unsigned long flags
 {
 	if ((task->flags & PF_KTHREAD) && !((struct walk *)walk)->done)
 		record(walk, task);
+	barrier();
 }
 
 static void new_process(void *walk, struct task_struct *task, unsigned long flags)
 {
 	if (!(current->flags & PF_KTHREAD) && !((struct walk *)walk)->done)
 		record(walk, task);
+	barrier();
 }
 
 static void end_of_thread(void *walk, struct task_struct *task)
 {
 	if (!strcmp(task->comm, "unwind_nothing") && !((struct walk *)walk)->done)
 		record(walk, current);
+	barrier();
 }
 
 static void end_of_process(void *walk, struct task_struct *task)
 {
 	if (!strcmp(task->comm, "true") && !((struct walk *)walk)->done)
 		record(walk, current);
+	barrier();
 }
 
 static int look_at_new_thread(struct walk *walk)
@@ -398,6 +402,7 @@ static void end_by_oops(void *walk, struct task_struct *task)
 {
 	if (!strcmp(task->comm, "unwind_victim") && !((struct walk *)walk)->done)
 		record(walk, current);
+	barrier();
 }
 
 static int look_at_oopsing_thread(struct walk *walk)
@@ -458,6 +463,7 @@ const struct test_case thread_cases[] = {
 /* The kernel speaks on its console from here on. */
 const struct test_case last_cases[] = {
 	{ "exiting, because of a mistake", look_at_oopsing_thread,
-	  BOTH("record end_by_oops ... do_exit make_task_dead rewind_stack_and_make_dead") },
+	  BOTH("record end_by_oops ... do_exit make_task_dead rewind_stack_and_make_dead"),
+	  BOTH(NULL), { C_AGREES, C_REFUSES } },
 	{}
 };

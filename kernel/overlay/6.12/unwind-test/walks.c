@@ -98,7 +98,14 @@ static void name_frame(char *name, const struct walk *walk, unsigned int i)
 	const struct stack_frame_seen *frame = &walk->frames[i];
 	char symbol[KSYM_SYMBOL_LEN];
 	bool starts = walk->count == 1 && walk->verdict.reliable;
+	/* Copies of the tracer's entry have no name, or not always. */
+	const char copy[] = "tracer's entry";
 
+	if (frame->kind.length == strlen(copy) &&
+	    !strncmp(frame->kind.text, copy, frame->kind.length)) {
+		strscpy(name, "ftrace_trampoline", KSYM_NAME_LEN);
+		return;
+	}
 	sprint_symbol_no_offset(symbol, frame->address - !(frame->registers || starts));
 	/* No module's name, no ".constprop.0". */
 	symbol[strcspn(symbol, " .")] = 0;
