@@ -69,14 +69,11 @@ impl Modules {
     /// Shows the module that has this text, if one has it, while it is held.
     pub(crate) fn show<R>(&self, address: u64, look: impl FnOnce(&Module) -> R) -> Option<R> {
         if self.is_held {
-            if let Some(last) = self.last.get() {
-                if (last.begin..last.end).contains(&address) {
-                    return Some(look(&last));
-                }
+            if !self.is_last(address) {
+                self.last.set(Self::find(address));
             }
-            let module = Self::find(address)?;
-            self.last.set(Some(module));
-            return Some(look(&module));
+            // SAFETY: `look` gets at nothing that could change it.
+            return unsafe { &*self.last.as_ptr() }.as_ref().map(look);
         }
         // SAFETY: it may be called anywhere, and is undone below.
         unsafe { rust_unwind_hold_modules() };
@@ -86,6 +83,15 @@ impl Modules {
         found
     }
 
+    /// Whether the module that was asked for last has this text.
+    #[inline]
+    fn is_last(&self, address: u64) -> bool {
+        // SAFETY: it is not changed meanwhile: nobody else has it.
+        let last = unsafe { &*self.last.as_ptr() };
+        matches!(last, Some(last) if (last.begin..last.end).contains(&address))
+    }
+
+    #[cold]
     fn find(address: u64) -> Option<Module> {
         let mut module = Module {
             begin: 0,
