@@ -232,3 +232,91 @@ fn judge(log: &str, orc: bool, with_cases: bool, runs: &[&str]) -> Result<Result
     value("end")?;
     Ok(results)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "objtool-rs: kernel 6.12.117\r\n\
+        objtool-rs: verdict-mode 400 0 400\r\n\
+        objtool-rs: verdict-of-sleep schedule hrtimer_nanosleep __x64_sys_clock_nanosleep \
+        do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
+        objtool-rs: verdict-of-kthreadd schedule kthreadd ret_from_fork ret_from_fork_asm \
+        | reliable: it ends at the first instruction of a new task\r\n\
+        objtool-rs: verdict-of-slow-fault schedule handle_userfault asm_exc_page_fault pipe_write \
+        do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
+        objtool-rs: dump-of-sleep hrtimer_nanosleep __x64_sys_clock_nanosleep do_syscall_64 \
+        entry_SYSCALL_64_after_hwframe\r\n\
+        objtool-rs: quiet loaded\r\n\
+        ok 7 what the kernel says by itself after a mistake\r\n\
+        objtool-rs: quiet-begin\r\n\
+        KTAP version 1\r\n1..1\r\nok 1 current\r\n# end\r\n\
+        objtool-rs: quiet-end\r\n\
+        objtool-rs: complaint Oops: invalid opcode: 0000 [#1] PREEMPT SMP\r\n\
+        objtool-rs: dump-of-mistake inner outer victim_thread kthread ret_from_fork \
+        ret_from_fork_asm\r\n\
+        objtool-rs: busy-begin\r\n\
+        KTAP version 1\r\n1..1\r\nok 1 both unwinders\r\n# end\r\n\
+        objtool-rs: busy-end\r\n\
+        objtool-rs: end\r\n";
+
+    const RUNS: &[&str] = &["quiet", "busy"];
+
+    /// What is said of the good log with one thing changed.
+    fn failure(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from}");
+        let error = judge(&GOOD.replacen(from, to, 1), true, true, RUNS).unwrap_err();
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn a_good_boot_passes() {
+        let results = judge(GOOD, true, true, RUNS).unwrap();
+        assert_eq!(results.passed, ["current", "both unwinders"]);
+    }
+
+    #[test]
+    fn a_failed_test_and_a_missing_run_fail() {
+        let error = failure("ok 1 both", "not ok 1 both");
+        assert!(error.contains("1 did not pass"), "{error}");
+        let error = failure("objtool-rs: busy-end", "");
+        assert!(
+            error.contains("no results of the tests that ran busy"),
+            "{error}"
+        );
+        let error = failure("1..1\r\nok 1 current", "1..2\r\nok 1 current");
+        assert!(error.contains("2 tests were planned"), "{error}");
+    }
+
+    #[test]
+    fn a_verdict_that_all_may_read_fails() {
+        let error = failure("verdict-mode 400", "verdict-mode 444");
+        assert!(error.contains("`400 0 400`, but is `444 0 400`"), "{error}");
+    }
+
+    #[test]
+    fn another_verdict_or_a_stack_that_is_not_whole_fails() {
+        let error = failure(
+            "entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call",
+            "entry_SYSCALL_64_after_hwframe | unreliable at frame 9: too many frames",
+        );
+        assert!(error.contains("the verdict on sleep is to be"), "{error}");
+        let error = failure("handle_userfault ", "");
+        assert!(error.contains("the frames of slow-fault"), "{error}");
+        let error = failure("dump-of-mistake inner", "dump-of-mistake");
+        assert!(error.contains("the dump of mistake"), "{error}");
+        // With frame pointers that fault cannot be reliable.
+        assert!(judge(GOOD, false, true, RUNS).is_err());
+    }
+
+    #[test]
+    fn complaints_fail_but_for_the_mistake_of_a_case() {
+        let error = failure(
+            "objtool-rs: end",
+            "objtool-rs: complaint WARNING: x\r\n\
+            objtool-rs: end",
+        );
+        assert_eq!(error, "the kernel complains: WARNING: x");
+        assert!(judge(GOOD, true, false, RUNS).is_err());
+    }
+}

@@ -9,7 +9,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
-use core::mem::{align_of, size_of, MaybeUninit};
+use core::mem::{align_of, offset_of, size_of, MaybeUninit};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use arch::frame::{Frames, Origin};
@@ -668,7 +668,7 @@ unsafe extern "C" fn __unwind_start(
     // SAFETY: by this function's own condition; C has not set it up, and zeros are what its parts
     // begin with.
     unsafe {
-        core::ptr::write_bytes(state.cast::<u8>(), 0, size_of::<State>());
+        core::ptr::write_bytes(state.cast::<u8>(), 0, offset_of!(State, walk));
         let state = &mut *state;
         state.task = task;
         // INVARIANT: now it does.
