@@ -4,7 +4,7 @@ mod model;
 
 use std::collections::BTreeSet;
 
-use arch::frame::{Frames, WORD};
+use arch::frame::{Event, Frames, WORD};
 use arch_x86_64::X86_64;
 use model::build::{Builder, Outermost, WordKind};
 use model::{addresses, verdict, Kernel, Task, GENERATED, TRAMPOLINE};
@@ -137,7 +137,7 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
     builder.current = kernel.function("ftrace_caller").clone();
     builder.pc = builder.current.site(0);
     builder.call("f2", 1).sleep();
-    let unknown = Reason::Interrupted(arch::frame::Event::Unknown);
+    let unknown = Reason::Interrupted(Event::Unknown);
     cases.add("the tracer's registers", Fp, builder, unknown);
     let mut builder = interrupted(kernel, "asm_exc_page_fault");
     let registers = builder.nth(WordKind::Registers, 0);
@@ -475,6 +475,40 @@ fn orc_is_right_at_every_instruction_of_a_function() {
 }
 
 #[test]
+fn a_breakpoint_interrupts_the_instruction_that_it_stands_on() {
+    let kernel = Kernel::new();
+    // f4 pushes the frame pointer at 5, a single byte, and has made its frame at 0x33. The saved
+    // address is behind the breakpoint; the breakpoint may have been taken away since.
+    for (offset, is_there, reliable) in [
+        (5, true, true),
+        (5, false, false),
+        (0x33, true, true),
+        (0x33, false, true),
+    ] {
+        let mut builder = Builder::new(&kernel, Outermost::KernelThread);
+        builder.call("f1", 0);
+        let callee = kernel.function("f4").clone();
+        let at = callee.begin + offset;
+        builder.enter(callee);
+        if offset == 0x33 {
+            builder.body(0);
+        }
+        builder.task.breakpoint = is_there.then_some(at);
+        builder.interrupt("asm_exc_int3", at + 1);
+        builder.call("f2", 0).sleep();
+        let (outcome, frames) = verdict::<Orc>(&builder.task, builder.inactive());
+        let case = format!("{offset:#x} {is_there}");
+        if reliable {
+            assert_eq!(outcome.verdict, Verdict::Reliable, "{case}");
+            assert_eq!(addresses(&frames), builder.expected(), "{case}");
+        } else {
+            let why = Reason::Interrupted(Event::Breakpoint);
+            assert_eq!(outcome.verdict, Verdict::Unreliable(why), "{case}");
+        }
+    }
+}
+
+#[test]
 fn rewritten_return_addresses_are_recovered() {
     let kernel = Kernel::new();
     for hook in ["return_to_handler", "arch_rethook_trampoline"] {
@@ -611,4 +645,36 @@ fn a_walk_takes_so_many_frames_and_no_more() {
     let (outcome, frames) = verdict::<FramePointers>(&builder.task, start);
     assert_eq!(outcome.verdict, Verdict::Unreliable(Reason::TooDeep));
     assert_eq!(frames.len(), usize::from(unwind::walk::MAX_FRAMES) + 1);
+}
+
+#[test]
+fn a_task_may_judge_itself_from_any_instruction() {
+    let kernel = Kernel::new();
+    let mut builder = Builder::new(&kernel, Outermost::SystemCall);
+    builder.call("f1", 0).call("f4", 3).call("f3", 2);
+    let mut expected = builder.expected();
+    // Behind a call and elsewhere, f3's frame is the same.
+    for pc in [builder.pc, builder.pc + 3] {
+        let start = Start::Here {
+            pc,
+            sp: builder.sp,
+            fp: builder.fp,
+        };
+        let (outcome, frames) = verdict::<Orc>(&builder.task, start);
+        assert_eq!(outcome.verdict, Verdict::Reliable, "{pc:#x}");
+        assert_eq!(addresses(&frames), expected, "{pc:#x}");
+        let (outcome, frames) = verdict::<FramePointers>(&builder.task, start);
+        assert_eq!(outcome.verdict, Verdict::Reliable, "{pc:#x}");
+        assert_eq!(addresses(&frames), expected, "{pc:#x}");
+    }
+    // Where there is no code, nobody stands.
+    let nowhere = Start::Here {
+        pc: 0x1000,
+        sp: builder.sp,
+        fp: builder.fp,
+    };
+    expected.clear();
+    let (outcome, frames) = verdict::<Orc>(&builder.task, nowhere);
+    let why = Verdict::Unreliable(Reason::AddressNotInText);
+    assert_eq!((outcome.verdict, addresses(&frames)), (why, expected));
 }

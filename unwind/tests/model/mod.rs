@@ -16,8 +16,8 @@ use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::ranges::{self, EntryCode, Range, UnreliableText};
 use unwind::walk::{Partial, ReturnSlot, Stepper};
 use unwind::{
-    reliable, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery, Slot, Stack, Stacks,
-    Start, TaskKind, Text, TextKind, Vouch, Walk,
+    reliable, reliable_addresses, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery,
+    Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch, Walk,
 };
 
 /// Where the kernel's text begins.
@@ -305,6 +305,10 @@ pub struct Task<'k> {
     pub no_table: bool,
     /// ORC is not set up.
     pub not_ready: bool,
+    /// Text that was needed at start-up only, and is gone: this function.
+    pub gone: Option<&'static str>,
+    /// A breakpoint stands here.
+    pub breakpoint: Option<u64>,
     /// Text without an ORC entry: this function.
     pub missing: Option<&'static str>,
     /// Registers that a walk starts from.
@@ -315,6 +319,11 @@ pub struct Task<'k> {
 }
 
 impl Task<'_> {
+    fn is_gone(&self, address: u64) -> bool {
+        let function = self.kernel.function_at(address);
+        self.gone.is_some() && function.map(|function| function.name) == self.gone
+    }
+
     /// The word at an address, to be changed.
     pub fn word(&mut self, address: u64) -> &mut u64 {
         let mut all = self.memory.iter_mut();
@@ -354,7 +363,9 @@ impl Stacks for Task<'_> {
 impl Text for Task<'_> {
     fn kind(&self, address: u64) -> TextKind {
         let within = |begin: u64| address.wrapping_sub(begin) < SIZE;
-        if (TEXT..self.kernel.end()).contains(&address) {
+        if self.is_gone(address) {
+            TextKind::Gone
+        } else if (TEXT..self.kernel.end()).contains(&address) {
             TextKind::Fixed
         } else if within(TRAMPOLINE) {
             TextKind::Trampoline
@@ -388,9 +399,15 @@ impl Text for Task<'_> {
     }
 
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
+        assert!(!self.is_gone(address.wrapping_sub(1)), "{address:#x}");
         let original = self.kernel.template(address.wrapping_sub(1));
-        self.kernel
-            .bytes_before(original.map_or(address, |a| a + 1))
+        let mut bytes = self
+            .kernel
+            .bytes_before(original.map_or(address, |a| a + 1))?;
+        if self.breakpoint == Some(address.wrapping_sub(1)) {
+            bytes[7] = 0xcc;
+        }
+        Some(bytes)
     }
 
     fn recover(&self, _: &mut Recovery, address: u64, slot: u64) -> Recovered {
@@ -462,10 +479,21 @@ where
         Start::Inactive { sp } | Start::Here { sp, .. } | Start::Interrupted { sp, .. } => sp,
     };
     let mut frames = Vec::new();
+    let was_running = task.running.get();
     let outcome = reliable::<S, _>(task, start, first, |frame| {
         frames.push(*frame);
         true
     });
+    if task.running.get() == was_running {
+        // Whoever asks for addresses alone is told the same.
+        let (mut shown, reads) = (Vec::new(), task.reads.get());
+        let verdict = reliable_addresses::<S, _>(task, start, first, |address| {
+            shown.push(address);
+            true
+        });
+        assert_eq!((verdict, shown), (outcome.verdict, addresses(&frames)));
+        task.reads.set(reads);
+    }
     assert_eq!(task.outside.get(), 0, "read what is on no stack");
     (outcome, frames)
 }

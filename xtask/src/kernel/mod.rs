@@ -3,7 +3,10 @@
 pub mod boot;
 pub mod build;
 mod initramfs;
+mod ktap;
 mod livepatch;
+pub mod overlay;
+pub mod unwind;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -29,11 +32,15 @@ enum Command {
     /// Run tests in that kernel
     #[command(subcommand)]
     Test(Suite),
+    /// Put the unwinder and the livepatch core into a Linux source tree
+    Overlay(overlay::Args),
 }
 
 #[derive(Subcommand)]
 enum Suite {
-    /// Live patching: the kernel's own livepatch, unmodified, and this project's
+    /// The unwinder, with frame pointers and with ORC
+    Unwind(unwind::Args),
+    /// Live patching: the kernel's own selftests, unmodified, and this project's
     Livepatch(livepatch::Args),
 }
 
@@ -66,6 +73,8 @@ pub fn run(args: Args) -> Result<()> {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
         Command::Test(Suite::Livepatch(args)) => return livepatch::run(&args),
+        Command::Test(Suite::Unwind(args)) => return unwind::run(&args),
+        Command::Overlay(args) => return overlay::run(&args),
     };
     let built = which.built()?;
     if boots {
