@@ -11,6 +11,7 @@ use arch::insn::{Decode, Dest, InsnKind, Note, Reg, Source, StackOp, Wanted};
 use rustc_hash::FxHashMap;
 
 use super::record::{OpsId, Record, StackOps};
+use super::starts::Bits;
 use crate::parallel;
 use crate::read::{ElfFile, FileKind, SectionId};
 
@@ -27,6 +28,10 @@ pub(super) struct Part {
     pub notes: Vec<(u32, Note)>,
     pub landing_pads: Vec<u32>,
     pub interrupt_returns: Vec<u32>,
+    pub jumps: Vec<u32>,
+    pub calls: Vec<u32>,
+    pub indirect: Vec<u32>,
+    pub starts: Bits,
     /// The first place in an object that holds no instruction.
     pub bad: Option<usize>,
 }
@@ -120,11 +125,15 @@ impl Part {
             section,
             // The kernel's code averages a little more than four bytes an instruction.
             records: Vec::with_capacity(range.len() / 4),
+            starts: Bits::new(&range),
             range,
             ops: OpsId::FIXED.to_vec(),
             notes: Vec::new(),
             landing_pads: Vec::new(),
             interrupt_returns: Vec::new(),
+            jumps: Vec::new(),
+            calls: Vec::new(),
+            indirect: Vec::new(),
             bad: None,
         }
     }
@@ -146,8 +155,15 @@ impl Part {
             if record.ops() == OpsId::NONE && insn.ops[0].is_some() {
                 record.set_ops(interned.intern(&mut self.ops, insn.ops));
             }
-            if insn.kind == InsnKind::LandingPad {
-                self.landing_pads.push(id);
+            match insn.kind {
+                InsnKind::LandingPad => self.landing_pads.push(id),
+                InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.jumps.push(id),
+                InsnKind::Call => self.calls.push(id),
+                InsnKind::JumpDynamic
+                | InsnKind::JumpDynamicConditional
+                | InsnKind::CallDynamic
+                | InsnKind::Return => self.indirect.push(id),
+                _ => {}
             }
             if insn.interrupt_return {
                 self.interrupt_returns.push(id);
@@ -155,6 +171,7 @@ impl Part {
             if let Some(note) = insn.note {
                 self.notes.push((id, note));
             }
+            self.starts.set(start + at);
             self.records.push(record);
         });
         match decoded {
@@ -209,6 +226,7 @@ fn image<A: Decode>(
                     // Data between code; what runs into it is found by the walk.
                     let record = Record::plain(bad as u32, 1, InsnKind::Invalid);
                     part.records.push(record);
+                    part.starts.set(bad);
                     at = bad + 1;
                 }
             }

@@ -14,28 +14,25 @@ use crate::parallel;
 use crate::read::{Cursor, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
-/// Finds the targets of all direct jumps.
+/// Finds the targets of all direct jumps, and with them the ways out of functions.
 pub(super) fn resolve_jumps<A: Architecture + Sync>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    // Jumps to the end of a replacement are resolved with it.
-    let jumps = model
-        .insns
-        .select(|_, record| record.kind.is_static_jump() && record.target() == Target::None);
+    let jumps = std::mem::take(&mut model.insns.jumps);
     let looked_up = look_up(model, &jumps, look_up_jump);
-    for (&insn, found) in jumps.iter().zip(looked_up.into_iter().flatten()) {
-        let resolved = match found {
-            Found::Dest(dest) => {
-                model.insns.get_mut(insn).set_dest(dest);
-                continue;
-            }
-            Found::Reloc(reloc) => {
-                let reloc = reloc.map(|id| model.file.reloc(id));
-                resolve_jump(model, insn, reloc)
-            }
-            Found::Callee { .. } => continue,
-        };
+    let LookedUp { found, left } = looked_up;
+    model
+        .insns
+        .update(found, |record, dest| record.set_dest(dest));
+    let left = left.concat();
+    model.exits = left.iter().map(|&(insn, _)| insn).collect();
+    model.exits.extend(&model.insns.indirect);
+    // Two stretches in order.
+    model.exits.sort();
+    for (insn, reloc) in left {
+        let reloc = reloc.map(|id| model.file.reloc(id));
+        let resolved = resolve_jump(model, insn, reloc);
         model.report_remarks(findings);
         model.note_unresolved(insn, resolved, findings)?;
     }
@@ -44,30 +41,31 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
 
 /// What can be said of a branch by itself, whatever becomes of the others. Nine branches of ten need
 /// no more than that, and it is found out in parallel; the rest is done in order.
-enum Found {
-    /// It stays in its function.
-    Dest(InsnId),
-    /// It calls a function that has no role.
-    Callee {
-        callee: SymbolId,
-        /// The output lists it.
-        is_listed: bool,
-        /// Execution does not go on behind it.
-        is_dead_end: bool,
-    },
+enum Found<T> {
+    /// It is no such branch, or its target is known.
+    Nothing,
+    /// This becomes of it.
+    All(T),
     /// Its relocation, if it has one.
     Reloc(Option<RelocId>),
 }
 
+/// The outcomes for branches in order, in pieces.
+struct LookedUp<T> {
+    found: Vec<Vec<(InsnId, T)>>,
+    left: Vec<Vec<(InsnId, Option<RelocId>)>>,
+}
+
 /// Looks up branches in parallel.
-fn look_up<A: Sync>(
+fn look_up<A: Sync, T: Send>(
     model: &Model<'_, A>,
     branches: &[InsnId],
-    found: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found + Sync + Send,
-) -> Vec<Vec<Found>> {
-    parallel::map_ranges(branches.len(), 1 << 13, |range| {
+    look_up: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found<T> + Sync + Send,
+) -> LookedUp<T> {
+    let parts = parallel::map_ranges(branches.len(), 1 << 13, |range| {
         let mut relocs: Option<(SectionId, Option<Cursor<'_>>)> = None;
-        let mut result = Vec::with_capacity(range.len());
+        let mut found = Vec::with_capacity(range.len());
+        let mut left = Vec::new();
         for &insn in &branches[range] {
             let section = model.insns.section(insn);
             let record = model.insn(insn);
@@ -84,13 +82,24 @@ fn look_up<A: Sync>(
                 .as_mut()
                 .and_then(|cursor| cursor.first_in(offset, record.len.into()));
             let reloc = index.map(|index| RelocId { section, index });
-            result.push(found(model, insn, reloc));
+            match look_up(model, insn, reloc) {
+                Found::Nothing => {}
+                Found::All(what) => found.push((insn, what)),
+                Found::Reloc(reloc) => left.push((insn, reloc)),
+            }
         }
-        result
-    })
+        (found, left)
+    });
+    let (found, left) = parts.into_iter().unzip();
+    LookedUp { found, left }
 }
 
-fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found {
+fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found<InsnId> {
+    let record = model.insn(insn);
+    // Jumps to the end of a replacement are resolved with it.
+    if !record.kind.is_static_jump() || record.target() != Target::None {
+        return Found::Nothing;
+    }
     if reloc.is_some() || model.purpose == Purpose::Verify {
         return Found::Reloc(reloc);
     }
@@ -101,7 +110,7 @@ fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -
         // What begins there may be a thunk.
         own == model.symbol_of(dest) && !own.is_some_and(is_start)
     });
-    dest.map_or(Found::Reloc(None), Found::Dest)
+    dest.map_or(Found::Reloc(None), Found::All)
 }
 
 fn resolve_jump<A: Architecture>(
@@ -256,47 +265,38 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
     noreturn: &Noreturn,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let calls = model
-        .insns
-        .select(|_, record| record.kind == InsnKind::Call);
+    let calls = std::mem::take(&mut model.insns.calls);
     let looked_up = look_up(model, &calls, |model, insn, reloc| {
+        if model.insn(insn).kind != InsnKind::Call {
+            return Found::Nothing;
+        }
         let callee = look_up_callee(model, insn, reloc.map(|id| model.file.reloc(id)));
         let callee = callee.filter(|&callee| has_no_role(model, insn, callee));
-        match callee {
-            Some(callee) => Found::Callee {
-                callee,
-                is_listed: !model.sections[model.insns.section(insn).index()].init,
-                is_dead_end: is_dead_end(model, insn, callee, noreturn),
-            },
-            None => Found::Reloc(reloc),
+        callee.map_or(Found::Reloc(reloc), |callee| {
+            let is_dead_end = is_dead_end(model, insn, callee, noreturn);
+            Found::All((callee, is_dead_end))
+        })
+    });
+    let LookedUp { found, left } = looked_up;
+    for &(insn, _) in found.iter().flatten() {
+        if !model.sections[model.insns.section(insn).index()].init {
+            model.sites.calls.push(insn);
+        }
+    }
+    model.insns.update(found, |record, (callee, is_dead_end)| {
+        record.set_callee(callee);
+        if is_dead_end {
+            record.marks.set(Marks::DEAD_END, true);
         }
     });
-    for (&insn, found) in calls.iter().zip(looked_up.into_iter().flatten()) {
-        let resolved = match found {
-            Found::Callee {
-                callee,
-                is_listed,
-                is_dead_end,
-            } => {
-                let record = model.insns.get_mut(insn);
-                record.set_callee(callee);
-                if is_dead_end {
-                    record.marks.set(Marks::DEAD_END, true);
-                }
-                if is_listed {
-                    model.sites.calls.push(insn);
-                }
-                continue;
-            }
-            Found::Reloc(reloc) => {
-                let reloc = reloc.map(|id| model.file.reloc(id));
-                resolve_call(model, insn, reloc, noreturn)
-            }
-            Found::Dest(_) => continue,
-        };
+    for (insn, reloc) in left.concat() {
+        let reloc = reloc.map(|id| model.file.reloc(id));
+        let resolved = resolve_call(model, insn, reloc, noreturn);
         model.report_remarks(findings);
         model.note_unresolved(insn, resolved, findings)?;
     }
+    // Two stretches in order.
+    model.sites.calls.sort();
     Ok(())
 }
 

@@ -37,7 +37,8 @@ pub(super) fn add<A: Architecture + Decode>(
     if !model.sections.iter().any(|role| role.rodata) {
         return Ok(());
     }
-    let switches = model.insns.select(|_, r| r.kind == InsnKind::JumpDynamic);
+    let is_switch = |&insn: &InsnId| model.insn(insn).kind == InsnKind::JumpDynamic;
+    let switches: Vec<InsnId> = model.exits.iter().copied().filter(is_switch).collect();
     if switches.is_empty() {
         return Ok(());
     }

@@ -129,6 +129,9 @@ pub struct Model<'f, A> {
     hints: BTreeMap<InsnId, HintState>,
     /// Instructions at which a hint gives the stack state, in order.
     hinted: Vec<InsnId>,
+    /// Where a function may be left, in order: returns, indirect branches, and direct jumps that do
+    /// not stay in their function.
+    exits: Vec<InsnId>,
     /// Where the stack state is kept for a later restore, in order.
     pub saves: Vec<InsnId>,
     /// From where on a return must not come before returns were made safe, in order.
@@ -187,6 +190,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             jump_tables: FxHashMap::default(),
             hints: BTreeMap::new(),
             hinted: Vec::new(),
+            exits: Vec::new(),
             saves: Vec::new(),
             unret: Vec::new(),
             instrumentation: FxHashMap::default(),
@@ -644,6 +648,14 @@ impl<'f, A> Model<'f, A> {
             InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.callee(id).is_some(),
             _ => false,
         }
+    }
+
+    /// Where a function may be left, among some instructions.
+    fn exits_among(&self, insns: Range<u32>) -> &[InsnId] {
+        let first = self.exits.partition_point(|exit| exit.0 < insns.start);
+        let exits = &self.exits[first..];
+        let len = exits.iter().take_while(|exit| exit.0 < insns.end).count();
+        &exits[..len]
     }
 
     /// The instructions of a function, its other part included, as runs in order.

@@ -149,7 +149,7 @@ fn body<A>(model: &Model<'_, A>, effort: &Effort, function: SymbolId) -> Body {
     if runs[0].is_empty() || model.function_of(InsnId(runs[0].start)).is_none() {
         return Body::MayReturn;
     }
-    for insn in runs.into_iter().flatten().map(InsnId) {
+    for &insn in runs.into_iter().flat_map(|run| model.exits_among(run)) {
         match model.insn(insn).kind {
             InsnKind::Return => return Body::MayReturn,
             InsnKind::JumpConditional | InsnKind::JumpUnconditional | InsnKind::JumpDynamic
