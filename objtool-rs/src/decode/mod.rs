@@ -245,6 +245,11 @@ impl Insns {
         &self.ops[id.0 as usize]
     }
 
+    /// All effects, by number.
+    pub fn all_ops(&self) -> impl Iterator<Item = &StackOps> {
+        self.ops.iter()
+    }
+
     /// A number for stack effects that were not decoded but follow from context.
     pub fn add_ops(&mut self, ops: StackOps) -> OpsId {
         let found = self.ops.iter().position(|known| *known == ops);

@@ -296,6 +296,11 @@ impl States {
         &self.list[id.number()]
     }
 
+    /// The state with a number.
+    pub(super) fn by_number(&self, number: usize) -> &StackState {
+        &self.list[number]
+    }
+
     /// All states, by number.
     pub fn iter(&self) -> impl Iterator<Item = &StackState> + '_ {
         self.list.iter()
