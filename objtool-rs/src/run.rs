@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::parallel;
 use crate::read::{ElfFile, ReadError};
 use crate::report::rich::{gather::gather, Exhibit};
-use crate::report::{Findings, Message, Names};
+use crate::report::{Abort, Findings, Message, Names};
 use crate::stats::Stats;
 
 /// The architecture whose objects are validated.
@@ -87,7 +87,7 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
 pub fn analyze<'d>(
     data: &'d [u8],
     options: &Options,
-    release: &dyn Fn(),
+    release: &(dyn Fn() + Sync),
 ) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
@@ -190,11 +190,47 @@ fn validate(
     findings: &mut Findings,
     stats: &mut Stats,
     lap: &mut impl FnMut(&mut Stats, &'static str),
-    release: &dyn Fn(),
+    release: &(dyn Fn() + Sync),
 ) -> Option<Output> {
     if model.insns.is_empty() {
         return None;
     }
+    // What depends on the model alone is collected while the checks are at work.
+    let worth = model.file.data.len() >= WORTH_THREADS;
+    let mut walk_stats = WalkStats::default();
+    let (checked, early) = parallel::join(
+        worth,
+        || check_all(model, findings, &mut walk_stats, release),
+        || emit::early(model),
+    );
+    (stats.visited, stats.states) = (walk_stats.visited, walk_stats.states);
+    lap(stats, "check");
+    let Ok(checked) = checked else {
+        return Some(emit::patches(model));
+    };
+    let output = emit::collect(model, early, &checked, findings).ok();
+    lap(stats, "emit");
+    output
+}
+
+/// Figures of the walk.
+#[derive(Default)]
+struct WalkStats {
+    visited: usize,
+    states: usize,
+}
+
+/// Runs the checks.
+///
+/// # Errors
+///
+/// [`Abort`] after a finding that leaves no output but the patches.
+fn check_all(
+    model: &Model<'_, Target>,
+    findings: &mut Findings,
+    stats: &mut WalkStats,
+    release: &(dyn Fn() + Sync),
+) -> Result<emit::Checked, Abort> {
     let options = model.options;
     let mut checked = emit::Checked::default();
     let mut violations = 0;
@@ -211,12 +247,17 @@ fn validate(
     } else if options.noinstr {
         checked.walked = Some(check::stack::walk::walk_noinstr(model, findings));
     }
-    if let Some(walked) = &checked.walked {
+    if let Some(walked) = &mut checked.walked {
         stats.visited = walked.visits;
         stats.states = walked.states.len();
+        // Nothing else is asked of states from here on.
+        let states = std::mem::take(&mut walked.states);
+        if options.orc {
+            checked.entries = emit::orc::encode_all(model, &states);
+        }
     }
-    if options.unret && check::unret::check(model, findings).is_err() {
-        return Some(emit::patches(model));
+    if options.unret {
+        check::unret::check(model, findings)?;
     }
     if options.ibt {
         checked.landing_pads = Some(check::ibt::check(model, findings, release));
@@ -224,10 +265,7 @@ fn validate(
     if options.sls {
         check::sls::check(model, findings);
     }
-    lap(stats, "check");
-    let output = emit::collect(model, &mut checked, findings).ok();
-    lap(stats, "emit");
-    output
+    Ok(checked)
 }
 
 /// An object that was linked from several names more than one source file. (It misses a module

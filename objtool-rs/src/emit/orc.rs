@@ -4,13 +4,13 @@
 //! that nothing is known (the kernel's `orc-unwinder.rst`). Within an alternative the
 //! entries are those of both streams by distance from its start, since either may run.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use arch::object::{Architecture, Rule};
 use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
 
 use super::{exists, relocated_places, NewSection, Output, Places, SITE};
-use crate::check::stack::state::{StackState, StateId};
+use crate::check::stack::state::{StackState, StateId, States};
 use crate::check::stack::walked::Walked;
 use crate::decode::{InsnId, Marks};
 use crate::model::{HintKind, Model};
@@ -27,20 +27,34 @@ const NOTHING: Entry = [0; MAX_ENTRY];
 /// Instructions that are worth a part of the work.
 const PART: u32 = 1 << 16;
 
+/// The entry of a state, or why it has none.
+pub(crate) type Encoded = Result<Entry, Message>;
+
+/// The entries of states, by the state's number. States are thirty times as large.
+pub(crate) fn encode_all<A: Architecture + Orc + Sync>(
+    model: &Model<'_, A>,
+    states: &States,
+) -> Vec<Encoded> {
+    let parts = parallel::map_ranges(states.len(), 1 << 11, |numbers| {
+        let states = numbers.map(|number| states.by_number(number));
+        let encoded = states.map(|state| encode(model, state));
+        encoded.collect::<Vec<_>>()
+    });
+    parts.into_iter().flatten().collect()
+}
+
 pub(super) fn emit<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    walked: &mut Walked,
+    walked: &Walked,
+    encoded: &[Encoded],
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    // Nobody needs the states after this.
-    let states = std::mem::take(&mut walked.states);
-    let encoded = states.iter().map(|state| encode(model, state)).collect();
-    drop(states);
     let table = Table {
         model,
         walked,
         encoded,
+        groups: groups(model),
     };
     let worth = model.insns.len() > PART;
     let parts = parallel::map(worth, parts(model), |(section, insns)| {
@@ -83,6 +97,16 @@ pub(super) fn emit<A: Architecture + Orc + Sync>(
     let kind = A::RELOCATIONS.relative32;
     output.add_section(relocated_places(ADDRESSES, SITE, kind, places));
     Ok(())
+}
+
+/// All stretches of instructions that are alternatives, by the first.
+fn groups<A>(model: &Model<'_, A>) -> Vec<RangeInclusive<InsnId>> {
+    let groups = model.groups().iter();
+    let mut groups: Vec<_> = groups
+        .filter_map(|group| Some(group.first?..=group.last?))
+        .collect();
+    groups.sort_unstable_by_key(|group| *group.start());
+    groups
 }
 
 /// The text in parts that no alternative reaches over.
@@ -141,7 +165,9 @@ struct Table<'t, 'f, A> {
     model: &'t Model<'f, A>,
     walked: &'t Walked,
     /// Entries of states, by the state's number.
-    encoded: Vec<Result<Entry, Message>>,
+    encoded: &'t [Encoded],
+    /// See [`groups`].
+    groups: Vec<RangeInclusive<InsnId>>,
 }
 
 impl<A: Architecture + Orc> Table<'_, '_, A> {
@@ -154,8 +180,16 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
         // Instructions in a row have the same state more often than not.
         let mut last_state = None;
         let mut insn = insns.start;
+        // No alternative reaches into a part from before it.
+        let before = self.groups.partition_point(|group| *group.start() < insn);
+        let mut groups = self.groups[before..].iter();
         while insn < insns.end {
-            let Some(group) = model.group_of(insn) else {
+            // Up to the next alternative, states are all that need be looked at.
+            let group = groups.as_slice().first();
+            let end = group
+                .map_or(insns.end, |group| *group.start())
+                .min(insns.end);
+            while insn < end {
                 let state = self.walked.trail.state(insn);
                 if last_state != Some(state) {
                     last_state = Some(state);
@@ -166,6 +200,13 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
                     }
                 }
                 insn.0 += 1;
+            }
+            if insn >= insns.end {
+                break;
+            }
+            let Some(group) = model.group_of(insn) else {
+                // It is behind that one.
+                groups.next();
                 continue;
             };
             let original = model.group(group).original.unwrap_or(group);

@@ -297,13 +297,8 @@ impl States {
     }
 
     /// The state with a number.
-    pub(super) fn by_number(&self, number: usize) -> &StackState {
+    pub(crate) fn by_number(&self, number: usize) -> &StackState {
         &self.list[number]
-    }
-
-    /// All states, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &StackState> + '_ {
-        self.list.iter()
     }
 
     /// How many different states there are.
