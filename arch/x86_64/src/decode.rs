@@ -28,8 +28,15 @@ impl Decode for X86_64 {
         let mut instruction = Instruction::default();
         let mut effects = InstructionInfoFactory::new();
         let mut offset = 0;
+        let is_build = wanted == Wanted::Build;
         while offset < until.min(code.len()) {
-            let is_build = wanted == Wanted::Build;
+            if is_build {
+                if let Some(len) = common::plain(&code[offset..]) {
+                    sink(offset, common::other(len));
+                    offset += usize::from(len);
+                    continue;
+                }
+            }
             let common = common::decode(&code[offset..]).filter(|_| is_build);
             let insn = match common {
                 Some(insn) => insn,

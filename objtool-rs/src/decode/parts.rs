@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use arch::insn::{Decode, Dest, InsnKind, Note, Reg, Source, StackOp, Wanted};
+use arch::insn::{Decode, Dest, Insn, InsnKind, Note, Reg, Source, StackOp, Wanted};
 use rustc_hash::FxHashMap;
 
 use super::record::{OpsId, Record, StackOps};
@@ -138,6 +138,32 @@ impl Part {
         }
     }
 
+    /// Adds an instruction.
+    fn take(&mut self, offset: usize, insn: &Insn, interned: &mut Numbers) {
+        let id = self.records.len() as u32;
+        let mut record = Record::new(offset as u32, insn);
+        if record.ops() == OpsId::NONE && insn.ops[0].is_some() {
+            record.set_ops(interned.intern(&mut self.ops, insn.ops));
+        }
+        match insn.kind {
+            InsnKind::LandingPad => self.landing_pads.push(id),
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.jumps.push(id),
+            InsnKind::Call => self.calls.push(id),
+            InsnKind::JumpDynamic
+            | InsnKind::JumpDynamicConditional
+            | InsnKind::CallDynamic
+            | InsnKind::Return => self.indirect.push(id),
+            _ => {}
+        }
+        if insn.interrupt_return {
+            self.interrupt_returns.push(id);
+        }
+        if let Some(note) = insn.note {
+            self.notes.push((id, note));
+        }
+        self.records.push(record);
+    }
+
     /// Decodes what begins in a range of a section; the result is where it ends, or the first
     /// place that holds no instruction.
     fn decode<A: Decode>(
@@ -150,35 +176,27 @@ impl Part {
     ) -> Result<usize, usize> {
         let start = range.start;
         let decoded = arch.decode_until(&data[start..], range.len(), wanted, &mut |at, insn| {
-            let id = self.records.len() as u32;
-            let mut record = Record::new((start + at) as u32, &insn);
-            if record.ops() == OpsId::NONE && insn.ops[0].is_some() {
-                record.set_ops(interned.intern(&mut self.ops, insn.ops));
+            let offset = start + at;
+            self.starts.set(offset);
+            // Decided here, so that it is known where the decoder makes nothing else.
+            if is_plain(&insn) {
+                let record = Record::plain(offset as u32, insn.len, insn.kind);
+                self.records.push(record);
+            } else {
+                self.take(offset, &insn, interned);
             }
-            match insn.kind {
-                InsnKind::LandingPad => self.landing_pads.push(id),
-                InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.jumps.push(id),
-                InsnKind::Call => self.calls.push(id),
-                InsnKind::JumpDynamic
-                | InsnKind::JumpDynamicConditional
-                | InsnKind::CallDynamic
-                | InsnKind::Return => self.indirect.push(id),
-                _ => {}
-            }
-            if insn.interrupt_return {
-                self.interrupt_returns.push(id);
-            }
-            if let Some(note) = insn.note {
-                self.notes.push((id, note));
-            }
-            self.starts.set(start + at);
-            self.records.push(record);
         });
         match decoded {
             Ok(end) => Ok(start + end),
             Err(error) => Err(start + error.offset),
         }
     }
+}
+
+/// Whether there is nothing to say of an instruction but its length.
+fn is_plain(insn: &Insn) -> bool {
+    let has_nothing = insn.ops[0].is_none() && insn.note.is_none() && !insn.interrupt_return;
+    insn.kind == InsnKind::Other && has_nothing && !insn.touches_frame && !insn.touches_stack
 }
 
 /// Decodes a part of an object, which is code from end to end.

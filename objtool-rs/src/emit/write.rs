@@ -473,17 +473,14 @@ impl<'d> NewFile<'d> {
                 NewData::Zeros(len) => to.zeros(*len as u64),
             },
             Content::NewRelocs(new) => {
-                let mut result = Ok(());
+                let mut list = List::new(to);
                 if let Some(relocs) = &self.output.sections[*new].relocs {
                     relocs.for_each(|reloc| {
                         let symbol = self.index_of.get(reloc.symbol);
-                        let raw = rela(reloc.offset, symbol, reloc.kind, reloc.addend);
-                        if result.is_ok() {
-                            result = to.put(&raw);
-                        }
+                        list.add(rela(reloc.offset, symbol, reloc.kind, reloc.addend));
                     });
                 }
-                result
+                list.finish()
             }
         }
     }
@@ -497,15 +494,56 @@ impl<'d> NewFile<'d> {
         let (entries, rest) = object::pod::slice_from_bytes::<Rela64<LE>>(data, data.len() / RELA)
             .map_err(|()| io::Error::other("its bytes can't be read as relocations"))?;
         let mut types = types.iter().peekable();
+        let mut list = List::new(to);
         for (index, entry) in (0..).zip(entries) {
             let mut kind = entry.r_type(LE, false).0;
             while let Some(&(_, new)) = types.next_if(|&&(of, _)| of == index) {
                 kind = new;
             }
             let symbol = self.index_of.existing[entry.r_sym(LE, false) as usize];
-            to.put(&rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)))?;
+            list.add(rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)));
         }
+        list.finish()?;
         to.put(rest)
+    }
+}
+
+/// A list of relocations on the way into the file.
+///
+/// They are put together here, and handed on by the thousand: to hand on each by itself takes twice
+/// as long.
+struct List<'w, W: Write> {
+    to: &'w mut Counted<W>,
+    bytes: Vec<u8>,
+    result: io::Result<()>,
+}
+
+impl<'w, W: Write> List<'w, W> {
+    fn new(to: &'w mut Counted<W>) -> Self {
+        Self {
+            to,
+            bytes: Vec::with_capacity(BUFFER),
+            result: Ok(()),
+        }
+    }
+
+    fn add(&mut self, raw: [u8; RELA]) {
+        if self.bytes.len() + RELA > BUFFER {
+            self.hand_on();
+        }
+        self.bytes.extend_from_slice(&raw);
+    }
+
+    fn hand_on(&mut self) {
+        if self.result.is_ok() {
+            self.result = self.to.put(&self.bytes);
+        }
+        self.bytes.clear();
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.hand_on();
+        self.result
     }
 }
 

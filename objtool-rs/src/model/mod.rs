@@ -35,7 +35,7 @@ use crate::options::Options;
 use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
-use owners::Owners;
+use owners::{Owner, Owners};
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
 pub use effort::{Effort, Task};
@@ -327,10 +327,10 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             self.assign_covered(section, &covered, &mut starts);
         }
         self.owners.assign(starts.into_iter());
-        let inner = self.insns.landing_pads.iter().filter(|&&pad| {
-            let symbol = self.owners.get(pad);
-            symbol.is_some_and(|id| self.file.symbol(id).is_function()) && !listed.contains(&pad)
-        });
+        let inner =
+            self.insns.landing_pads.iter().filter(|&&pad| {
+                self.owners.get(pad).function().is_some() && !listed.contains(&pad)
+            });
         self.inner_landing_pads = inner.count();
         Ok(())
     }
@@ -341,7 +341,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         &self,
         section: SectionId,
         covered: &[Covered],
-        starts: &mut Vec<(InsnId, Option<SymbolId>)>,
+        starts: &mut Vec<(InsnId, Owner)>,
     ) {
         let (Some(first), Some(last)) = (self.insns.first_of(section), self.insns.last_of(section))
         else {
@@ -356,7 +356,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         places.sort_unstable();
         places.dedup();
 
-        starts.push((first, None));
+        starts.push((first, Owner::NOBODY));
         let mut by_start = by_start.into_iter().peekable();
         let mut open = BinaryHeap::new();
         for insn in places {
@@ -367,9 +367,13 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             while open.peek().is_some_and(|&i| covered[i].end <= offset) {
                 open.pop();
             }
-            starts.push((insn, open.peek().map(|&i| covered[i].id)));
+            let owner = open.peek().map(|&i| {
+                let id = covered[i].id;
+                Owner::new(id, self.file.symbol(id).is_function())
+            });
+            starts.push((insn, owner.unwrap_or(Owner::NOBODY)));
         }
-        starts.push((InsnId(last.0 + 1), None));
+        starts.push((InsnId(last.0 + 1), Owner::NOBODY));
     }
 
     /// Inside a function a return from interrupt is a way to serialize: it takes its frame off the
@@ -416,13 +420,12 @@ impl<'f, A> Model<'f, A> {
 
     /// The symbol that an instruction belongs to.
     pub fn symbol_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.owners.get(id)
+        self.owners.get(id).symbol()
     }
 
     /// The function that an instruction belongs to.
     pub fn function_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.symbol_of(id)
-            .filter(|&symbol| self.file.symbol(symbol).is_function())
+        self.owners.get(id).function()
     }
 
     /// Where an instruction branches to.

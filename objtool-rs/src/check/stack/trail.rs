@@ -5,30 +5,17 @@
 //! read half of what another one writes even if it did not. (On every machine that builds kernels,
 //! such a read or write is as fast as any other.)
 
-use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::state::StateId;
 use crate::decode::InsnId;
+use crate::parallel;
 
 /// The state's number; 0 is none.
 const STATE: u32 = (1 << 30) - 1;
 /// Reached with user access closed, and with it open.
 const REACHED: [u32; 2] = [1 << 30, 1 << 31];
-
-/// So many zeros, in memory that the system gives out as such. It is first touched where the walk
-/// comes by, then, by as many threads as walk.
-fn zeros(len: usize) -> Vec<AtomicU32> {
-    let mut plain = ManuallyDrop::new(vec![0_u32; len]);
-    let (start, len, capacity) = (plain.as_mut_ptr(), plain.len(), plain.capacity());
-    // SAFETY: the parts are those of a vector that is not used any more, and an atomic is as large
-    // as what it holds, is aligned as it on all machines that have one (checked below), and may hold
-    // any bits.
-    unsafe { Vec::from_raw_parts(start.cast(), len, capacity) }
-}
-
-const _: () = assert!(align_of::<AtomicU32>() == align_of::<u32>());
 
 /// What is left at all instructions.
 #[derive(Debug)]
@@ -39,7 +26,10 @@ pub struct Trail {
 impl Trail {
     /// None of so many instructions was reached.
     pub fn new(len: usize) -> Self {
-        Self { cells: zeros(len) }
+        // On all threads, because most of it is the first use of fresh memory.
+        Self {
+            cells: parallel::filled(len, AtomicU32::default),
+        }
     }
 
     fn get(&self, insn: InsnId) -> u32 {

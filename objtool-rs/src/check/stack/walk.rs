@@ -478,9 +478,10 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let flags = path.flags;
         let is_watched = flags.user_access || flags.direction || flags.noinstr;
         let state = path.state.number();
-        while self.quiet.len() <= state {
-            let next = self.states.by_number(self.quiet.len());
-            self.quiet.push(transition::is_quiet::<A>(next));
+        if self.quiet.len() <= state {
+            let new = self.quiet.len()..self.states.len();
+            let new = new.map(|number| transition::is_quiet::<A>(self.states.by_number(number)));
+            self.quiet.extend(new);
         }
         Passes {
             copies: self.quiet[state],
