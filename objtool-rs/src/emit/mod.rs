@@ -15,16 +15,20 @@ mod return_sites;
 mod static_call_sites;
 mod write;
 
+use std::fs::File;
+use std::sync::Arc;
+
 use arch::object::Architecture;
 use arch::orc::Orc;
 
 pub use output::{NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef};
-pub use write::{NewFile, WriteError};
+pub use write::{Begun, NewFile, WriteError};
 
 use crate::check::ibt::LandingPads;
 use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
+use crate::read::ElfFile;
 use crate::report::{Abort, Findings, Message, Place};
 
 /// What the checks found out that the output needs.
@@ -45,6 +49,20 @@ pub struct Early {
     findings: Findings,
     /// Where there is padding in front of functions: its first instruction, and the function's.
     padding: Vec<(InsnId, InsnId)>,
+}
+
+impl Early {
+    /// Begins to write the file, as far as its bytes are known. Where that fails, nothing is begun;
+    /// the same will happen to whoever goes on, and he can say so.
+    pub fn begin(
+        &self,
+        file: &Arc<ElfFile<'_>>,
+        to: &mut File,
+        release: &dyn Fn(),
+    ) -> Option<Begun> {
+        let new = NewFile::new(Arc::clone(file), self.output.clone());
+        new.ok()?.begin(to, release).ok()
+    }
 }
 
 /// Collects the changes that do not depend on what the checks find out, so that this can be done

@@ -19,7 +19,7 @@ use super::rules::{self, Flags};
 use super::state::{StackState, StateId, States};
 use super::trail::Trail;
 use super::transition::{self, Context};
-use super::walked::{mismatch, Failure, Walked};
+use super::walked::{Failure, Walked};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{Effort, GroupId, HintState, Model, Purpose, Roles, Task};
 use crate::read::{SectionId, SymbolId};
@@ -27,6 +27,7 @@ use crate::report::detail::Detail;
 use crate::report::{Findings, Message, Place, Trace};
 
 mod judge;
+mod meeting;
 mod passes;
 mod recent;
 mod shards;
@@ -684,17 +685,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         self.advance(path, next)
     }
 
-    /// Whether it is plain that a path would end where it turns to, because another one has come
-    /// there with the same state. Half of all turns are to such places.
-    fn is_known(&self, function: Option<SymbolId>, path: &Path, dest: InsnId) -> bool {
-        self.model.purpose == Purpose::Build
-            && function.is_some()
-            && self.own.whole == function
-            && self.own.insns.contains(&dest.0)
-            && self.trail.is_reached_with(dest, path.flags.user_access)
-            && self.trail.state(dest) == Some(path.state)
-    }
-
     /// Goes on to the next instruction.
     fn advance(&mut self, path: &mut Path, next: Option<InsnId>) -> Result<Step, Broken> {
         let model = self.model;
@@ -712,38 +702,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         // Named is the section that the path began in, as C objtool has it.
         let section = model.insns.section(path.origin);
         self.broken_at_large(path.insn, Message::EndOfSection(section))
-    }
-
-    /// Both streams of an alternative must have the same state at the same distance from its
-    /// start, because an unwinder can't know which one runs.
-    fn share_group_state(&mut self, insn: InsnId, state: StateId) -> Result<(), Broken> {
-        let model = self.model;
-        let Some(id) = model.group_of(insn) else {
-            return Ok(());
-        };
-        let group = model.group(id);
-        let original = group.original.unwrap_or(id);
-        let first = group.first.map_or(0, |first| model.insn(first).offset);
-        let at = model.insn(insn).offset.saturating_sub(first) as usize;
-        let shared = self.group_states.entry(original).or_default();
-        if shared.len() <= at {
-            shared.resize(at + 1, None);
-        }
-        match shared[at] {
-            None => shared[at] = Some(state),
-            Some(known) if known == state => {}
-            // Walked again, with less known.
-            Some(known) if self.states.get(state).depth != self.states.get(known).depth => {
-                shared[at] = Some(state);
-            }
-            Some(known) => {
-                self.clash = Some(known);
-                let first = model.group(original).first.unwrap_or(insn);
-                let message = Message::AlternativeConflict(model.place(insn));
-                return self.broken(first, message);
-            }
-        }
-        Ok(())
     }
 
     fn stack_effects(
@@ -812,23 +770,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         match rules::flags_kept(self.model, path.insn, ops, &mut path.flags) {
             Ok(()) => Ok(()),
             Err(message) => self.broken(path.insn, message),
-        }
-    }
-
-    /// However an instruction is reached, the stack must be in the same state.
-    fn compare(&mut self, insn: InsnId, found: StateId) -> Result<(), Broken> {
-        let Some(known) = self.trail.state(insn) else {
-            return self.broken_at_large(insn, Message::MissingState);
-        };
-        if known == found {
-            return Ok(());
-        }
-        match mismatch::<A>(self.states.get(known), self.states.get(found)) {
-            None => Ok(()),
-            Some(message) => {
-                self.clash = Some(known);
-                self.broken(insn, message)
-            }
         }
     }
 }
