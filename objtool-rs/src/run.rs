@@ -202,9 +202,13 @@ pub fn analyze<'d>(
         outcome.listing = listing::functions(&model, &findings);
         model.effort.check(&file).map_err(RunError::Read)?;
     }
-    drop(model);
     let output = output.filter(|output| !output.is_empty());
-    let changed = output.map(|output| NewFile::new(file, output));
+    let (changed, ()) = parallel::join(
+        data.len() >= WORTH_THREADS,
+        || output.map(|output| NewFile::new(Arc::clone(&file), output)),
+        // To give back what it takes takes the system as long.
+        || drop(model),
+    );
     let changed = changed.transpose().map_err(RunError::Write)?;
     let changed = changed.map(|changed| changed.begun(begun));
     lap(&mut outcome.stats, "report and layout");

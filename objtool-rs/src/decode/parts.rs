@@ -268,17 +268,43 @@ fn function_starts(file: &ElfFile<'_>) -> Vec<(SectionId, usize)> {
 ///
 /// Nearly all instructions that have an effect have one, which is found by two words: to hash and
 /// compare the effects themselves takes four times as long, which is a tenth of all decoding.
-#[derive(Default)]
+///
+/// Most of those are the same few pushes, pops and copies, which are found before any table is asked.
 struct Numbers {
+    recent: [([u64; 2], u32); RECENT],
     single: FxHashMap<[u64; 2], u32>,
     others: FxHashMap<StackOps, u32>,
+}
+
+/// How many are found so.
+const RECENT: usize = 1 << 8;
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            // Words of no effect.
+            recent: [([u64::MAX; 2], 0); RECENT],
+            single: FxHashMap::default(),
+            others: FxHashMap::default(),
+        }
+    }
 }
 
 impl Numbers {
     fn intern(&mut self, table: &mut Vec<StackOps>, ops: StackOps) -> OpsId {
         let next = table.len() as u32;
         let number = match ops {
-            [Some(op), None] => *self.single.entry(words(op)).or_insert(next),
+            [Some(op), None] => {
+                let words = words(op);
+                let mix = words[0].rotate_left(29) ^ words[1];
+                let place = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % RECENT;
+                if self.recent[place].0 == words {
+                    return OpsId(self.recent[place].1);
+                }
+                let number = *self.single.entry(words).or_insert(next);
+                self.recent[place] = (words, number);
+                number
+            }
             _ => *self.others.entry(ops).or_insert(next),
         };
         if number == next {

@@ -9,7 +9,7 @@ use arch::object::Architecture;
 
 use super::noreturn::{Noreturn, Returns};
 use super::{Model, Purpose, Roles, Target};
-use crate::decode::{InsnId, Marks, OpsId};
+use crate::decode::{InsnId, Marks, OpsId, Record};
 use crate::parallel;
 use crate::read::{Cursor, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
@@ -22,13 +22,23 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
     let jumps = std::mem::take(&mut model.insns.jumps);
     let looked_up = look_up(model, &jumps, look_up_jump);
     let LookedUp { found, left } = looked_up;
-    model
-        .insns
-        .update(found, |record, dest| record.set_dest(dest));
     let left = left.concat();
-    model.exits = left.iter().map(|&(insn, _)| insn).collect();
+    for &(insn, found) in found.iter().flatten() {
+        match found {
+            Jump::To(_) => continue,
+            Jump::Return => model.sites.returns.push(insn),
+            Jump::Sibling(_) => {}
+        }
+        model.exits.push(insn);
+    }
+    model.insns.update(found, |record, found| match found {
+        Jump::To(dest) => record.set_dest(dest),
+        Jump::Return => become_return(record),
+        Jump::Sibling(callee) => record.set_callee(callee),
+    });
+    model.exits.extend(left.iter().map(|&(insn, _)| insn));
     model.exits.extend(&model.insns.indirect);
-    // Two stretches in order.
+    // Stretches in order.
     model.exits.sort();
     for (insn, reloc) in left {
         let reloc = reloc.map(|id| model.file.reloc(id));
@@ -36,7 +46,19 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
         model.report_remarks(findings);
         model.note_unresolved(insn, resolved, findings)?;
     }
+    model.sites.returns.sort();
     Ok(())
+}
+
+/// What becomes of a jump.
+#[derive(Clone, Copy, Debug)]
+enum Jump {
+    /// It goes to an instruction of its function.
+    To(InsnId),
+    /// It is a return.
+    Return,
+    /// It calls a function that has no role.
+    Sibling(SymbolId),
 }
 
 /// What can be said of a branch by itself, whatever becomes of the others. Nine branches of ten need
@@ -94,13 +116,29 @@ fn look_up<A: Sync, T: Send>(
     LookedUp { found, left }
 }
 
-fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found<InsnId> {
+fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found<Jump> {
     let record = model.insn(insn);
     // Jumps to the end of a replacement are resolved with it.
     if !record.kind.is_static_jump() || record.target() != Target::None {
         return Found::Nothing;
     }
-    if reloc.is_some() || model.purpose == Purpose::Verify {
+    if model.purpose == Purpose::Verify {
+        return Found::Reloc(reloc);
+    }
+    if let Some(id) = reloc {
+        let callee = model.file.reloc(id).symbol;
+        if model.file.symbol(callee).is_section() {
+            return Found::Reloc(reloc);
+        }
+        if model.has_role(callee, Roles::RETPOLINE_THUNK) {
+            return Found::Reloc(reloc);
+        }
+        if model.has_role(callee, Roles::RETURN_THUNK) {
+            return Found::All(Jump::Return);
+        }
+        if model.function_of(insn).is_some() && has_no_role(model, insn, callee) {
+            return Found::All(Jump::Sibling(callee));
+        }
         return Found::Reloc(reloc);
     }
     let Place { section, offset } = model.branch_place(insn);
@@ -110,7 +148,7 @@ fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -
         // What begins there may be a thunk.
         own == model.symbol_of(dest) && !own.is_some_and(is_start)
     });
-    dest.map_or(Found::Reloc(None), Found::All)
+    dest.map_or(Found::Reloc(None), |dest| Found::All(Jump::To(dest)))
 }
 
 fn resolve_jump<A: Architecture>(
@@ -333,14 +371,13 @@ fn look_up_callee<A: Architecture>(
 /// Whether a call stands where the output may list it, and its callee is none of those that are
 /// treated otherwise.
 fn has_no_role<A>(model: &Model<'_, A>, insn: InsnId, callee: SymbolId) -> bool {
-    let others = [
-        Roles::STATIC_CALL_TRAMPOLINE,
-        Roles::RETPOLINE_THUNK,
-        Roles::PROFILING,
-        Roles::TRACE_ENTRY,
-    ];
-    !model.sections[model.insns.section(insn).index()].replacement
-        && !others.iter().any(|&role| model.has_role(callee, role))
+    let section = model.sections[model.insns.section(insn).index()];
+    let is = |role| model.has_role(callee, role);
+    !(section.replacement
+        || is(Roles::STATIC_CALL_TRAMPOLINE)
+        || is(Roles::RETPOLINE_THUNK)
+        || (is(Roles::PROFILING) && model.options.hack_noinstr && section.noinstr)
+        || (is(Roles::TRACE_ENTRY) && model.options.mcount))
 }
 
 fn resolve_call<A: Architecture>(
@@ -440,12 +477,15 @@ fn make_indirect<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId, thunk:
 
 /// A jump to the return thunk is a return.
 fn make_return<A>(model: &mut Model<'_, A>, insn: InsnId, list: bool) {
-    let record = model.insns.get_mut(insn);
-    record.kind = InsnKind::Return;
-    record.marks.set(Marks::RETPOLINE_SAFE, true);
+    become_return(model.insns.get_mut(insn));
     if list {
         model.sites.returns.push(insn);
     }
+}
+
+fn become_return(record: &mut Record) {
+    record.kind = InsnKind::Return;
+    record.marks.set(Marks::RETPOLINE_SAFE, true);
 }
 
 /// Records what is called. `noreturn` is known once all jumps are resolved; sibling calls do not

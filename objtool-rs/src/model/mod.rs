@@ -32,6 +32,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub use crate::decode::Target;
 use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
+use crate::parallel;
 use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
@@ -52,6 +53,13 @@ struct Covered {
     first: InsnId,
     end: u64,
     id: SymbolId,
+}
+
+/// A symbol that covers instructions.
+struct Start {
+    covered: Covered,
+    /// It is a function that begins with a landing pad.
+    is_landing_pad: bool,
 }
 
 /// What the name of a section says about its code.
@@ -287,42 +295,22 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             if !bytes.is_executable() {
                 continue;
             }
+            let symbols = self.symbols.of_section(section);
+            let looked_up = parallel::map_ranges(symbols.len(), 1 << 12, |range| {
+                let symbols = symbols[range].iter();
+                let looked_up = symbols.filter_map(|&id| self.look_up_start(section, id));
+                looked_up.collect::<Vec<_>>()
+            });
             let mut covered = Vec::new();
-            for &id in self.symbols.of_section(section) {
-                let symbol = self.file.symbol(id);
-                if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
-                    continue;
+            for start in looked_up.into_iter().flatten() {
+                let start = start.map_err(|message| {
+                    findings.add(message);
+                    Abort
+                })?;
+                if start.is_landing_pad && listed.insert(start.covered.first) {
+                    self.landing_pads.push(start.covered.first);
                 }
-                if symbol.value == bytes.header.size {
-                    // A label there marks the end; a function would have to have code.
-                    if symbol.kind == SymbolKind::NoType {
-                        continue;
-                    }
-                    if self.purpose == Purpose::Verify {
-                        continue;
-                    }
-                    findings.add(Message::FunctionAtSectionEnd(id));
-                    return Err(Abort);
-                }
-                if self.has_role(id, Roles::EMBEDDED) || self.symbols.alias(id) != id {
-                    continue;
-                }
-                let Some(first) = self.insns.at(section, symbol.value) else {
-                    if self.purpose == Purpose::Verify {
-                        continue;
-                    }
-                    findings.add(Message::NoStartingInstruction(id));
-                    return Err(Abort);
-                };
-                let end = symbol.value.saturating_add(self.symbols.len(id));
-                if end > symbol.value
-                    && symbol.is_function()
-                    && self.insns.get(first).kind == InsnKind::LandingPad
-                    && listed.insert(first)
-                {
-                    self.landing_pads.push(first);
-                }
-                covered.push(Covered { first, end, id });
+                covered.push(start.covered);
             }
             self.assign_covered(section, &covered, &mut starts);
         }
@@ -333,6 +321,33 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             });
         self.inner_landing_pads = inner.count();
         Ok(())
+    }
+
+    /// Where a symbol starts, if it is one that instructions can belong to; or what is wrong with it.
+    fn look_up_start(&self, section: SectionId, id: SymbolId) -> Option<Result<Start, Message>> {
+        let symbol = self.file.symbol(id);
+        if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
+            return None;
+        }
+        if symbol.value == self.file.section(section).header.size {
+            // A label there marks the end; a function would have to have code.
+            let is_label = symbol.kind == SymbolKind::NoType || self.purpose == Purpose::Verify;
+            return (!is_label).then_some(Err(Message::FunctionAtSectionEnd(id)));
+        }
+        if self.has_role(id, Roles::EMBEDDED) || self.symbols.alias(id) != id {
+            return None;
+        }
+        let Some(first) = self.insns.at(section, symbol.value) else {
+            let is_build = self.purpose == Purpose::Build;
+            return is_build.then_some(Err(Message::NoStartingInstruction(id)));
+        };
+        let end = symbol.value.saturating_add(self.symbols.len(id));
+        Some(Ok(Start {
+            covered: Covered { first, end, id },
+            is_landing_pad: end > symbol.value
+                && symbol.is_function()
+                && self.insns.get(first).kind == InsnKind::LandingPad,
+        }))
     }
 
     /// Says from where on the instructions of a section belong to which symbol; of several the last
