@@ -138,11 +138,11 @@ impl Insns {
     }
 
     /// Adds parts that follow those that are there.
-    fn append(&mut self, mut parts: Vec<Part>, interned: &mut FxHashMap<StackOps, u32>) {
+    fn append(&mut self, parts: &[Part], interned: &mut FxHashMap<StackOps, u32>) {
         // The number of each part's effects among those of all.
         let mut numbers: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
         let mut first = self.records.len() as u32;
-        for part in &parts {
+        for part in parts {
             let number = |ops: &StackOps| {
                 *interned.entry(*ops).or_insert_with(|| {
                     self.ops.push(*ops);
@@ -176,7 +176,7 @@ impl Insns {
             }
             first = end;
         }
-        concatenate(&mut self.records, &mut parts, &numbers);
+        concatenate(&mut self.records, parts, &numbers);
     }
 
     /// Makes what lookups go by.
@@ -390,19 +390,19 @@ impl Insns {
 ///
 /// Copied in parallel, because most of it is the first use of fresh memory: on one thread this takes
 /// a fifteenth of a whole run on two.
-fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32>]) {
+fn concatenate(records: &mut Vec<Record>, parts: &[Part], numbers: &[Vec<u32>]) {
     let before = records.len();
     let len: usize = parts.iter().map(|part| part.records.len()).sum();
     records.reserve(len);
     let mut room = &mut records.spare_capacity_mut()[..len];
     let mut copies = Vec::with_capacity(parts.len());
-    for (part, numbers) in parts.iter_mut().zip(numbers) {
+    for (part, numbers) in parts.iter().zip(numbers) {
         let (own, rest) = room.split_at_mut(part.records.len());
         room = rest;
         copies.push((part, numbers.as_slice(), own));
     }
     parallel::map(len >= WORTH, copies, |(part, numbers, room)| {
-        for (record, room) in std::mem::take(&mut part.records).into_iter().zip(room) {
+        for (record, room) in part.records.iter().zip(room) {
             room.write(record.renumbered(numbers));
         }
     });

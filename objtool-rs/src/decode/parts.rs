@@ -50,7 +50,7 @@ pub(super) fn decode<A: Decode + Sync>(
     arch: &A,
     file: &ElfFile<'_>,
     wanted: Wanted,
-    mut take: impl FnMut(Vec<Part>),
+    mut take: impl FnMut(&[Part]),
 ) {
     let starts = match file.kind {
         FileKind::Object => Vec::new(),
@@ -61,10 +61,15 @@ pub(super) fn decode<A: Decode + Sync>(
     let worth = code >= WORTH;
     // Where the last part ended.
     let mut before: Option<(SectionId, usize)> = None;
+    let mut spare: Vec<Vec<Record>> = Vec::new();
     for (batch, some) in guesses.chunks(BATCH).enumerate() {
-        let mut parts = parallel::map(worth, some.to_vec(), |(section, range)| match file.kind {
-            FileKind::Object => run(arch, file, section, range, wanted),
-            FileKind::Image => image(arch, file, section, range, &starts, wanted),
+        let new = |(section, range): &(SectionId, Range<usize>)| {
+            Part::new(*section, range.clone(), spare.pop().unwrap_or_default())
+        };
+        let new: Vec<Part> = some.iter().map(new).collect();
+        let mut parts = parallel::map(worth, new, |part| match file.kind {
+            FileKind::Object => run(arch, file, part, wanted),
+            FileKind::Image => image(arch, file, part, &starts, wanted),
         });
         for (i, part) in parts.iter_mut().enumerate() {
             let section = part.section;
@@ -75,11 +80,14 @@ pub(super) fn decode<A: Decode + Sync>(
                     Some((of, next)) if *of == section => next.start,
                     _ => file.section(section).data.len(),
                 };
-                *part = run(arch, file, section, start..end.max(start), wanted);
+                let room = std::mem::take(&mut part.records);
+                let again = Part::new(section, start..end.max(start), room);
+                *part = run(arch, file, again, wanted);
             }
             before = Some((section, part.range.end));
         }
-        take(parts);
+        take(&parts);
+        spare.extend(parts.into_iter().map(|part| part.records));
     }
 }
 
@@ -120,11 +128,14 @@ fn guesses(file: &ElfFile<'_>) -> Vec<(SectionId, Range<usize>)> {
 }
 
 impl Part {
-    fn new(section: SectionId, range: Range<usize>) -> Self {
+    /// A part of which nothing is decoded yet, with room for its records.
+    fn new(section: SectionId, range: Range<usize>, mut room: Vec<Record>) -> Self {
+        room.clear();
+        // The kernel's code averages 3.5 bytes an instruction, filling included.
+        room.reserve(range.len() / 3);
         Self {
             section,
-            // The kernel's code averages a little more than four bytes an instruction.
-            records: Vec::with_capacity(range.len() / 4),
+            records: room,
             starts: Bits::new(&range),
             range,
             ops: OpsId::FIXED.to_vec(),
@@ -200,15 +211,9 @@ fn is_plain(insn: &Insn) -> bool {
 }
 
 /// Decodes a part of an object, which is code from end to end.
-fn run<A: Decode>(
-    arch: &A,
-    file: &ElfFile<'_>,
-    section: SectionId,
-    range: Range<usize>,
-    wanted: Wanted,
-) -> Part {
-    let mut part = Part::new(section, range.clone());
-    let data = file.section(section).data;
+fn run<A: Decode>(arch: &A, file: &ElfFile<'_>, mut part: Part, wanted: Wanted) -> Part {
+    let data = file.section(part.section).data;
+    let range = part.range.clone();
     match part.decode(arch, data, range, &mut Numbers::default(), wanted) {
         Ok(end) => part.range.end = end,
         Err(bad) => part.bad = Some(bad),
@@ -221,12 +226,11 @@ fn run<A: Decode>(
 fn image<A: Decode>(
     arch: &A,
     file: &ElfFile<'_>,
-    section: SectionId,
-    range: Range<usize>,
+    mut part: Part,
     functions: &[(SectionId, usize)],
     wanted: Wanted,
 ) -> Part {
-    let mut part = Part::new(section, range.clone());
+    let (section, range) = (part.section, part.range.clone());
     let mut interned = Numbers::default();
     let first = functions.partition_point(|&start| start <= (section, range.start));
     let inner = functions[first..]

@@ -27,7 +27,7 @@ use std::ops::Range;
 
 use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 pub use crate::decode::Target;
 use crate::decode::{InsnId, Insns, Marks, Record};
@@ -51,7 +51,11 @@ pub(crate) use tables::check as check_tables;
 /// Instructions that a symbol covers: from one of them up to an offset in its section.
 struct Covered {
     first: InsnId,
+    /// The offset of that.
+    start: u64,
     end: u64,
+    /// The first instruction from the end on, and its offset.
+    behind: Option<(InsnId, u64)>,
     id: SymbolId,
 }
 
@@ -288,7 +292,8 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
     /// Gives each instruction its symbol. Where symbols overlap, the one that is looked at last
     /// counts.
     fn assign_symbols(&mut self, findings: &mut Findings) -> Result<(), Abort> {
-        let mut listed: FxHashSet<InsnId> = FxHashSet::default();
+        let pads = self.insns.landing_pads.len();
+        let mut listed = FxHashSet::with_capacity_and_hasher(pads, FxBuildHasher);
         let mut starts = Vec::new();
         for section in self.file.section_ids() {
             let bytes = self.file.section(section);
@@ -343,11 +348,27 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         };
         let end = symbol.value.saturating_add(self.symbols.len(id));
         Some(Ok(Start {
-            covered: Covered { first, end, id },
+            covered: Covered {
+                first,
+                start: symbol.value,
+                end,
+                behind: self.place_from(section, end),
+                id,
+            },
             is_landing_pad: end > symbol.value
                 && symbol.is_function()
                 && self.insns.get(first).kind == InsnKind::LandingPad,
         }))
+    }
+
+    /// The first instruction at an offset or behind it, and its offset.
+    fn place_from(&self, section: SectionId, offset: u64) -> Option<(InsnId, u64)> {
+        // Nearly always one begins right there, and its record need not be looked at.
+        if let Some(insn) = self.insns.at(section, offset) {
+            return Some((insn, offset));
+        }
+        let insn = self.insns.from(section, offset)?;
+        Some((insn, self.insn(insn).offset.into()))
     }
 
     /// Says from where on the instructions of a section belong to which symbol; of several the last
@@ -364,21 +385,20 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         };
         let mut by_start: Vec<usize> = (0..covered.len()).collect();
         by_start.sort_by_key(|&i| covered[i].first);
-        let ends = covered
-            .iter()
-            .filter_map(|covered| self.insns.from(section, covered.end));
-        let mut places: Vec<InsnId> = ends.chain(covered.iter().map(|c| c.first)).collect();
-        places.sort_unstable();
+        let starts_at = covered.iter().map(|covered| (covered.first, covered.start));
+        let ends = covered.iter().filter_map(|covered| covered.behind);
+        let mut places: Vec<(InsnId, u64)> = starts_at.chain(ends).collect();
+        // Two stretches, both nearly in order.
+        places.sort();
         places.dedup();
 
         starts.push((first, Owner::NOBODY));
         let mut by_start = by_start.into_iter().peekable();
         let mut open = BinaryHeap::new();
-        for insn in places {
+        for (insn, offset) in places {
             while let Some(i) = by_start.next_if(|&i| covered[i].first == insn) {
                 open.push(i);
             }
-            let offset = u64::from(self.insns.get(insn).offset);
             while open.peek().is_some_and(|&i| covered[i].end <= offset) {
                 open.pop();
             }

@@ -26,7 +26,7 @@ use crate::report::{Findings, Line};
 
 /// How many shards there are at most. Each meets the common states anew, some 3 000 of them, which
 /// takes it a millisecond; fewer would leave threads idle at the end.
-const MOST: u64 = 8;
+const MOST: u64 = 16;
 
 /// Bytes of code that are worth a shard.
 const LEAST: u64 = 128 << 10;
