@@ -15,13 +15,12 @@ pub mod record;
 mod starts;
 
 use arch::insn::{Decode, InsnKind, Note, Wanted};
-use rustc_hash::FxHashMap;
 
 pub use record::{Marks, OpsId, Record, StackOps, Target};
 
 use crate::parallel;
 use crate::read::{ElfFile, ReadError, SectionId};
-use parts::Part;
+use parts::{Numbers, Part};
 use starts::Starts;
 
 /// An instruction, by its position among all instructions of the file.
@@ -113,10 +112,7 @@ impl Insns {
             calls: Vec::new(),
             indirect: Vec::new(),
         };
-        let mut interned: FxHashMap<StackOps, u32> = FxHashMap::default();
-        for (number, ops) in insns.ops.iter().enumerate() {
-            interned.insert(*ops, number as u32);
-        }
+        let mut interned = Numbers::with_fixed();
         let mut bad = None;
         parts::decode(arch, file, wanted, |parts| {
             let first = parts
@@ -138,18 +134,14 @@ impl Insns {
     }
 
     /// Adds parts that follow those that are there.
-    fn append(&mut self, parts: &[Part], interned: &mut FxHashMap<StackOps, u32>) {
+    fn append(&mut self, parts: &[Part], interned: &mut Numbers) {
         // The number of each part's effects among those of all.
         let mut numbers: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
         let mut first = self.records.len() as u32;
         for part in parts {
-            let number = |ops: &StackOps| {
-                *interned.entry(*ops).or_insert_with(|| {
-                    self.ops.push(*ops);
-                    (self.ops.len() - 1) as u32
-                })
-            };
-            numbers.push(part.ops.iter().map(number).collect());
+            let own = part.ops.iter();
+            let own = own.map(|ops| interned.intern(&mut self.ops, *ops).0);
+            numbers.push(own.collect());
             let id = |&number: &u32| InsnId(first + number);
             let notes = part.notes.iter().map(|(number, note)| (id(number), *note));
             self.notes.extend(notes);

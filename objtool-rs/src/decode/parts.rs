@@ -274,7 +274,7 @@ fn function_starts(file: &ElfFile<'_>) -> Vec<(SectionId, usize)> {
 /// compare the effects themselves takes four times as long, which is a tenth of all decoding.
 ///
 /// Most of those are the same few pushes, pops and copies, which are found before any table is asked.
-struct Numbers {
+pub(super) struct Numbers {
     recent: [([u64; 2], u32); RECENT],
     single: FxHashMap<[u64; 2], u32>,
     others: FxHashMap<StackOps, u32>,
@@ -295,7 +295,18 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    fn intern(&mut self, table: &mut Vec<StackOps>, ops: StackOps) -> OpsId {
+    /// Of the effects that have fixed ones.
+    pub fn with_fixed() -> Self {
+        let mut numbers = Self::default();
+        let mut table = Vec::new();
+        for ops in OpsId::FIXED {
+            numbers.intern(&mut table, ops);
+        }
+        numbers
+    }
+
+    /// The number of an effect, which is added to a table if it is new.
+    pub fn intern(&mut self, table: &mut Vec<StackOps>, ops: StackOps) -> OpsId {
         let next = table.len() as u32;
         let number = match ops {
             [Some(op), None] => {

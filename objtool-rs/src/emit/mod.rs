@@ -39,7 +39,7 @@ pub struct Checked {
     /// Which landing pads something refers to.
     pub landing_pads: Option<LandingPads>,
     /// The ORC data of each state.
-    pub entries: Vec<orc::Encoded>,
+    pub entries: orc::Encoded,
 }
 
 /// The changes that depend on the model alone.

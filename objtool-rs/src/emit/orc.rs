@@ -8,6 +8,7 @@ use std::ops::{Range, RangeInclusive};
 
 use arch::object::{Architecture, Rule};
 use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
+use rustc_hash::FxHashMap;
 
 use super::{exists, relocated_places, NewSection, Output, Places, SITE};
 use crate::check::stack::state::{StackState, StateId, States};
@@ -27,26 +28,38 @@ const NOTHING: Entry = [0; MAX_ENTRY];
 /// Instructions that are worth a part of the work.
 const PART: u32 = 1 << 16;
 
-/// The entry of a state, or why it has none.
-pub(crate) type Encoded = Result<Entry, Message>;
-
 /// The entries of states, by the state's number. States are thirty times as large.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    entries: Vec<Entry>,
+    /// Why a state has none. Apart, so that the entries stay in the caches.
+    errors: FxHashMap<usize, Message>,
+}
+
+/// Encodes all states.
 pub(crate) fn encode_all<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
     states: &States,
-) -> Vec<Encoded> {
+) -> Encoded {
     let parts = parallel::map_ranges(states.len(), 1 << 11, |numbers| {
         let states = numbers.map(|number| states.by_number(number));
         let encoded = states.map(|state| encode(model, state));
         encoded.collect::<Vec<_>>()
     });
-    parts.into_iter().flatten().collect()
+    let mut all = Encoded::default();
+    for encoded in parts.into_iter().flatten() {
+        all.entries.push(encoded.unwrap_or_else(|message| {
+            all.errors.insert(all.entries.len(), message);
+            NOTHING
+        }));
+    }
+    all
 }
 
 pub(super) fn emit<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
     walked: &Walked,
-    encoded: &[Encoded],
+    encoded: &Encoded,
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
@@ -165,7 +178,7 @@ struct Table<'t, 'f, A> {
     model: &'t Model<'f, A>,
     walked: &'t Walked,
     /// Entries of states, by the state's number.
-    encoded: &'t [Encoded],
+    encoded: &'t Encoded,
     /// See [`groups`].
     groups: Vec<RangeInclusive<InsnId>>,
 }
@@ -233,8 +246,12 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
     fn entry(&self, insn: InsnId, state: Option<StateId>) -> Result<&Entry, (InsnId, Message)> {
         // Filling, and functions that are not standard.
         let Some(id) = state else { return Ok(&NOTHING) };
-        let entry = self.encoded[id.number()].as_ref();
-        entry.map_err(|message| (insn, message.clone()))
+        if !self.encoded.errors.is_empty() {
+            if let Some(message) = self.encoded.errors.get(&id.number()) {
+                return Err((insn, message.clone()));
+            }
+        }
+        Ok(&self.encoded.entries[id.number()])
     }
 }
 

@@ -604,6 +604,10 @@ impl<'d> NewFile<'d> {
     }
 }
 
+/// Bytes of relocations that are handed on at once: more than [`BUFFER`], so that they go into the file
+/// without being copied into another buffer.
+const LIST: usize = BUFFER + (64 << 10);
+
 /// A list of relocations on the way into the file.
 ///
 /// They are put together here, and handed on by the thousand: to hand on each by itself takes twice
@@ -618,13 +622,13 @@ impl<'w, 'r, W: Write> List<'w, 'r, W> {
     fn new(to: &'w mut Counted<'r, W>) -> Self {
         Self {
             to,
-            bytes: Vec::with_capacity(BUFFER),
+            bytes: Vec::with_capacity(LIST),
             result: Ok(()),
         }
     }
 
     fn add(&mut self, raw: [u8; RELA]) {
-        if self.bytes.len() + RELA > BUFFER {
+        if self.bytes.len() + RELA > LIST {
             self.hand_on();
         }
         self.bytes.extend_from_slice(&raw);

@@ -24,22 +24,27 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
     let LookedUp { found, left } = looked_up;
     let left = left.concat();
     for &(insn, found) in found.iter().flatten() {
-        match found {
+        let how = match found {
             Jump::To(_) => continue,
-            Jump::Return => model.sites.returns.push(insn),
-            Jump::Sibling(_) => {}
-        }
-        model.exits.push(insn);
+            Jump::Return => {
+                model.sites.returns.push(insn);
+                How::Return
+            }
+            Jump::Sibling(callee) => How::Sibling(callee),
+        };
+        model.exits.push(Exit { insn, how });
     }
     model.insns.update(found, |record, found| match found {
         Jump::To(dest) => record.set_dest(dest),
         Jump::Return => become_return(record),
         Jump::Sibling(callee) => record.set_callee(callee),
     });
-    model.exits.extend(left.iter().map(|&(insn, _)| insn));
-    model.exits.extend(&model.insns.indirect);
+    let others = left.iter().map(|&(insn, _)| insn);
+    let others = others.chain(model.insns.indirect.iter().copied());
+    let how = How::Unknown;
+    model.exits.extend(others.map(|insn| Exit { insn, how }));
     // Stretches in order.
-    model.exits.sort();
+    model.exits.sort_by_key(|exit| exit.insn);
     for (insn, reloc) in left {
         let reloc = reloc.map(|id| model.file.reloc(id));
         let resolved = resolve_jump(model, insn, reloc);
@@ -48,6 +53,26 @@ pub(super) fn resolve_jumps<A: Architecture + Sync>(
     }
     model.sites.returns.sort();
     Ok(())
+}
+
+/// An instruction that may leave its function other than by a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exit {
+    /// The instruction.
+    pub insn: InsnId,
+    /// How it leaves, if that is known without a look at it.
+    pub how: How,
+}
+
+/// How a function is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It returns.
+    Return,
+    /// It goes on to another function.
+    Sibling(SymbolId),
+    /// The instruction tells, or it does not leave at all.
+    Unknown,
 }
 
 /// What becomes of a jump.
@@ -316,8 +341,15 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
         })
     });
     let LookedUp { found, left } = looked_up;
+    // Which section they are in need not be asked for each.
+    let (mut same, mut is_init) = (0..0, false);
     for &(insn, _) in found.iter().flatten() {
-        if !model.sections[model.insns.section(insn).index()].init {
+        if !same.contains(&insn.0) {
+            let section = model.insns.section(insn);
+            same = model.insns.range_of(section);
+            is_init = model.sections[section.index()].init;
+        }
+        if !is_init {
             model.sites.calls.push(insn);
         }
     }

@@ -9,6 +9,7 @@ use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
+use super::branches::How;
 use super::{Alternative, Model, Purpose, Task};
 use crate::decode::InsnId;
 use crate::parallel;
@@ -38,8 +39,10 @@ pub(super) fn add<A: Architecture + Decode + Sync>(
     if !model.sections.iter().any(|role| role.rodata) {
         return Ok(());
     }
+    let exits = std::mem::take(&mut model.exits).into_iter();
+    let unknown = exits.filter(|exit| exit.how == How::Unknown);
     let is_switch = |&insn: &InsnId| model.insn(insn).kind == InsnKind::JumpDynamic;
-    let switches: Vec<InsnId> = model.exits.iter().copied().filter(is_switch).collect();
+    let switches: Vec<InsnId> = unknown.map(|exit| exit.insn).filter(is_switch).collect();
     if switches.is_empty() {
         return Ok(());
     }

@@ -36,6 +36,7 @@ use crate::parallel;
 use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
+use branches::Exit;
 use owners::{Owner, Owners};
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
@@ -142,8 +143,8 @@ pub struct Model<'f, A> {
     /// Instructions at which a hint gives the stack state, in order.
     hinted: Vec<InsnId>,
     /// Where a function may be left, in order: returns, indirect branches, and direct jumps that do
-    /// not stay in their function.
-    exits: Vec<InsnId>,
+    /// not stay in their function. Gone once jump tables are found.
+    exits: Vec<Exit>,
     /// Where the stack state is kept for a later restore, in order.
     pub saves: Vec<InsnId>,
     /// From where on a return must not come before returns were made safe, in order.
@@ -689,10 +690,11 @@ impl<'f, A> Model<'f, A> {
     }
 
     /// Where a function may be left, among some instructions.
-    fn exits_among(&self, insns: Range<u32>) -> &[InsnId] {
-        let first = self.exits.partition_point(|exit| exit.0 < insns.start);
+    fn exits_among(&self, insns: Range<u32>) -> &[Exit] {
+        let first = self.exits.partition_point(|exit| exit.insn.0 < insns.start);
         let exits = &self.exits[first..];
-        let len = exits.iter().take_while(|exit| exit.0 < insns.end).count();
+        let is_among = |exit: &&Exit| exit.insn.0 < insns.end;
+        let len = exits.iter().take_while(is_among).count();
         &exits[..len]
     }
 
