@@ -37,13 +37,13 @@ pub(crate) fn join<R: Send, S: Send>(
     }
 }
 
-/// As many values as are wanted.
-pub(crate) fn filled<T: Send>(len: usize, value: impl Fn() -> T + Sync + Send) -> Vec<T> {
+/// The values of all positions up to a length.
+pub(crate) fn filled<T: Send>(len: usize, value: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if len < WORTH_FILLING {
-        return std::iter::repeat_with(value).take(len).collect();
+        return (0..len).map(value).collect();
     }
     let values = (0..len).into_par_iter().with_min_len(WORTH_FILLING);
-    values.map(|_| value()).collect()
+    values.map(value).collect()
 }
 
 /// Divides `0..len` into ranges of a length, the last one shorter, and applies a function to each.

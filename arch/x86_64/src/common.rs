@@ -170,12 +170,11 @@ static FORMS: [[Form; 256]; 2] = [ONE_BYTE, TWO_BYTES];
 struct Shape {
     /// Kinds of operands with which it may be another one.
     unless: u16,
-    /// Bytes of the constant; [`UNKNOWN`] where nothing can be said by the opcode.
+    /// Bytes of the constant.
     constant: u8,
-    has_operands: bool,
+    /// All bits if there are operands, none if not.
+    operands: u8,
 }
-
-const UNKNOWN: u8 = u8::MAX;
 
 // Kinds of ModRM bytes, as bits.
 /// A register.
@@ -191,6 +190,8 @@ const FIELD_NOT_0: u16 = 1 << 5;
 const FIELD_FROM_2: u16 = 1 << 6;
 const FIELD_BELOW_2: u16 = 1 << 7;
 const FIELD_BELOW_4: u16 = 1 << 8;
+/// Every one: nothing can be said by the opcode.
+const ALL: u16 = 1 << 9;
 
 const fn shape(form: Form, is_wide: bool, is_short: bool) -> Shape {
     let (has_operands, constant, unless) = match form {
@@ -214,12 +215,12 @@ const fn shape(form: Form, is_wide: bool, is_short: bool) -> Shape {
         Form::Word if !is_short => (false, 4, 0),
         Form::Wide if !is_short => (false, if is_wide { 8 } else { 4 }, 0),
         Form::Bare => (false, 0, 0),
-        _ => (false, UNKNOWN, 0),
+        _ => (false, 0, ALL),
     };
     Shape {
         unless,
         constant,
-        has_operands,
+        operands: if has_operands { u8::MAX } else { 0 },
     }
 }
 
@@ -266,7 +267,8 @@ const fn operands() -> [Operands; 256] {
         let is_relative = form == 0 && low == 5;
         let is_frame = !is_register && !is_relative && (low == 4 || low == 5);
         all[modrm] = Operands {
-            kinds: bit(is_register, REGISTER)
+            kinds: ALL
+                | bit(is_register, REGISTER)
                 | bit(is_register && low == 4, STACK)
                 | bit(is_frame, FRAME)
                 | bit(field == 4, FIELD_4)
@@ -313,23 +315,16 @@ pub(crate) fn plain(code: &[u8]) -> Option<u8> {
     bytes >>= u32::from(is_escaped) * 8;
     let prefix = usize::from(is_wide) | usize::from(is_short) << 1;
     let shape = SHAPES[prefix][usize::from(is_escaped) << 8 | usize::from(bytes as u8)];
-    if shape.constant == UNKNOWN {
+    let modrm = (bytes >> 8) as u8;
+    let operands = OPERANDS[usize::from(modrm)];
+    if operands.kinds & shape.unless != 0 {
         return None;
     }
+    // A SIB byte without a base has a constant instead.
+    let is_baseless = modrm & 0xc7 == 4 && (bytes >> 16) & 7 == 5;
+    let operands = (operands.len + u8::from(is_baseless) * 4) & shape.operands;
     let before = u8::from(has_prefix) + u8::from(is_rex) + u8::from(is_escaped);
-    let mut len = before + 1 + shape.constant;
-    if shape.has_operands {
-        let modrm = (bytes >> 8) as u8;
-        let operands = OPERANDS[usize::from(modrm)];
-        if operands.kinds & shape.unless != 0 {
-            return None;
-        }
-        len += operands.len;
-        // A SIB byte without a base has a constant instead.
-        if modrm & 0xc7 == 4 && (bytes >> 16) & 7 == 5 {
-            len += 4;
-        }
-    }
+    let len = before + 1 + operands + shape.constant;
     Some(len)
 }
 

@@ -108,9 +108,10 @@ impl Insns {
             notes: Vec::new(),
             landing_pads: Vec::new(),
             interrupt_returns: Vec::new(),
-            jumps: Vec::new(),
-            calls: Vec::new(),
-            indirect: Vec::new(),
+            // These, too, are as often as not in a kernel's code.
+            jumps: Vec::with_capacity(code / 24),
+            calls: Vec::with_capacity(code / 40),
+            indirect: Vec::with_capacity(code / 400),
         };
         let mut interned = Numbers::with_fixed();
         let mut bad = None;
@@ -120,7 +121,7 @@ impl Insns {
                 .find_map(|part| Some((part.section, part.bad?)));
             bad = bad.or(first);
             if bad.is_none() {
-                insns.append(parts, &mut interned);
+                insns.append(file, parts, &mut interned);
             }
         });
         if let Some((section, offset)) = bad {
@@ -134,7 +135,7 @@ impl Insns {
     }
 
     /// Adds parts that follow those that are there.
-    fn append(&mut self, parts: &[Part], interned: &mut Numbers) {
+    fn append(&mut self, file: &ElfFile<'_>, parts: &[Part], interned: &mut Numbers) {
         // The number of each part's effects among those of all.
         let mut numbers: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
         let mut first = self.records.len() as u32;
@@ -159,7 +160,7 @@ impl Insns {
                     section: part.section,
                     first,
                     end,
-                    starts: Starts::default(),
+                    starts: Starts::new(file.section(part.section).data.len()),
                 });
             }
             if let Some(range) = self.ranges.last_mut() {

@@ -46,6 +46,13 @@ struct Block {
 }
 
 impl Starts {
+    /// Nothing yet, of a section of so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            blocks: Vec::with_capacity(bytes.div_ceil(BYTES)),
+        }
+    }
+
     /// Adds a stretch that follows what is there.
     pub fn append(&mut self, bits: &Bits) {
         let mut words = bits.words.as_slice();

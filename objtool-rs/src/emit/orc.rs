@@ -149,11 +149,12 @@ struct Listed {
 }
 
 impl Listed {
-    fn new(section: SectionId) -> Self {
+    /// None yet, with room for as many as there are in so many instructions of a kernel.
+    fn new<A: Orc>(section: SectionId, insns: usize) -> Self {
         Self {
             section,
-            offsets: Vec::new(),
-            data: Vec::new(),
+            offsets: Vec::with_capacity(insns / 3),
+            data: Vec::with_capacity(insns / 3 * A::ENTRY_SIZE),
         }
     }
 
@@ -188,7 +189,8 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
     /// them.
     fn part(&self, section: SectionId, insns: Range<InsnId>) -> Result<Listed, (InsnId, Message)> {
         let model = self.model;
-        let mut list = Listed::new(section);
+        let len = insns.end.index() - insns.start.index();
+        let mut list = Listed::new::<A>(section, len);
         let mut last = None;
         // Instructions in a row have the same state more often than not.
         let mut last_state = None;

@@ -328,7 +328,10 @@ impl Output {
 
     /// Places by the symbols of their sections.
     pub fn places(&mut self, file: &ElfFile<'_>, places: impl Iterator<Item = Place>) -> Places {
-        let mut list = Places::default();
+        let mut list = Places {
+            offsets: vec![Vec::with_capacity(places.size_hint().0)],
+            ..Places::default()
+        };
         let mut last = None;
         for place in places {
             let symbol = match last {

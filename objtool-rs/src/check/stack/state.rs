@@ -258,6 +258,15 @@ impl States {
         }
     }
 
+    /// Makes room for more states. Room that is not used takes no memory, and to grow step by step
+    /// takes several times as much of it.
+    pub fn reserve(&mut self, more: usize) {
+        self.list.reserve(more);
+        self.hashes.reserve(more);
+        self.same_hash.reserve(more);
+        self.by_hash.reserve(more);
+    }
+
     /// The number of a state.
     pub fn intern(&mut self, state: &StackState) -> StateId {
         self.intern_hashed(state, FxBuildHasher.hash_one(state))

@@ -28,7 +28,7 @@ impl Trail {
     pub fn new(len: usize) -> Self {
         // On all threads, because most of it is the first use of fresh memory.
         Self {
-            cells: parallel::filled(len, AtomicU32::default),
+            cells: parallel::filled(len, |_| AtomicU32::default()),
         }
     }
 
