@@ -4,6 +4,8 @@
 //! jumps and calls to the thunks that stand in for indirect branches and returns become those.
 //! Indirect jumps through tables are in `jump_tables`.
 
+use std::ops::Range;
+
 use arch::insn::InsnKind;
 use arch::object::Architecture;
 
@@ -107,9 +109,10 @@ struct LookedUp<T> {
 fn look_up<A: Sync, T: Send>(
     model: &Model<'_, A>,
     branches: &[InsnId],
-    look_up: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found<T> + Sync + Send,
+    look_up: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>, &mut Near) -> Found<T> + Sync + Send,
 ) -> LookedUp<T> {
     let parts = parallel::map_ranges(branches.len(), 1 << 13, |range| {
+        let mut near = Near::default();
         let mut relocs: Option<(SectionId, Option<Cursor<'_>>)> = None;
         let mut found = Vec::with_capacity(range.len());
         let mut left = Vec::new();
@@ -129,7 +132,7 @@ fn look_up<A: Sync, T: Send>(
                 .as_mut()
                 .and_then(|cursor| cursor.first_in(offset, record.len.into()));
             let reloc = index.map(|index| RelocId { section, index });
-            match look_up(model, insn, reloc) {
+            match look_up(model, insn, reloc, &mut near) {
                 Found::Nothing => {}
                 Found::All(what) => found.push((insn, what)),
                 Found::Reloc(reloc) => left.push((insn, reloc)),
@@ -141,7 +144,21 @@ fn look_up<A: Sync, T: Send>(
     LookedUp { found, left }
 }
 
-fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found<Jump> {
+/// The instructions of the symbol in which the last branch was, in a row. The next one is there more
+/// often than not, and so is where it goes.
+#[derive(Debug, Default)]
+struct Near {
+    insns: Range<u32>,
+    /// Where the symbol starts.
+    start: Option<u64>,
+}
+
+fn look_up_jump<A>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    reloc: Option<RelocId>,
+    near: &mut Near,
+) -> Found<Jump> {
     let record = model.insn(insn);
     // Jumps to the end of a replacement are resolved with it.
     if !record.kind.is_static_jump() || record.target() != Target::None {
@@ -167,11 +184,17 @@ fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -
         return Found::Reloc(reloc);
     }
     let Place { section, offset } = model.branch_place(insn);
-    let dest = model.insns.at(section, offset).filter(|&dest| {
+    if !near.insns.contains(&insn.0) {
         let own = model.symbol_of(insn);
-        let is_start = |symbol| model.file.symbol(symbol).value == offset;
+        *near = Near {
+            insns: model.owner_run(insn),
+            start: own.map(|own| model.file.symbol(own).value),
+        };
+    }
+    let dest = model.insns.at(section, offset).filter(|&dest| {
+        let is_own = || model.symbol_of(insn) == model.symbol_of(dest);
         // What begins there may be a thunk.
-        own == model.symbol_of(dest) && !own.is_some_and(is_start)
+        near.start != Some(offset) && (near.insns.contains(&dest.0) || is_own())
     });
     dest.map_or(Found::Reloc(None), |dest| Found::All(Jump::To(dest)))
 }
@@ -329,7 +352,7 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     let calls = std::mem::take(&mut model.insns.calls);
-    let looked_up = look_up(model, &calls, |model, insn, reloc| {
+    let looked_up = look_up(model, &calls, |model, insn, reloc, _| {
         if model.insn(insn).kind != InsnKind::Call {
             return Found::Nothing;
         }
