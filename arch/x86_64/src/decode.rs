@@ -38,7 +38,7 @@ impl Decode for X86_64 {
                     continue;
                 }
                 // Handed on where it was made: to bring it together with what the full decoder
-                // makes takes a copy, and a sixth of all decoding.
+                // makes takes a copy, and a fifth of all decoding.
                 if let Some(insn) = common::decode(rest) {
                     let at = offset;
                     offset += usize::from(insn.len);

@@ -153,9 +153,11 @@ impl Record {
 
     /// The same record, with its effects on the stack under another number.
     pub(super) fn renumbered(mut self, numbers: &[u32]) -> Self {
-        if self.payload() == Payload::Ops {
-            self.payload = numbers[self.payload as usize];
-        }
+        // The first number is always the same, so that any record can ask for one: which of them have
+        // effects can't be foreseen.
+        let is_ops = self.marks.0 & Marks::PAYLOAD == Marks::PAYLOAD_OPS;
+        let number = numbers[if is_ops { self.payload as usize } else { 0 }];
+        self.payload = if is_ops { number } else { self.payload };
         self
     }
 

@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 use crate::decode::InsnId;
 use crate::read::SymbolId;
 
-/// Instructions for each entry of the lookup table.
-const BLOCK: usize = 64;
+/// Instructions for each entry of the lookup table, of which few begin in one run and end in another.
+const BLOCK: usize = 16;
 
 /// A symbol, or none, and whether it is a function: nearly everyone who asks for the one asks for the
 /// other, and a look at the symbol itself misses the caches.

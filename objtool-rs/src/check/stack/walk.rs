@@ -82,7 +82,7 @@ struct Own {
 }
 
 /// How far a path goes. Paths change where they stand: to hand them over with each step took a
-/// fifth of the walk.
+/// sixth of the walk.
 enum Step {
     /// It ends here.
     End,
@@ -491,8 +491,8 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     }
 
     /// Goes straight on from an instruction that was not reached before, over all others of the
-    /// same symbol that need no look at the state either. Seven instructions of ten are walked here,
-    /// in two nanoseconds each instead of twenty.
+    /// same symbol that need no look at the state either. Most instructions are walked here, in two
+    /// nanoseconds each instead of twenty.
     fn straight(&mut self, path: &mut Path) {
         let model = self.model;
         let first = path.insn.0;

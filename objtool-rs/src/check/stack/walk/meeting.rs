@@ -13,7 +13,7 @@ use crate::report::Message;
 
 impl<A: Architecture + Decode> Walker<'_, '_, A> {
     /// Whether it is plain that a path would end where it turns to, because another one has come
-    /// there with the same state. Half of all turns are to such places.
+    /// there with the same state. Then it need not be kept what is to be done after that.
     pub(super) fn is_known(&self, function: Option<SymbolId>, path: &Path, dest: InsnId) -> bool {
         self.model.purpose == Purpose::Build
             && function.is_some()

@@ -1,6 +1,6 @@
 //! Transitions that were looked up last.
 //!
-//! A function uses few states and effects again and again, so nearly every lookup is answered here,
+//! A function uses few states and effects again and again, so most lookups are answered here,
 //! from 64 KB that stay in the processor's caches; the table of all transitions does not.
 
 use super::super::state::StateId;
