@@ -7,8 +7,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use memmap2::Mmap;
+use tempfile::NamedTempFile;
 
 /// Files from here on are worth letting go of, in bytes; with smaller ones it only costs time.
 #[cfg(unix)]
@@ -142,14 +144,58 @@ impl Input {
         )
     }
 
-    /// Puts a new version, which is written into the file that it is given, in the file's place.
-    pub fn replace(&self, bytes: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
-        write(
-            &self.path,
-            "the new version of",
-            bytes,
-            Some(&self.permissions),
-        )
+    /// A new version, of which nothing is there yet.
+    pub fn draft(&self) -> Draft<'_> {
+        Draft {
+            input: self,
+            temporary: Mutex::new(None),
+        }
+    }
+}
+
+/// A new version of a file, beside it. Unless it is put in the file's place, it goes when it is
+/// dropped.
+#[derive(Debug)]
+pub struct Draft<'i> {
+    input: &'i Input,
+    temporary: Mutex<Option<NamedTempFile>>,
+}
+
+impl Draft<'_> {
+    /// The file to write it to, which is made if it is not there.
+    pub fn open(&self) -> io::Result<File> {
+        let mut temporary = self
+            .temporary
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*temporary {
+            Some(temporary) => temporary.as_file().try_clone(),
+            None => {
+                let new = temporary_beside(&self.input.path)?;
+                temporary.insert(new).as_file().try_clone()
+            }
+        }
+    }
+
+    /// Has the rest of it written, and puts it in the file's place.
+    pub fn put_in_place(
+        self,
+        bytes: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let input = self.input;
+        let temporary = self.temporary.into_inner();
+        let put = || {
+            let temporary = match temporary.unwrap_or_else(PoisonError::into_inner) {
+                Some(temporary) => temporary,
+                None => temporary_beside(&input.path)?,
+            };
+            put(temporary, &input.path, bytes, Some(&input.permissions))
+        };
+        put().map_err(|error| Error::Write {
+            what: "the new version of",
+            path: input.path.clone(),
+            error,
+        })
     }
 }
 
@@ -164,30 +210,42 @@ fn write(
     bytes: impl FnOnce(&mut File) -> io::Result<()>,
     permissions: Option<&fs::Permissions>,
 ) -> Result<(), Error> {
-    let folder = match to.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> io::Result<()> {
-        let mut temporary = tempfile::Builder::new();
-        temporary.prefix(".objtool-");
-        // A new file gets the mode that the umask leaves, as any program's output does.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            temporary.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut temporary = temporary.tempfile_in(folder)?;
-        bytes(temporary.as_file_mut())?;
-        if let Some(permissions) = permissions {
-            temporary.as_file().set_permissions(permissions.clone())?;
-        }
-        temporary.persist(to)?;
-        Ok(())
-    };
+    let write = || put(temporary_beside(to)?, to, bytes, permissions);
     write().map_err(|error| Error::Write {
         what,
         path: to.to_owned(),
         error,
     })
+}
+
+/// A new file in the folder of another one.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix(".objtool-");
+    // A new file gets the mode that the umask leaves, as any program's output does.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        temporary.permissions(fs::Permissions::from_mode(0o666));
+    }
+    temporary.tempfile_in(folder)
+}
+
+/// Has a new file written, and puts it in its place.
+fn put(
+    mut temporary: NamedTempFile,
+    to: &Path,
+    bytes: impl FnOnce(&mut File) -> io::Result<()>,
+    permissions: Option<&fs::Permissions>,
+) -> io::Result<()> {
+    bytes(temporary.as_file_mut())?;
+    if let Some(permissions) = permissions {
+        temporary.as_file().set_permissions(permissions.clone())?;
+    }
+    temporary.persist(to)?;
+    Ok(())
 }

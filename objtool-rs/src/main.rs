@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::{Invocation, Request};
-use objtool_rs::{analyze, RunError};
+use objtool_rs::{analyze, Open, RunError};
 
 fn main() -> ExitCode {
     // No run of a build has these for its first argument: an action always comes before the file.
@@ -85,11 +85,14 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     if options.backup {
         input.backup()?;
     }
-    let (mut outcome, changed) =
-        analyze(input.bytes(), options, &|| input.release()).map_err(|error| match error {
-            RunError::Options(what) => file::Error::Options(what),
-            other => file::Error::Input(other.to_string()),
-        })?;
+    let draft = input.draft();
+    let open = || draft.open();
+    let open: Option<Open<'_>> = if options.dry_run { None } else { Some(&open) };
+    let analyzed = analyze(input.bytes(), options, &|| input.release(), open);
+    let (mut outcome, changed) = analyzed.map_err(|error| match error {
+        RunError::Options(what) => file::Error::Options(what),
+        other => file::Error::Input(other.to_string()),
+    })?;
     if outcome.forced_link {
         print::err("error: objtool: Linked object detected, forcing --link\n");
     }
@@ -101,7 +104,7 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     print::err(&outcome.listing);
     let clock = Instant::now();
     let replaced = match changed {
-        Some(changed) if !options.dry_run => input.replace(|to| changed.write(to)),
+        Some(changed) if !options.dry_run => draft.put_in_place(|to| changed.write_to(to)),
         _ => Ok(()),
     };
     if options.stats {

@@ -9,6 +9,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+/// Values that take longer to make than another thread takes to start.
+const WORTH_FILLING: usize = 1 << 16;
+
 /// Applies a function to each item; divided among threads only if that is worth it.
 pub(crate) fn map<T: Send, R: Send>(
     worth: bool,
@@ -32,6 +35,15 @@ pub(crate) fn join<R: Send, S: Send>(
     } else {
         (a(), b())
     }
+}
+
+/// The values of all positions up to a length.
+pub(crate) fn filled<T: Send>(len: usize, value: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    if len < WORTH_FILLING {
+        return (0..len).map(value).collect();
+    }
+    let values = (0..len).into_par_iter().with_min_len(WORTH_FILLING);
+    values.map(value).collect()
 }
 
 /// Divides `0..len` into ranges of a length, the last one shorter, and applies a function to each.

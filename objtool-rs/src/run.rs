@@ -1,6 +1,9 @@
 //! All phases for the bytes of one object.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arch::insn::Wanted;
@@ -8,14 +11,14 @@ use arch_x86_64::X86_64;
 
 use crate::check;
 use crate::decode::Insns;
-use crate::emit::{self, NewFile, Output};
+use crate::emit::{self, Begun, NewFile, Output};
 use crate::listing;
 use crate::model::{Model, Purpose, Symbols};
 use crate::options::Options;
 use crate::parallel;
 use crate::read::{ElfFile, ReadError};
 use crate::report::rich::{gather::gather, Exhibit};
-use crate::report::{Findings, Message, Names};
+use crate::report::{Abort, Findings, Message, Names};
 use crate::stats::Stats;
 
 /// The architecture whose objects are validated.
@@ -23,6 +26,13 @@ pub(crate) type Target = X86_64;
 
 /// Files from here on are worth starting threads for, in bytes.
 const WORTH_THREADS: usize = 1 << 20;
+
+/// Files from here on are worth beginning to write before they are checked, in bytes: it takes laying
+/// them out twice.
+const WORTH_BEGINNING: usize = 16 << 20;
+
+/// Opens the file that is to be written.
+pub type Open<'o> = &'o (dyn Fn() -> io::Result<File> + Sync);
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +80,7 @@ impl std::error::Error for RunError {}
 ///
 /// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
 pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
-    let (mut outcome, changed) = analyze(data, options, &|| {})?;
+    let (mut outcome, changed) = analyze(data, options, &|| {}, None)?;
     outcome.output = changed.map(|changed| changed.to_vec());
     Ok(outcome)
 }
@@ -81,13 +91,18 @@ pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
 /// mapped a file can let go of its pages then; they come back where they are needed. With its pages
 /// kept, a kernel's file would be a third of a run's memory.
 ///
+/// `open` gives the file that the changed one is going to be written to, where there is one. Of a large
+/// file, what is known of it is written while checks are at work; whether the file is used, and when,
+/// is for who opened it to say.
+///
 /// # Errors
 ///
 /// See [`run`].
 pub fn analyze<'d>(
     data: &'d [u8],
     options: &Options,
-    release: &dyn Fn(),
+    release: &(dyn Fn() + Sync),
+    open: Option<Open<'_>>,
 ) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
@@ -99,6 +114,7 @@ pub fn analyze<'d>(
 
     let file = ElfFile::parse(data, <Target as arch::object::Architecture>::MACHINE)
         .map_err(RunError::Read)?;
+    let file = Arc::new(file);
     let stats = &mut outcome.stats;
     stats.sections = file.sections.len();
     stats.symbols = file.symbols.len();
@@ -143,6 +159,8 @@ pub fn analyze<'d>(
     let mut findings = Findings::default();
     let insns = insns.map_err(RunError::Read)?;
     let mut model = Model::new(Purpose::Build, arch, &options, &file, symbols, insns);
+    // The code is not read any more.
+    release();
     lap(&mut outcome.stats, "decode");
     let resolved = model.resolve(&mut findings);
     outcome.stats.insns = model.insns.len() as usize;
@@ -151,10 +169,18 @@ pub fn analyze<'d>(
 
     let aborted = resolved.is_err();
     // Where the code could not be made out, what was found stands, and the file stays as it is.
+    let mut begun = None;
     let output = match resolved {
         Ok(()) => {
             release();
-            validate(&model, &mut findings, &mut outcome.stats, &mut lap, release)
+            let begin = |early: &emit::Early| {
+                let open = open.filter(|_| data.len() >= WORTH_BEGINNING)?;
+                early.begin(&file, &mut open().ok()?, release)
+            };
+            let stats = &mut outcome.stats;
+            let validated = validate(&model, &mut findings, stats, &mut lap, release, &begin);
+            begun = validated.begun;
+            validated.output
         }
         Err(_) => None,
     };
@@ -176,25 +202,80 @@ pub fn analyze<'d>(
         outcome.listing = listing::functions(&model, &findings);
         model.effort.check(&file).map_err(RunError::Read)?;
     }
-    drop(model);
     let output = output.filter(|output| !output.is_empty());
-    let changed = output.map(|output| NewFile::new(file, output));
+    let (changed, ()) = parallel::join(
+        data.len() >= WORTH_THREADS,
+        || output.map(|output| NewFile::new(Arc::clone(&file), output)),
+        // To give back what it takes takes the system as long.
+        || drop(model),
+    );
     let changed = changed.transpose().map_err(RunError::Write)?;
+    let changed = changed.map(|changed| changed.begun(begun));
     lap(&mut outcome.stats, "report and layout");
     Ok((outcome, changed))
 }
 
-/// Runs the checks and collects the changes; nothing if they would be wrong.
+/// What the checks and emission come to.
+#[derive(Default)]
+struct Validated {
+    /// The changes; nothing if they would be wrong.
+    output: Option<Output>,
+    /// How much of them is written.
+    begun: Option<Begun>,
+}
+
+/// Runs the checks and collects the changes. `begin` begins to write what is collected first.
 fn validate(
     model: &Model<'_, Target>,
     findings: &mut Findings,
     stats: &mut Stats,
     lap: &mut impl FnMut(&mut Stats, &'static str),
-    release: &dyn Fn(),
-) -> Option<Output> {
+    release: &(dyn Fn() + Sync),
+    begin: &(dyn Fn(&emit::Early) -> Option<Begun> + Sync),
+) -> Validated {
     if model.insns.is_empty() {
-        return None;
+        return Validated::default();
     }
+    // What depends on the model alone is collected while the checks are at work.
+    let worth = model.file.data.len() >= WORTH_THREADS;
+    let mut walk_stats = WalkStats::default();
+    let (checked, (early, begun)) = parallel::join(
+        worth,
+        || check_all(model, findings, &mut walk_stats, release),
+        || {
+            let early = emit::early(model);
+            let begun = early.as_ref().ok().and_then(begin);
+            (early, begun)
+        },
+    );
+    (stats.visited, stats.states) = (walk_stats.visited, walk_stats.states);
+    lap(stats, "check");
+    let output = match checked {
+        Ok(checked) => emit::collect(model, early, &checked, findings).ok(),
+        Err(Abort) => Some(emit::patches(model)),
+    };
+    lap(stats, "emit");
+    Validated { output, begun }
+}
+
+/// Figures of the walk.
+#[derive(Default)]
+struct WalkStats {
+    visited: usize,
+    states: usize,
+}
+
+/// Runs the checks.
+///
+/// # Errors
+///
+/// [`Abort`] after a finding that leaves no output but the patches.
+fn check_all(
+    model: &Model<'_, Target>,
+    findings: &mut Findings,
+    stats: &mut WalkStats,
+    release: &(dyn Fn() + Sync),
+) -> Result<emit::Checked, Abort> {
     let options = model.options;
     let mut checked = emit::Checked::default();
     let mut violations = 0;
@@ -211,12 +292,17 @@ fn validate(
     } else if options.noinstr {
         checked.walked = Some(check::stack::walk::walk_noinstr(model, findings));
     }
-    if let Some(walked) = &checked.walked {
+    if let Some(walked) = &mut checked.walked {
         stats.visited = walked.visits;
         stats.states = walked.states.len();
+        // Nothing else is asked of states from here on.
+        let states = std::mem::take(&mut walked.states);
+        if options.orc {
+            checked.entries = emit::orc::encode_all(model, &states);
+        }
     }
-    if options.unret && check::unret::check(model, findings).is_err() {
-        return Some(emit::patches(model));
+    if options.unret {
+        check::unret::check(model, findings)?;
     }
     if options.ibt {
         checked.landing_pads = Some(check::ibt::check(model, findings, release));
@@ -224,10 +310,7 @@ fn validate(
     if options.sls {
         check::sls::check(model, findings);
     }
-    lap(stats, "check");
-    let output = emit::collect(model, &mut checked, findings).ok();
-    lap(stats, "emit");
-    output
+    Ok(checked)
 }
 
 /// An object that was linked from several names more than one source file. (It misses a module

@@ -78,7 +78,7 @@ enum Wrong {
 pub fn check<A: Architecture + Sync>(
     model: &Model<'_, A>,
     findings: &mut Findings,
-    release: &dyn Fn(),
+    release: &(dyn Fn() + Sync),
 ) -> LandingPads {
     let mut pads = LandingPads::default();
     // Code first.

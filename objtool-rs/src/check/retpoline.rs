@@ -13,16 +13,12 @@ use crate::report::{Findings, Message};
 /// Checks all instructions; the result is the number of violations, reported or not.
 pub fn check<A: Sync>(model: &Model<'_, A>, findings: &mut Findings) -> usize {
     let mut violations = 0;
-    let branches = model.insns.select(|_, record| {
-        let kind = record.kind;
-        let is_indirect = matches!(
-            kind,
-            InsnKind::JumpDynamic | InsnKind::CallDynamic | InsnKind::Return
-        );
-        is_indirect && !record.marks.has(Marks::RETPOLINE_SAFE)
-    });
-    for insn in branches {
+    // Direct branches that stand for these are those that go to thunks.
+    for &insn in &model.insns.indirect {
         let record = model.insn(insn);
+        if record.marks.has(Marks::RETPOLINE_SAFE) {
+            continue;
+        }
         let message = match record.kind {
             InsnKind::JumpDynamic => Message::IndirectJump,
             InsnKind::CallDynamic => Message::IndirectCall,

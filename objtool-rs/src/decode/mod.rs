@@ -5,21 +5,23 @@
 //!
 //! - [`record`]: an instruction in twelve bytes.
 //! - `parts`: the parallel decoding.
+//! - `starts`: which instruction begins at a byte.
 //!
 //! Effects on the stack are interned, because a kernel has millions of instructions and a few
 //! thousand different effects.
 
 mod parts;
 pub mod record;
+mod starts;
 
 use arch::insn::{Decode, InsnKind, Note, Wanted};
-use rustc_hash::FxHashMap;
 
 pub use record::{Marks, OpsId, Record, StackOps, Target};
 
 use crate::parallel;
 use crate::read::{ElfFile, ReadError, SectionId};
-use parts::Part;
+use parts::{Numbers, Part};
+use starts::Starts;
 
 /// An instruction, by its position among all instructions of the file.
 ///
@@ -41,14 +43,8 @@ struct Range {
     section: SectionId,
     first: u32,
     end: u32,
-    /// For every [`STRIDE`] bytes of the section, the first instruction at or after them.
-    strides: Vec<u32>,
+    starts: Starts,
 }
-
-/// Bytes of code for each entry of the lookup table. An instruction averages some four bytes, so a
-/// lookup looks at four on the average, and the table takes half a byte an instruction. (Half as
-/// many bytes make no difference that can be measured.)
-const STRIDE: u32 = 32;
 
 /// Records from which on more than one thread is worth it.
 const WORTH: usize = 1 << 15;
@@ -76,6 +72,13 @@ pub struct Insns {
     pub landing_pads: Vec<InsnId>,
     /// All returns from interrupts.
     pub interrupt_returns: Vec<InsnId>,
+    /// All direct jumps, as decoded. Here and in the next two, so that who looks for branches need
+    /// not look at all records, which are 60 MB in a kernel.
+    pub jumps: Vec<InsnId>,
+    /// All direct calls, as decoded.
+    pub calls: Vec<InsnId>,
+    /// All indirect branches and all returns, as decoded.
+    pub indirect: Vec<InsnId>,
 }
 
 impl Insns {
@@ -105,11 +108,12 @@ impl Insns {
             notes: Vec::new(),
             landing_pads: Vec::new(),
             interrupt_returns: Vec::new(),
+            // These, too, are as often as not in a kernel's code.
+            jumps: Vec::with_capacity(code / 24),
+            calls: Vec::with_capacity(code / 40),
+            indirect: Vec::with_capacity(code / 400),
         };
-        let mut interned: FxHashMap<StackOps, u32> = FxHashMap::default();
-        for (number, ops) in insns.ops.iter().enumerate() {
-            interned.insert(*ops, number as u32);
-        }
+        let mut interned = Numbers::with_fixed();
         let mut bad = None;
         parts::decode(arch, file, wanted, |parts| {
             let first = parts
@@ -117,7 +121,7 @@ impl Insns {
                 .find_map(|part| Some((part.section, part.bad?)));
             bad = bad.or(first);
             if bad.is_none() {
-                insns.append(parts, &mut interned);
+                insns.append(file, parts, &mut interned);
             }
         });
         if let Some((section, offset)) = bad {
@@ -131,41 +135,41 @@ impl Insns {
     }
 
     /// Adds parts that follow those that are there.
-    fn append(&mut self, mut parts: Vec<Part>, interned: &mut FxHashMap<StackOps, u32>) {
+    fn append(&mut self, file: &ElfFile<'_>, parts: &[Part], interned: &mut Numbers) {
         // The number of each part's effects among those of all.
         let mut numbers: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
         let mut first = self.records.len() as u32;
-        for part in &parts {
-            let number = |ops: &StackOps| {
-                *interned.entry(*ops).or_insert_with(|| {
-                    self.ops.push(*ops);
-                    (self.ops.len() - 1) as u32
-                })
-            };
-            numbers.push(part.ops.iter().map(number).collect());
+        for part in parts {
+            let own = part.ops.iter();
+            let own = own.map(|ops| interned.intern(&mut self.ops, *ops).0);
+            numbers.push(own.collect());
             let id = |&number: &u32| InsnId(first + number);
             let notes = part.notes.iter().map(|(number, note)| (id(number), *note));
             self.notes.extend(notes);
             self.landing_pads.extend(part.landing_pads.iter().map(id));
             let returns = part.interrupt_returns.iter().map(id);
             self.interrupt_returns.extend(returns);
+            self.jumps.extend(part.jumps.iter().map(id));
+            self.calls.extend(part.calls.iter().map(id));
+            self.indirect.extend(part.indirect.iter().map(id));
 
             let end = first + part.records.len() as u32;
-            match self.ranges.last_mut() {
-                Some(last) if last.section == part.section => last.end = end,
-                _ => {
-                    self.range_of[part.section.index()] = Some(self.ranges.len() as u32);
-                    self.ranges.push(Range {
-                        section: part.section,
-                        first,
-                        end,
-                        strides: Vec::new(),
-                    });
-                }
+            if self.ranges.last().is_none_or(|r| r.section != part.section) {
+                self.range_of[part.section.index()] = Some(self.ranges.len() as u32);
+                self.ranges.push(Range {
+                    section: part.section,
+                    first,
+                    end,
+                    starts: Starts::new(file.section(part.section).data.len()),
+                });
+            }
+            if let Some(range) = self.ranges.last_mut() {
+                range.end = end;
+                range.starts.append(&part.starts);
             }
             first = end;
         }
-        concatenate(&mut self.records, &mut parts, &numbers);
+        concatenate(&mut self.records, parts, &numbers);
     }
 
     /// Makes what lookups go by.
@@ -177,14 +181,8 @@ impl Insns {
                 last.marks.set(Marks::LAST, true);
             }
         }
-        let records = &self.records;
-        let spans = self.ranges.iter().map(|range| (range.first, range.end));
-        let worth = self.records.len() >= WORTH;
-        let strides = parallel::map(worth, spans.collect(), |(first, end)| {
-            strides(records, first, end)
-        });
-        for (range, strides) in self.ranges.iter_mut().zip(strides) {
-            range.strides = strides;
+        for range in &mut self.ranges {
+            range.starts.count(range.first);
         }
         let mut range = 0;
         for first in (0..self.decoded).step_by(BLOCK as usize) {
@@ -240,6 +238,11 @@ impl Insns {
         &self.ops[id.0 as usize]
     }
 
+    /// All effects, by number.
+    pub fn all_ops(&self) -> impl Iterator<Item = &StackOps> {
+        self.ops.iter()
+    }
+
     /// A number for stack effects that were not decoded but follow from context.
     pub fn add_ops(&mut self, ops: StackOps) -> OpsId {
         let found = self.ops.iter().position(|known| *known == ops);
@@ -261,6 +264,31 @@ impl Insns {
             wanted.map(|(id, _)| id).collect::<Vec<_>>()
         });
         chunks.concat()
+    }
+
+    /// Changes records in parallel. The changes are in pieces, in the order of instructions.
+    pub fn update<T: Send>(
+        &mut self,
+        changes: Vec<Vec<(InsnId, T)>>,
+        change: impl Fn(&mut Record, T) + Sync + Send,
+    ) {
+        let mut rest = self.records.as_mut_slice();
+        let mut before = 0;
+        let mut pieces = Vec::with_capacity(changes.len());
+        for changes in changes {
+            let Some(&(InsnId(last), _)) = changes.last() else {
+                continue;
+            };
+            let (own, behind) = rest.split_at_mut((last + 1 - before) as usize);
+            pieces.push((before, own, changes));
+            rest = behind;
+            before = last + 1;
+        }
+        parallel::map(true, pieces, |(first, records, changes)| {
+            for (id, what) in changes {
+                change(&mut records[(id.0 - first) as usize], what);
+            }
+        });
     }
 
     fn range(&self, section: SectionId) -> Option<&Range> {
@@ -288,30 +316,23 @@ impl Insns {
 
     /// The instruction that starts at an offset of a section.
     pub fn at(&self, section: SectionId, offset: u64) -> Option<InsnId> {
-        let id = self.from(section, offset)?;
-        (u64::from(self.get(id).offset) == offset).then_some(id)
+        self.range(section)?.starts.at(offset).map(InsnId)
     }
 
     /// The first instruction that starts at an offset of a section or behind it.
     pub fn from(&self, section: SectionId, offset: u64) -> Option<InsnId> {
         let range = self.range(section)?;
-        let stride = usize::try_from(offset / u64::from(STRIDE)).ok()?;
-        let first = *range.strides.get(stride)?;
-        let records = &self.records[first as usize..range.end as usize];
-        let skip = records
-            .iter()
-            .position(|record| u64::from(record.offset) >= offset)?;
-        Some(InsnId(first + skip as u32))
+        let id = range.starts.from(offset)?;
+        (id < range.end).then_some(InsnId(id))
     }
 
     /// The instruction that an offset of a section lies in.
     pub fn containing(&self, section: SectionId, offset: u64) -> Option<InsnId> {
-        let id = match self.from(section, offset) {
-            Some(id) if u64::from(self.get(id).offset) == offset => return Some(id),
-            Some(id) => self.prev(id)?,
-            None => self.last_of(section)?,
-        };
-        (offset < self.get(id).end()).then_some(id)
+        let range = self.range(section)?;
+        let behind = range.starts.from(offset.saturating_add(1));
+        let id = behind.unwrap_or(range.end).checked_sub(1)?;
+        let is_in = id >= range.first && offset < self.records[id as usize].end();
+        is_in.then_some(InsnId(id))
     }
 
     /// The first instruction of a section.
@@ -362,19 +383,19 @@ impl Insns {
 ///
 /// Copied in parallel, because most of it is the first use of fresh memory: on one thread this takes
 /// a fifteenth of a whole run on two.
-fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32>]) {
+fn concatenate(records: &mut Vec<Record>, parts: &[Part], numbers: &[Vec<u32>]) {
     let before = records.len();
     let len: usize = parts.iter().map(|part| part.records.len()).sum();
     records.reserve(len);
     let mut room = &mut records.spare_capacity_mut()[..len];
     let mut copies = Vec::with_capacity(parts.len());
-    for (part, numbers) in parts.iter_mut().zip(numbers) {
+    for (part, numbers) in parts.iter().zip(numbers) {
         let (own, rest) = room.split_at_mut(part.records.len());
         room = rest;
         copies.push((part, numbers.as_slice(), own));
     }
     parallel::map(len >= WORTH, copies, |(part, numbers, room)| {
-        for (record, room) in std::mem::take(&mut part.records).into_iter().zip(room) {
+        for (record, room) in part.records.iter().zip(room) {
             room.write(record.renumbered(numbers));
         }
     });
@@ -382,18 +403,4 @@ fn concatenate(records: &mut Vec<Record>, parts: &mut [Part], numbers: &[Vec<u32
     // written as many records as it has, into room that is as long, and the rooms follow each other
     // from the first free place on.
     unsafe { records.set_len(before + len) };
-}
-
-/// For every [`STRIDE`] bytes of a section, the first of these instructions at or after them.
-fn strides(records: &[Record], first: u32, end: u32) -> Vec<u32> {
-    let mut strides = Vec::new();
-    if let Some(last) = records[first as usize..end as usize].last() {
-        strides.reserve_exact((last.offset / STRIDE) as usize + 1);
-    }
-    for id in first..end {
-        while strides.len() as u32 * STRIDE <= records[id as usize].offset {
-            strides.push(id);
-        }
-    }
-    strides
 }

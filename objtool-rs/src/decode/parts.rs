@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use arch::insn::{Decode, Dest, InsnKind, Note, Reg, Source, StackOp, Wanted};
+use arch::insn::{Decode, Dest, Insn, InsnKind, Note, Reg, Source, StackOp, Wanted};
 use rustc_hash::FxHashMap;
 
 use super::record::{OpsId, Record, StackOps};
+use super::starts::Bits;
 use crate::parallel;
 use crate::read::{ElfFile, FileKind, SectionId};
 
@@ -27,6 +28,10 @@ pub(super) struct Part {
     pub notes: Vec<(u32, Note)>,
     pub landing_pads: Vec<u32>,
     pub interrupt_returns: Vec<u32>,
+    pub jumps: Vec<u32>,
+    pub calls: Vec<u32>,
+    pub indirect: Vec<u32>,
+    pub starts: Bits,
     /// The first place in an object that holds no instruction.
     pub bad: Option<usize>,
 }
@@ -45,7 +50,7 @@ pub(super) fn decode<A: Decode + Sync>(
     arch: &A,
     file: &ElfFile<'_>,
     wanted: Wanted,
-    mut take: impl FnMut(Vec<Part>),
+    mut take: impl FnMut(&[Part]),
 ) {
     let starts = match file.kind {
         FileKind::Object => Vec::new(),
@@ -56,10 +61,15 @@ pub(super) fn decode<A: Decode + Sync>(
     let worth = code >= WORTH;
     // Where the last part ended.
     let mut before: Option<(SectionId, usize)> = None;
+    let mut spare: Vec<Vec<Record>> = Vec::new();
     for (batch, some) in guesses.chunks(BATCH).enumerate() {
-        let mut parts = parallel::map(worth, some.to_vec(), |(section, range)| match file.kind {
-            FileKind::Object => run(arch, file, section, range, wanted),
-            FileKind::Image => image(arch, file, section, range, &starts, wanted),
+        let new = |(section, range): &(SectionId, Range<usize>)| {
+            Part::new(*section, range.clone(), spare.pop().unwrap_or_default())
+        };
+        let new: Vec<Part> = some.iter().map(new).collect();
+        let mut parts = parallel::map(worth, new, |part| match file.kind {
+            FileKind::Object => run(arch, file, part, wanted),
+            FileKind::Image => image(arch, file, part, &starts, wanted),
         });
         for (i, part) in parts.iter_mut().enumerate() {
             let section = part.section;
@@ -70,11 +80,14 @@ pub(super) fn decode<A: Decode + Sync>(
                     Some((of, next)) if *of == section => next.start,
                     _ => file.section(section).data.len(),
                 };
-                *part = run(arch, file, section, start..end.max(start), wanted);
+                let room = std::mem::take(&mut part.records);
+                let again = Part::new(section, start..end.max(start), room);
+                *part = run(arch, file, again, wanted);
             }
             before = Some((section, part.range.end));
         }
-        take(parts);
+        take(&parts);
+        spare.extend(parts.into_iter().map(|part| part.records));
     }
 }
 
@@ -115,18 +128,51 @@ fn guesses(file: &ElfFile<'_>) -> Vec<(SectionId, Range<usize>)> {
 }
 
 impl Part {
-    fn new(section: SectionId, range: Range<usize>) -> Self {
+    /// A part of which nothing is decoded yet, with room for its records.
+    fn new(section: SectionId, range: Range<usize>, mut room: Vec<Record>) -> Self {
+        room.clear();
+        // The kernel's code averages 3.5 bytes an instruction, filling included.
+        room.reserve(range.len() / 3);
         Self {
             section,
-            // The kernel's code averages a little more than four bytes an instruction.
-            records: Vec::with_capacity(range.len() / 4),
+            records: room,
+            starts: Bits::new(&range),
             range,
             ops: OpsId::FIXED.to_vec(),
             notes: Vec::new(),
             landing_pads: Vec::new(),
             interrupt_returns: Vec::new(),
+            jumps: Vec::new(),
+            calls: Vec::new(),
+            indirect: Vec::new(),
             bad: None,
         }
+    }
+
+    /// Adds an instruction.
+    fn take(&mut self, offset: usize, insn: &Insn, interned: &mut Numbers) {
+        let id = self.records.len() as u32;
+        let mut record = Record::new(offset as u32, insn);
+        if record.ops() == OpsId::NONE && insn.ops[0].is_some() {
+            record.set_ops(interned.intern(&mut self.ops, insn.ops));
+        }
+        match insn.kind {
+            InsnKind::LandingPad => self.landing_pads.push(id),
+            InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.jumps.push(id),
+            InsnKind::Call => self.calls.push(id),
+            InsnKind::JumpDynamic
+            | InsnKind::JumpDynamicConditional
+            | InsnKind::CallDynamic
+            | InsnKind::Return => self.indirect.push(id),
+            _ => {}
+        }
+        if insn.interrupt_return {
+            self.interrupt_returns.push(id);
+        }
+        if let Some(note) = insn.note {
+            self.notes.push((id, note));
+        }
+        self.records.push(record);
     }
 
     /// Decodes what begins in a range of a section; the result is where it ends, or the first
@@ -141,21 +187,15 @@ impl Part {
     ) -> Result<usize, usize> {
         let start = range.start;
         let decoded = arch.decode_until(&data[start..], range.len(), wanted, &mut |at, insn| {
-            let id = self.records.len() as u32;
-            let mut record = Record::new((start + at) as u32, &insn);
-            if record.ops() == OpsId::NONE && insn.ops[0].is_some() {
-                record.set_ops(interned.intern(&mut self.ops, insn.ops));
+            let offset = start + at;
+            self.starts.set(offset);
+            // Decided here, so that it is known where the decoder makes nothing else.
+            if is_plain(&insn) {
+                let record = Record::plain(offset as u32, insn.len, insn.kind);
+                self.records.push(record);
+            } else {
+                self.take(offset, &insn, interned);
             }
-            if insn.kind == InsnKind::LandingPad {
-                self.landing_pads.push(id);
-            }
-            if insn.interrupt_return {
-                self.interrupt_returns.push(id);
-            }
-            if let Some(note) = insn.note {
-                self.notes.push((id, note));
-            }
-            self.records.push(record);
         });
         match decoded {
             Ok(end) => Ok(start + end),
@@ -164,16 +204,16 @@ impl Part {
     }
 }
 
+/// Whether there is nothing to say of an instruction but its length.
+fn is_plain(insn: &Insn) -> bool {
+    let has_nothing = insn.ops[0].is_none() && insn.note.is_none() && !insn.interrupt_return;
+    insn.kind == InsnKind::Other && has_nothing && !insn.touches_frame && !insn.touches_stack
+}
+
 /// Decodes a part of an object, which is code from end to end.
-fn run<A: Decode>(
-    arch: &A,
-    file: &ElfFile<'_>,
-    section: SectionId,
-    range: Range<usize>,
-    wanted: Wanted,
-) -> Part {
-    let mut part = Part::new(section, range.clone());
-    let data = file.section(section).data;
+fn run<A: Decode>(arch: &A, file: &ElfFile<'_>, mut part: Part, wanted: Wanted) -> Part {
+    let data = file.section(part.section).data;
+    let range = part.range.clone();
     match part.decode(arch, data, range, &mut Numbers::default(), wanted) {
         Ok(end) => part.range.end = end,
         Err(bad) => part.bad = Some(bad),
@@ -186,12 +226,11 @@ fn run<A: Decode>(
 fn image<A: Decode>(
     arch: &A,
     file: &ElfFile<'_>,
-    section: SectionId,
-    range: Range<usize>,
+    mut part: Part,
     functions: &[(SectionId, usize)],
     wanted: Wanted,
 ) -> Part {
-    let mut part = Part::new(section, range.clone());
+    let (section, range) = (part.section, part.range.clone());
     let mut interned = Numbers::default();
     let first = functions.partition_point(|&start| start <= (section, range.start));
     let inner = functions[first..]
@@ -209,6 +248,7 @@ fn image<A: Decode>(
                     // Data between code; what runs into it is found by the walk.
                     let record = Record::plain(bad as u32, 1, InsnKind::Invalid);
                     part.records.push(record);
+                    part.starts.set(bad);
                     at = bad + 1;
                 }
             }
@@ -232,17 +272,54 @@ fn function_starts(file: &ElfFile<'_>) -> Vec<(SectionId, usize)> {
 ///
 /// Nearly all instructions that have an effect have one, which is found by two words: to hash and
 /// compare the effects themselves takes four times as long, which is a tenth of all decoding.
-#[derive(Default)]
-struct Numbers {
+///
+/// Most of those are the same few pushes, pops and copies, which are found before any table is asked.
+pub(super) struct Numbers {
+    recent: [([u64; 2], u32); RECENT],
     single: FxHashMap<[u64; 2], u32>,
     others: FxHashMap<StackOps, u32>,
 }
 
+/// How many are found so.
+const RECENT: usize = 1 << 8;
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            // Words of no effect.
+            recent: [([u64::MAX; 2], 0); RECENT],
+            single: FxHashMap::default(),
+            others: FxHashMap::default(),
+        }
+    }
+}
+
 impl Numbers {
-    fn intern(&mut self, table: &mut Vec<StackOps>, ops: StackOps) -> OpsId {
+    /// Of the effects that have fixed ones.
+    pub fn with_fixed() -> Self {
+        let mut numbers = Self::default();
+        let mut table = Vec::new();
+        for ops in OpsId::FIXED {
+            numbers.intern(&mut table, ops);
+        }
+        numbers
+    }
+
+    /// The number of an effect, which is added to a table if it is new.
+    pub fn intern(&mut self, table: &mut Vec<StackOps>, ops: StackOps) -> OpsId {
         let next = table.len() as u32;
         let number = match ops {
-            [Some(op), None] => *self.single.entry(words(op)).or_insert(next),
+            [Some(op), None] => {
+                let words = words(op);
+                let mix = words[0].rotate_left(29) ^ words[1];
+                let place = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % RECENT;
+                if self.recent[place].0 == words {
+                    return OpsId(self.recent[place].1);
+                }
+                let number = *self.single.entry(words).or_insert(next);
+                self.recent[place] = (words, number);
+                number
+            }
             _ => *self.others.entry(ops).or_insert(next),
         };
         if number == next {

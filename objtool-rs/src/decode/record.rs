@@ -22,6 +22,11 @@ impl OpsId {
     /// A push of an address to return to.
     pub const CALL: Self = Self(1);
 
+    /// Position in a table.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
     /// What the fixed numbers stand for.
     pub(super) const FIXED: [StackOps; 2] = [
         [None; MAX_STACK_OPS],
@@ -148,9 +153,11 @@ impl Record {
 
     /// The same record, with its effects on the stack under another number.
     pub(super) fn renumbered(mut self, numbers: &[u32]) -> Self {
-        if self.payload() == Payload::Ops {
-            self.payload = numbers[self.payload as usize];
-        }
+        // The first number is always the same, so that any record can ask for one: which of them have
+        // effects can't be foreseen.
+        let is_ops = self.marks.0 & Marks::PAYLOAD == Marks::PAYLOAD_OPS;
+        let number = numbers[if is_ops { self.payload as usize } else { 0 }];
+        self.payload = if is_ops { number } else { self.payload };
         self
     }
 
@@ -190,15 +197,14 @@ impl Record {
             .wrapping_add_signed(i64::from(self.displacement()))
     }
 
-    /// Whether all that it does is to go on to the next instruction of its section, under rules
-    /// that hold for any.
-    pub fn is_plain(&self) -> bool {
-        self.payload == OpsId::NONE.0
-            && self.marks.0 & Marks::PARTICULAR == 0
-            && matches!(
-                self.kind,
-                InsnKind::Other | InsnKind::Nop | InsnKind::Trap | InsnKind::LandingPad
-            )
+    /// Whether it has no effect on the stack and no target.
+    pub fn is_without_effect(&self) -> bool {
+        self.payload == OpsId::NONE.0 && self.payload() == Payload::Ops
+    }
+
+    /// Whether it goes to another function.
+    pub fn has_callee(&self) -> bool {
+        self.payload() == Payload::Symbol
     }
 }
 
@@ -243,21 +249,27 @@ impl Marks {
     const PAYLOAD_INSN: u16 = 2 << 14;
     const PAYLOAD_SYMBOL: u16 = 3 << 14;
 
-    /// What [`Record::is_plain`] must not have.
-    const PARTICULAR: u16 = Self::DEAD_END.0
-        | Self::IGNORE.0
-        | Self::HINT.0
-        | Self::HAS_ALTERNATIVES.0
-        | Self::IN_GROUP.0
-        | Self::INSTRUMENTATION.0
-        | Self::TOUCHES_FRAME.0
-        | Self::TOUCHES_STACK.0
-        | Self::LAST.0
-        | Self::PAYLOAD;
+    /// What makes the walk look at an instruction by itself.
+    pub const PARTICULAR: Self = Self(
+        Self::DEAD_END.0
+            | Self::IGNORE.0
+            | Self::HINT.0
+            | Self::HAS_ALTERNATIVES.0
+            | Self::IN_GROUP.0
+            | Self::INSTRUMENTATION.0
+            | Self::TOUCHES_FRAME.0
+            | Self::TOUCHES_STACK.0
+            | Self::LAST.0,
+    );
 
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` are set.
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Sets or clears all of `other`.

@@ -7,7 +7,7 @@ mod call_sites;
 mod cfi_sites;
 mod ibt_endbr_seal;
 mod mcount_loc;
-mod orc;
+pub(crate) mod orc;
 mod output;
 mod prefix;
 mod retpoline_sites;
@@ -15,16 +15,20 @@ mod return_sites;
 mod static_call_sites;
 mod write;
 
+use std::fs::File;
+use std::sync::Arc;
+
 use arch::object::Architecture;
 use arch::orc::Orc;
 
 pub use output::{NewData, NewReloc, NewRelocs, NewSection, NewSymbol, Output, Places, SymbolRef};
-pub use write::{NewFile, WriteError};
+pub use write::{Begun, NewFile, WriteError};
 
 use crate::check::ibt::LandingPads;
 use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
+use crate::read::ElfFile;
 use crate::report::{Abort, Findings, Message, Place};
 
 /// What the checks found out that the output needs.
@@ -34,49 +38,106 @@ pub struct Checked {
     pub walked: Option<Walked>,
     /// Which landing pads something refers to.
     pub landing_pads: Option<LandingPads>,
+    /// The ORC data of each state.
+    pub entries: orc::Encoded,
 }
 
-/// Collects all changes that the options ask for.
+/// The changes that depend on the model alone.
+#[derive(Debug)]
+pub struct Early {
+    output: Output,
+    findings: Findings,
+    /// Where there is padding in front of functions: its first instruction, and the function's.
+    padding: Vec<(InsnId, InsnId)>,
+}
+
+impl Early {
+    /// Begins to write the file, as far as its bytes are known. Where that fails, nothing is begun;
+    /// the same will happen to whoever goes on, and he can say so.
+    pub fn begin(
+        &self,
+        file: &Arc<ElfFile<'_>>,
+        to: &mut File,
+        release: &dyn Fn(),
+    ) -> Option<Begun> {
+        let new = NewFile::new(Arc::clone(file), self.output.clone());
+        new.ok()?.begin(to, release).ok()
+    }
+}
+
+/// Collects the changes that do not depend on what the checks find out, so that this can be done
+/// while they are at work.
+///
+/// # Errors
+///
+/// [`Abort`] after a finding that leaves no right output, and the findings.
+pub fn early<A: Architecture>(model: &Model<'_, A>) -> Result<Early, (Abort, Findings)> {
+    let options = model.options;
+    let mut output = patches(model);
+    let mut findings = Findings::default();
+    if options.static_call {
+        if let Err(abort) = static_call_sites::emit(model, &mut output, &mut findings) {
+            return Err((abort, findings));
+        }
+    }
+    if options.retpoline {
+        retpoline_sites::emit(model, &mut output, &mut findings);
+    }
+    if options.cfi {
+        cfi_sites::emit(model, &mut output, &mut findings);
+    }
+    if options.rethunk {
+        return_sites::emit(model, &mut output, &mut findings);
+        if options.hack_skylake {
+            call_sites::emit(model, &mut output, &mut findings);
+        }
+    }
+    if options.mcount {
+        mcount_loc::emit(model, &mut output, &mut findings);
+    }
+    let mut padding = Vec::new();
+    if options.prefix != 0 {
+        padding = prefix::emit(model, &mut output);
+    }
+    Ok(Early {
+        output,
+        findings,
+        padding,
+    })
+}
+
+/// Adds the changes that depend on what the checks found out.
 ///
 /// # Errors
 ///
 /// [`Abort`] after a finding that leaves no right output.
 pub fn collect<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    checked: &mut Checked,
+    early: Result<Early, (Abort, Findings)>,
+    checked: &Checked,
     findings: &mut Findings,
 ) -> Result<Output, Abort> {
     let options = model.options;
-    let mut output = patches(model);
-    if options.static_call {
-        static_call_sites::emit(model, &mut output, findings)?;
-    }
-    if options.retpoline {
-        retpoline_sites::emit(model, &mut output, findings);
-    }
-    if options.cfi {
-        cfi_sites::emit(model, &mut output, findings);
-    }
-    if options.rethunk {
-        return_sites::emit(model, &mut output, findings);
-        if options.hack_skylake {
-            call_sites::emit(model, &mut output, findings);
-        }
-    }
-    if options.mcount {
-        mcount_loc::emit(model, &mut output, findings);
-    }
-    if options.prefix != 0 {
-        prefix::emit(model, checked.walked.as_ref(), &mut output);
+    let Early {
+        mut output,
+        findings: mut others,
+        padding,
+    } = early.map_err(|(abort, mut others)| {
+        findings.append(others.take_lines());
+        abort
+    })?;
+    findings.append(others.take_lines());
+    if let Some(walked) = &checked.walked {
+        prefix::spread_states(walked, &padding);
     }
     if let Some(pads) = &checked.landing_pads {
         ibt_endbr_seal::emit(model, pads, &mut output, findings);
     }
     if options.orc {
-        if let Some(walked) = &mut checked.walked {
+        if let Some(walked) = &checked.walked {
             // Code without ORC data still needs the other lists: a kernel boots without the one,
             // and is not safe without the others.
-            orc::emit(model, walked, &mut output, findings).ok();
+            orc::emit(model, walked, &checked.entries, &mut output, findings).ok();
         }
     }
     Ok(output)

@@ -4,13 +4,14 @@
 //! that nothing is known (the kernel's `orc-unwinder.rst`). Within an alternative the
 //! entries are those of both streams by distance from its start, since either may run.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use arch::object::{Architecture, Rule};
 use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
+use rustc_hash::FxHashMap;
 
 use super::{exists, relocated_places, NewSection, Output, Places, SITE};
-use crate::check::stack::state::{StackState, StateId};
+use crate::check::stack::state::{StackState, StateId, States};
 use crate::check::stack::walked::Walked;
 use crate::decode::{InsnId, Marks};
 use crate::model::{HintKind, Model};
@@ -27,20 +28,46 @@ const NOTHING: Entry = [0; MAX_ENTRY];
 /// Instructions that are worth a part of the work.
 const PART: u32 = 1 << 16;
 
+/// The entries of states, by the state's number. States are thirty times as large.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    entries: Vec<Entry>,
+    /// Why a state has none. Apart, so that the entries stay in the caches.
+    errors: FxHashMap<usize, Message>,
+}
+
+/// Encodes all states.
+pub(crate) fn encode_all<A: Architecture + Orc + Sync>(
+    model: &Model<'_, A>,
+    states: &States,
+) -> Encoded {
+    let parts = parallel::map_ranges(states.len(), 1 << 11, |numbers| {
+        let states = numbers.map(|number| states.by_number(number));
+        let encoded = states.map(|state| encode(model, state));
+        encoded.collect::<Vec<_>>()
+    });
+    let mut all = Encoded::default();
+    for encoded in parts.into_iter().flatten() {
+        all.entries.push(encoded.unwrap_or_else(|message| {
+            all.errors.insert(all.entries.len(), message);
+            NOTHING
+        }));
+    }
+    all
+}
+
 pub(super) fn emit<A: Architecture + Orc + Sync>(
     model: &Model<'_, A>,
-    walked: &mut Walked,
+    walked: &Walked,
+    encoded: &Encoded,
     output: &mut Output,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    // Nobody needs the states after this.
-    let states = std::mem::take(&mut walked.states);
-    let encoded = states.iter().map(|state| encode(model, state)).collect();
-    drop(states);
     let table = Table {
         model,
         walked,
         encoded,
+        groups: groups(model),
     };
     let worth = model.insns.len() > PART;
     let parts = parallel::map(worth, parts(model), |(section, insns)| {
@@ -85,6 +112,16 @@ pub(super) fn emit<A: Architecture + Orc + Sync>(
     Ok(())
 }
 
+/// All stretches of instructions that are alternatives, by the first.
+fn groups<A>(model: &Model<'_, A>) -> Vec<RangeInclusive<InsnId>> {
+    let groups = model.groups().iter();
+    let mut groups: Vec<_> = groups
+        .filter_map(|group| Some(group.first?..=group.last?))
+        .collect();
+    groups.sort_unstable_by_key(|group| *group.start());
+    groups
+}
+
 /// The text in parts that no alternative reaches over.
 fn parts<A>(model: &Model<'_, A>) -> Vec<(SectionId, Range<InsnId>)> {
     let mut parts = Vec::new();
@@ -112,11 +149,12 @@ struct Listed {
 }
 
 impl Listed {
-    fn new(section: SectionId) -> Self {
+    /// None yet, with room for as many as there are in so many instructions of a kernel.
+    fn new<A: Orc>(section: SectionId, insns: usize) -> Self {
         Self {
             section,
-            offsets: Vec::new(),
-            data: Vec::new(),
+            offsets: Vec::with_capacity(insns / 3),
+            data: Vec::with_capacity(insns / 3 * A::ENTRY_SIZE),
         }
     }
 
@@ -141,7 +179,9 @@ struct Table<'t, 'f, A> {
     model: &'t Model<'f, A>,
     walked: &'t Walked,
     /// Entries of states, by the state's number.
-    encoded: Vec<Result<Entry, Message>>,
+    encoded: &'t Encoded,
+    /// See [`groups`].
+    groups: Vec<RangeInclusive<InsnId>>,
 }
 
 impl<A: Architecture + Orc> Table<'_, '_, A> {
@@ -149,13 +189,22 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
     /// them.
     fn part(&self, section: SectionId, insns: Range<InsnId>) -> Result<Listed, (InsnId, Message)> {
         let model = self.model;
-        let mut list = Listed::new(section);
+        let len = insns.end.index() - insns.start.index();
+        let mut list = Listed::new::<A>(section, len);
         let mut last = None;
         // Instructions in a row have the same state more often than not.
         let mut last_state = None;
         let mut insn = insns.start;
+        // No alternative reaches into a part from before it.
+        let before = self.groups.partition_point(|group| *group.start() < insn);
+        let mut groups = self.groups[before..].iter();
         while insn < insns.end {
-            let Some(group) = model.group_of(insn) else {
+            // Up to the next alternative, states are all that need be looked at.
+            let group = groups.as_slice().first();
+            let end = group
+                .map_or(insns.end, |group| *group.start())
+                .min(insns.end);
+            while insn < end {
                 let state = self.walked.trail.state(insn);
                 if last_state != Some(state) {
                     last_state = Some(state);
@@ -166,6 +215,13 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
                     }
                 }
                 insn.0 += 1;
+            }
+            if insn >= insns.end {
+                break;
+            }
+            let Some(group) = model.group_of(insn) else {
+                // It is behind that one.
+                groups.next();
                 continue;
             };
             let original = model.group(group).original.unwrap_or(group);
@@ -192,8 +248,12 @@ impl<A: Architecture + Orc> Table<'_, '_, A> {
     fn entry(&self, insn: InsnId, state: Option<StateId>) -> Result<&Entry, (InsnId, Message)> {
         // Filling, and functions that are not standard.
         let Some(id) = state else { return Ok(&NOTHING) };
-        let entry = self.encoded[id.number()].as_ref();
-        entry.map_err(|message| (insn, message.clone()))
+        if !self.encoded.errors.is_empty() {
+            if let Some(message) = self.encoded.errors.get(&id.number()) {
+                return Err((insn, message.clone()));
+            }
+        }
+        Ok(&self.encoded.entries[id.number()])
     }
 }
 

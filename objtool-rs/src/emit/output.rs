@@ -86,11 +86,21 @@ impl Places {
         self.len() == 0
     }
 
-    fn iter(&self) -> impl Iterator<Item = (SymbolRef, u32)> + '_ {
-        let symbols = self.runs.iter();
-        let symbols =
-            symbols.flat_map(|&(symbol, count)| std::iter::repeat_n(symbol, count as usize));
-        symbols.zip(self.offsets.iter().flatten().copied())
+    /// Hands out each.
+    fn for_each(&self, mut f: impl FnMut(SymbolRef, u32)) {
+        let mut runs = self.runs.iter().filter(|(_, count)| *count != 0);
+        let Some(&(mut symbol, mut left)) = runs.next() else {
+            return;
+        };
+        for &offset in self.offsets.iter().flatten() {
+            if left == 0 {
+                // There are as many places in the runs as there are offsets.
+                let Some(&next) = runs.next() else { return };
+                (symbol, left) = next;
+            }
+            left -= 1;
+            f(symbol, offset);
+        }
     }
 }
 
@@ -134,7 +144,7 @@ impl NewRelocs {
                 entry,
             } => {
                 let mut offset = 0;
-                for (symbol, addend) in places.iter() {
+                places.for_each(|symbol, addend| {
                     f(NewReloc {
                         offset,
                         symbol,
@@ -142,7 +152,7 @@ impl NewRelocs {
                         addend: addend.into(),
                     });
                     offset += entry;
-                }
+                });
             }
         }
     }
@@ -318,7 +328,10 @@ impl Output {
 
     /// Places by the symbols of their sections.
     pub fn places(&mut self, file: &ElfFile<'_>, places: impl Iterator<Item = Place>) -> Places {
-        let mut list = Places::default();
+        let mut list = Places {
+            offsets: vec![Vec::with_capacity(places.size_hint().0)],
+            ..Places::default()
+        };
         let mut last = None;
         for place in places {
             let symbol = match last {

@@ -11,7 +11,9 @@ use crate::decode::InsnId;
 use crate::model::Model;
 use crate::read::SymbolId;
 
-pub(super) fn emit<A>(model: &Model<'_, A>, walked: Option<&Walked>, output: &mut Output) {
+/// Adds the symbols; the result is where the padding is: its first instruction, and the function's.
+pub(super) fn emit<A>(model: &Model<'_, A>, output: &mut Output) -> Vec<(InsnId, InsnId)> {
+    let mut all = Vec::new();
     for section in model.file.section_ids() {
         if !model.file.section(section).is_executable() {
             continue;
@@ -21,45 +23,43 @@ pub(super) fn emit<A>(model: &Model<'_, A>, walked: Option<&Walked>, output: &mu
                 continue;
             }
             if let Some(padding) = padding(model, function) {
-                if let Some(walked) = walked {
-                    spread_state(model, walked, padding, function);
-                }
+                all.push(padding);
                 let before = model.options.prefix.into();
                 output.add_symbol(model.file, NewSymbol::Prefix { function, before });
             }
         }
     }
+    all
 }
 
 /// The first of the nops that end at the function's start, if they are exactly as much padding as
-/// is wanted.
-fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<InsnId> {
+/// is wanted, and the function's first instruction.
+fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<(InsnId, InsnId)> {
     let symbol = model.file.symbol(function);
     let wanted = u64::from(model.options.prefix);
-    let mut insn = model.insns.at(symbol.section, symbol.value);
-    while let Some(prev) = insn.and_then(|insn| model.insns.prev(insn)) {
+    let first = model.insns.at(symbol.section, symbol.value)?;
+    let mut insn = first;
+    while let Some(prev) = model.insns.prev(insn) {
         let record = model.insn(prev);
         if record.kind != InsnKind::Nop {
             return None;
         }
         let before = symbol.value - u64::from(record.offset);
         if before >= wanted {
-            return (before == wanted).then_some(prev);
+            return (before == wanted).then_some((prev, first));
         }
-        insn = Some(prev);
+        insn = prev;
     }
     None
 }
 
 /// The stack in the padding is as at the function's start.
-fn spread_state<A>(model: &Model<'_, A>, walked: &Walked, padding: InsnId, function: SymbolId) {
-    let symbol = model.file.symbol(function);
-    let Some(first) = model.insns.at(symbol.section, symbol.value) else {
-        return;
-    };
-    if let Some(state) = walked.trail.state(first) {
-        for id in padding.0..first.0 {
-            walked.trail.set_state(InsnId(id), state);
+pub(super) fn spread_states(walked: &Walked, padding: &[(InsnId, InsnId)]) {
+    for &(start, first) in padding {
+        if let Some(state) = walked.trail.state(first) {
+            for id in start.0..first.0 {
+                walked.trail.set_state(InsnId(id), state);
+            }
         }
     }
 }

@@ -7,8 +7,14 @@
 //! Nothing is put together in memory: what is unchanged goes from the mapped input into the file,
 //! and what is changed is made on the way. A kernel's output is 90 MB, and to have it whole would
 //! double the memory of a run.
+//!
+//! What does not depend on the checks can be written while they are at work ([`NewFile::begin`]):
+//! that is two thirds of a kernel, and writing is a tenth of all time if everything else is done.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
 use object::elf::{
     FileHeader64, Rela64, SectionFlags, SectionHeader64, SectionType, Sym64, SymbolInfo,
@@ -72,11 +78,24 @@ struct OutSection {
     content: Content,
 }
 
+/// How far a file is written already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Bytes that are written.
+    len: u64,
+    /// The first section that is not.
+    section: usize,
+    /// What else had been collected; with more of it, other bytes would have been written.
+    collected: [usize; 3],
+}
+
 /// A changed file.
 #[derive(Clone, Debug)]
 pub struct NewFile<'d> {
-    file: ElfFile<'d>,
+    file: Arc<ElfFile<'d>>,
     output: Output,
+    /// What is in the file already that it is to be written to.
+    begun: Option<Begun>,
     names: NameOffsets,
     index_of: SymbolIndices,
     sections: Vec<OutSection>,
@@ -141,7 +160,7 @@ impl<'d> NewFile<'d> {
     /// # Errors
     ///
     /// When the file has no place for a new name or symbol.
-    pub fn new(file: ElfFile<'d>, output: Output) -> Result<Self, WriteError> {
+    pub fn new(file: Arc<ElfFile<'d>>, output: Output) -> Result<Self, WriteError> {
         let mut sections: Vec<OutSection> = file
             .sections
             .iter()
@@ -158,6 +177,7 @@ impl<'d> NewFile<'d> {
             names,
             sections,
             table: 0,
+            begun: None,
         };
         new.patch();
         new.move_symbols()?;
@@ -404,16 +424,80 @@ impl<'d> NewFile<'d> {
         bytes
     }
 
+    /// The same file, part of which is written already.
+    #[must_use]
+    pub fn begun(mut self, begun: Option<Begun>) -> Self {
+        self.begun = begun;
+        self
+    }
+
+    /// What decides on the bytes of the sections that [`Self::begin`] writes.
+    fn collected(&self) -> [usize; 3] {
+        let output = &self.output;
+        let (patches, types) = (output.patches.len(), output.reloc_types.len());
+        [output.symbols.len(), patches, types]
+    }
+
+    /// Writes what stays as it is when sections are added to the output: everything up to the names of
+    /// sections. `release` is called now and then ([`analyze`](crate::analyze)).
+    ///
+    /// # Errors
+    ///
+    /// What the writer refuses.
+    pub fn begin(&self, to: &mut File, release: &dyn Fn()) -> io::Result<Begun> {
+        let mut to = Counted {
+            release: Some(release),
+            ..Counted::new(to, self.len(), 0)
+        };
+        let section = self.file.section_names.index();
+        self.write_header(&mut to)?;
+        self.write_sections(1..section, &mut to)?;
+        to.to.flush()?;
+        Ok(Begun {
+            len: to.written,
+            section,
+            collected: self.collected(),
+        })
+    }
+
+    /// Writes the file, or what is not in it yet.
+    ///
+    /// # Errors
+    ///
+    /// What the writer refuses.
+    pub fn write_to(&self, file: &mut File) -> io::Result<()> {
+        file.seek(SeekFrom::Start(0))?;
+        let collected = self.collected();
+        let Some(begun) = self.begun.filter(|begun| begun.collected == collected) else {
+            file.set_len(0)?;
+            return self.write(file);
+        };
+        // It says where the section headers stand, which was not known.
+        let mut to = Counted::new(&mut *file, self.len(), 0);
+        self.write_header(&mut to)?;
+        to.to.flush()?;
+        drop(to);
+        file.seek(SeekFrom::Start(begun.len))?;
+        let mut to = Counted::new(file, self.len(), begun.len);
+        self.write_sections(begun.section..self.sections.len(), &mut to)?;
+        self.write_section_headers(&mut to)?;
+        to.to.flush()
+    }
+
     /// Writes the file.
     ///
     /// # Errors
     ///
     /// What the writer refuses.
     pub fn write(&self, to: impl Write) -> io::Result<()> {
-        let mut to = Counted {
-            to: BufWriter::with_capacity(BUFFER.min(self.len() as usize), to),
-            written: 0,
-        };
+        let mut to = Counted::new(to, self.len(), 0);
+        self.write_header(&mut to)?;
+        self.write_sections(1..self.sections.len(), &mut to)?;
+        self.write_section_headers(&mut to)?;
+        to.to.flush()
+    }
+
+    fn write_header(&self, to: &mut Counted<'_, impl Write>) -> io::Result<()> {
         let (header, _) = object::pod::from_bytes::<FileHeader64<LE>>(self.file.data)
             .map_err(|()| io::Error::other("the ELF header can't be read"))?;
         let mut header = *header;
@@ -421,13 +505,25 @@ impl<'d> NewFile<'d> {
         let count = self.sections.len();
         let fits = count < usize::from(elf::SHN_LORESERVE);
         header.e_shnum = U16::new(LE, if fits { count as u16 } else { 0 });
-        to.put(object::pod::bytes_of(&header))?;
-        for (index, section) in self.sections.iter().enumerate().skip(1) {
-            to.fill_up_to(section.header.offset)?;
-            if !matches!(section.header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
-                self.write_section(index, &mut to)?;
+        to.put(object::pod::bytes_of(&header))
+    }
+
+    fn write_sections(
+        &self,
+        indices: Range<usize>,
+        to: &mut Counted<'_, impl Write>,
+    ) -> io::Result<()> {
+        for index in indices {
+            let header = &self.sections[index].header;
+            to.fill_up_to(header.offset)?;
+            if !matches!(header.kind, elf::SHT_NOBITS | elf::SHT_NULL) {
+                self.write_section(index, to)?;
             }
         }
+        Ok(())
+    }
+
+    fn write_section_headers(&self, to: &mut Counted<'_, impl Write>) -> io::Result<()> {
         to.fill_up_to(self.table)?;
         for section in &self.sections {
             let h = &section.header;
@@ -445,10 +541,10 @@ impl<'d> NewFile<'d> {
             };
             to.put(object::pod::bytes_of(&raw))?;
         }
-        to.to.flush()
+        Ok(())
     }
 
-    fn write_section(&self, index: usize, to: &mut Counted<impl Write>) -> io::Result<()> {
+    fn write_section(&self, index: usize, to: &mut Counted<'_, impl Write>) -> io::Result<()> {
         let data = self.data(index);
         match &self.sections[index].content {
             Content::Same => to.put(data),
@@ -473,17 +569,14 @@ impl<'d> NewFile<'d> {
                 NewData::Zeros(len) => to.zeros(*len as u64),
             },
             Content::NewRelocs(new) => {
-                let mut result = Ok(());
+                let mut list = List::new(to);
                 if let Some(relocs) = &self.output.sections[*new].relocs {
                     relocs.for_each(|reloc| {
                         let symbol = self.index_of.get(reloc.symbol);
-                        let raw = rela(reloc.offset, symbol, reloc.kind, reloc.addend);
-                        if result.is_ok() {
-                            result = to.put(&raw);
-                        }
+                        list.add(rela(reloc.offset, symbol, reloc.kind, reloc.addend));
                     });
                 }
-                result
+                list.finish()
             }
         }
     }
@@ -492,20 +585,65 @@ impl<'d> NewFile<'d> {
         &self,
         data: &[u8],
         types: &[(u32, u32)],
-        to: &mut Counted<impl Write>,
+        to: &mut Counted<'_, impl Write>,
     ) -> io::Result<()> {
         let (entries, rest) = object::pod::slice_from_bytes::<Rela64<LE>>(data, data.len() / RELA)
             .map_err(|()| io::Error::other("its bytes can't be read as relocations"))?;
         let mut types = types.iter().peekable();
+        let mut list = List::new(to);
         for (index, entry) in (0..).zip(entries) {
             let mut kind = entry.r_type(LE, false).0;
             while let Some(&(_, new)) = types.next_if(|&&(of, _)| of == index) {
                 kind = new;
             }
             let symbol = self.index_of.existing[entry.r_sym(LE, false) as usize];
-            to.put(&rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)))?;
+            list.add(rela(entry.r_offset(LE), symbol, kind, entry.r_addend(LE)));
         }
+        list.finish()?;
         to.put(rest)
+    }
+}
+
+/// Bytes of relocations that are handed on at once: more than [`BUFFER`], so that they go into the file
+/// without being copied into another buffer.
+const LIST: usize = BUFFER + (64 << 10);
+
+/// A list of relocations on the way into the file.
+///
+/// They are put together here, and handed on by the thousand: a kernel has two million, of 24 bytes
+/// each.
+struct List<'w, 'r, W: Write> {
+    to: &'w mut Counted<'r, W>,
+    bytes: Vec<u8>,
+    result: io::Result<()>,
+}
+
+impl<'w, 'r, W: Write> List<'w, 'r, W> {
+    fn new(to: &'w mut Counted<'r, W>) -> Self {
+        Self {
+            to,
+            bytes: Vec::with_capacity(LIST),
+            result: Ok(()),
+        }
+    }
+
+    fn add(&mut self, raw: [u8; RELA]) {
+        if self.bytes.len() + RELA > LIST {
+            self.hand_on();
+        }
+        self.bytes.extend_from_slice(&raw);
+    }
+
+    fn hand_on(&mut self) {
+        if self.result.is_ok() {
+            self.result = self.to.put(&self.bytes);
+        }
+        self.bytes.clear();
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.hand_on();
+        self.result
     }
 }
 
@@ -523,7 +661,7 @@ fn rela(offset: u64, symbol: u32, kind: u32, addend: i64) -> [u8; RELA] {
 fn patched(
     data: &[u8],
     patches: &[(usize, &[u8])],
-    to: &mut Counted<impl Write>,
+    to: &mut Counted<'_, impl Write>,
 ) -> io::Result<()> {
     let mut at = 0;
     for (i, &(offset, bytes)) in patches.iter().enumerate() {
@@ -540,15 +678,42 @@ fn patched(
 }
 
 /// A writer that knows how far it is.
-struct Counted<W: Write> {
+struct Counted<'r, W: Write> {
     to: BufWriter<W>,
     written: u64,
+    /// Called where so much was written that as much was read.
+    release: Option<&'r dyn Fn()>,
+    released: u64,
 }
 
-impl<W: Write> Counted<W> {
+/// Bytes after which what was read for them is let go of.
+const RELEASE: u64 = 4 << 20;
+
+impl<W: Write> Counted<'_, W> {
+    /// For a file of a length of which some is there.
+    fn new(to: W, len: u64, written: u64) -> Self {
+        Self {
+            to: BufWriter::with_capacity(BUFFER.min(len as usize), to),
+            written,
+            release: None,
+            released: written,
+        }
+    }
+
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.written += bytes.len() as u64;
-        self.to.write_all(bytes)
+        let Some(release) = self.release else {
+            self.written += bytes.len() as u64;
+            return self.to.write_all(bytes);
+        };
+        for bytes in bytes.chunks(RELEASE as usize) {
+            self.to.write_all(bytes)?;
+            self.written += bytes.len() as u64;
+            if self.written - self.released >= RELEASE {
+                self.released = self.written;
+                release();
+            }
+        }
+        Ok(())
     }
 
     fn zeros(&mut self, mut len: u64) -> io::Result<()> {

@@ -452,7 +452,7 @@ fn add_group<A: Architecture>(
         padding: None,
     };
     let ignored = model.insn(original).marks.has(Marks::IGNORE_ALTERNATIVES);
-    let symbol = model.symbol_of(original);
+    let owner = model.owners.get(original);
     if new_len < original_len {
         // Both streams are as long, so that the state after the last instruction of each can be
         // compared with the other's.
@@ -467,7 +467,7 @@ fn add_group<A: Architecture>(
         let padding = model
             .insns
             .add_padding(place.section, place.offset as u32, len);
-        model.owners.set(padding, symbol);
+        model.owners.set(padding, owner);
         model
             .insns
             .get_mut(padding)
@@ -492,7 +492,7 @@ fn add_group<A: Architecture>(
         }
         group.last = Some(insn);
         model.insns.get_mut(insn).marks.set(Marks::IGNORE, ignored);
-        model.owners.set(insn, symbol);
+        model.owners.set(insn, owner);
         add_to_group(model, insn, id);
 
         // On every architecture so far, relocations in replacements are adjusted when they are

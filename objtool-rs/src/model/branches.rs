@@ -4,70 +4,118 @@
 //! jumps and calls to the thunks that stand in for indirect branches and returns become those.
 //! Indirect jumps through tables are in `jump_tables`.
 
+use std::ops::Range;
+
 use arch::insn::InsnKind;
 use arch::object::Architecture;
 
 use super::noreturn::{Noreturn, Returns};
 use super::{Model, Purpose, Roles, Target};
-use crate::decode::{InsnId, Marks, OpsId};
+use crate::decode::{InsnId, Marks, OpsId, Record};
 use crate::parallel;
 use crate::read::{Cursor, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
-/// Finds the targets of all direct jumps.
+/// Finds the targets of all direct jumps, and with them the ways out of functions.
 pub(super) fn resolve_jumps<A: Architecture + Sync>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    // Jumps to the end of a replacement are resolved with it.
-    let jumps = model
-        .insns
-        .select(|_, record| record.kind.is_static_jump() && record.target() == Target::None);
+    let jumps = std::mem::take(&mut model.insns.jumps);
     let looked_up = look_up(model, &jumps, look_up_jump);
-    for (&insn, found) in jumps.iter().zip(looked_up.into_iter().flatten()) {
-        let resolved = match found {
-            Found::Dest(dest) => {
-                model.insns.get_mut(insn).set_dest(dest);
-                continue;
+    let LookedUp { found, left } = looked_up;
+    let left = left.concat();
+    for &(insn, found) in found.iter().flatten() {
+        let how = match found {
+            Jump::To(_) => continue,
+            Jump::Return => {
+                model.sites.returns.push(insn);
+                How::Return
             }
-            Found::Reloc(reloc) => {
-                let reloc = reloc.map(|id| model.file.reloc(id));
-                resolve_jump(model, insn, reloc)
-            }
-            Found::Callee { .. } => continue,
+            Jump::Sibling(callee) => How::Sibling(callee),
         };
+        model.exits.push(Exit { insn, how });
+    }
+    model.insns.update(found, |record, found| match found {
+        Jump::To(dest) => record.set_dest(dest),
+        Jump::Return => become_return(record),
+        Jump::Sibling(callee) => record.set_callee(callee),
+    });
+    let others = left.iter().map(|&(insn, _)| insn);
+    let others = others.chain(model.insns.indirect.iter().copied());
+    let how = How::Unknown;
+    model.exits.extend(others.map(|insn| Exit { insn, how }));
+    // Stretches in order.
+    model.exits.sort_by_key(|exit| exit.insn);
+    for (insn, reloc) in left {
+        let reloc = reloc.map(|id| model.file.reloc(id));
+        let resolved = resolve_jump(model, insn, reloc);
         model.report_remarks(findings);
         model.note_unresolved(insn, resolved, findings)?;
     }
+    model.sites.returns.sort();
     Ok(())
+}
+
+/// An instruction that may leave its function other than by a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exit {
+    /// The instruction.
+    pub insn: InsnId,
+    /// How it leaves, if that is known without a look at it.
+    pub how: How,
+}
+
+/// How a function is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It returns.
+    Return,
+    /// It goes on to another function.
+    Sibling(SymbolId),
+    /// The instruction tells, or it does not leave at all.
+    Unknown,
+}
+
+/// What becomes of a jump.
+#[derive(Clone, Copy, Debug)]
+enum Jump {
+    /// It goes to an instruction of its function.
+    To(InsnId),
+    /// It is a return.
+    Return,
+    /// It calls a function that has no role.
+    Sibling(SymbolId),
 }
 
 /// What can be said of a branch by itself, whatever becomes of the others. Nine branches of ten need
 /// no more than that, and it is found out in parallel; the rest is done in order.
-enum Found {
-    /// It stays in its function.
-    Dest(InsnId),
-    /// It calls a function that has no role.
-    Callee {
-        callee: SymbolId,
-        /// The output lists it.
-        is_listed: bool,
-        /// Execution does not go on behind it.
-        is_dead_end: bool,
-    },
+enum Found<T> {
+    /// It is no such branch, or its target is known.
+    Nothing,
+    /// This becomes of it.
+    All(T),
     /// Its relocation, if it has one.
     Reloc(Option<RelocId>),
 }
 
+/// The outcomes for branches in order, in pieces.
+struct LookedUp<T> {
+    found: Vec<Vec<(InsnId, T)>>,
+    left: Vec<Vec<(InsnId, Option<RelocId>)>>,
+}
+
 /// Looks up branches in parallel.
-fn look_up<A: Sync>(
+fn look_up<A: Sync, T: Send>(
     model: &Model<'_, A>,
     branches: &[InsnId],
-    found: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>) -> Found + Sync + Send,
-) -> Vec<Vec<Found>> {
-    parallel::map_ranges(branches.len(), 1 << 13, |range| {
+    look_up: impl Fn(&Model<'_, A>, InsnId, Option<RelocId>, &mut Near) -> Found<T> + Sync + Send,
+) -> LookedUp<T> {
+    let parts = parallel::map_ranges(branches.len(), 1 << 13, |range| {
+        let mut near = Near::default();
         let mut relocs: Option<(SectionId, Option<Cursor<'_>>)> = None;
-        let mut result = Vec::with_capacity(range.len());
+        let mut found = Vec::with_capacity(range.len());
+        let mut left = Vec::new();
         for &insn in &branches[range] {
             let section = model.insns.section(insn);
             let record = model.insn(insn);
@@ -84,24 +132,71 @@ fn look_up<A: Sync>(
                 .as_mut()
                 .and_then(|cursor| cursor.first_in(offset, record.len.into()));
             let reloc = index.map(|index| RelocId { section, index });
-            result.push(found(model, insn, reloc));
+            match look_up(model, insn, reloc, &mut near) {
+                Found::Nothing => {}
+                Found::All(what) => found.push((insn, what)),
+                Found::Reloc(reloc) => left.push((insn, reloc)),
+            }
         }
-        result
-    })
+        (found, left)
+    });
+    let (found, left) = parts.into_iter().unzip();
+    LookedUp { found, left }
 }
 
-fn look_up_jump<A>(model: &Model<'_, A>, insn: InsnId, reloc: Option<RelocId>) -> Found {
-    if reloc.is_some() || model.purpose == Purpose::Verify {
+/// The instructions of the symbol in which the last branch was, in a row. The next one is there more
+/// often than not, and so is where it goes.
+#[derive(Debug, Default)]
+struct Near {
+    insns: Range<u32>,
+    /// Where the symbol starts.
+    start: Option<u64>,
+}
+
+fn look_up_jump<A>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    reloc: Option<RelocId>,
+    near: &mut Near,
+) -> Found<Jump> {
+    let record = model.insn(insn);
+    // Jumps to the end of a replacement are resolved with it.
+    if !record.kind.is_static_jump() || record.target() != Target::None {
+        return Found::Nothing;
+    }
+    if model.purpose == Purpose::Verify {
+        return Found::Reloc(reloc);
+    }
+    if let Some(id) = reloc {
+        let callee = model.file.reloc(id).symbol;
+        if model.file.symbol(callee).is_section() {
+            return Found::Reloc(reloc);
+        }
+        if model.has_role(callee, Roles::RETPOLINE_THUNK) {
+            return Found::Reloc(reloc);
+        }
+        if model.has_role(callee, Roles::RETURN_THUNK) {
+            return Found::All(Jump::Return);
+        }
+        if model.function_of(insn).is_some() && has_no_role(model, insn, callee) {
+            return Found::All(Jump::Sibling(callee));
+        }
         return Found::Reloc(reloc);
     }
     let Place { section, offset } = model.branch_place(insn);
-    let dest = model.insns.at(section, offset).filter(|&dest| {
+    if !near.insns.contains(&insn.0) {
         let own = model.symbol_of(insn);
-        let is_start = |symbol| model.file.symbol(symbol).value == offset;
+        *near = Near {
+            insns: model.owner_run(insn),
+            start: own.map(|own| model.file.symbol(own).value),
+        };
+    }
+    let dest = model.insns.at(section, offset).filter(|&dest| {
+        let is_own = || model.symbol_of(insn) == model.symbol_of(dest);
         // What begins there may be a thunk.
-        own == model.symbol_of(dest) && !own.is_some_and(is_start)
+        near.start != Some(offset) && (near.insns.contains(&dest.0) || is_own())
     });
-    dest.map_or(Found::Reloc(None), Found::Dest)
+    dest.map_or(Found::Reloc(None), |dest| Found::All(Jump::To(dest)))
 }
 
 fn resolve_jump<A: Architecture>(
@@ -256,47 +351,45 @@ pub(super) fn resolve_calls<A: Architecture + Sync>(
     noreturn: &Noreturn,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let calls = model
-        .insns
-        .select(|_, record| record.kind == InsnKind::Call);
-    let looked_up = look_up(model, &calls, |model, insn, reloc| {
+    let calls = std::mem::take(&mut model.insns.calls);
+    let looked_up = look_up(model, &calls, |model, insn, reloc, _| {
+        if model.insn(insn).kind != InsnKind::Call {
+            return Found::Nothing;
+        }
         let callee = look_up_callee(model, insn, reloc.map(|id| model.file.reloc(id)));
         let callee = callee.filter(|&callee| has_no_role(model, insn, callee));
-        match callee {
-            Some(callee) => Found::Callee {
-                callee,
-                is_listed: !model.sections[model.insns.section(insn).index()].init,
-                is_dead_end: is_dead_end(model, insn, callee, noreturn),
-            },
-            None => Found::Reloc(reloc),
+        callee.map_or(Found::Reloc(reloc), |callee| {
+            let is_dead_end = is_dead_end(model, insn, callee, noreturn);
+            Found::All((callee, is_dead_end))
+        })
+    });
+    let LookedUp { found, left } = looked_up;
+    // Which section they are in need not be asked for each.
+    let (mut same, mut is_init) = (0..0, false);
+    for &(insn, _) in found.iter().flatten() {
+        if !same.contains(&insn.0) {
+            let section = model.insns.section(insn);
+            same = model.insns.range_of(section);
+            is_init = model.sections[section.index()].init;
+        }
+        if !is_init {
+            model.sites.calls.push(insn);
+        }
+    }
+    model.insns.update(found, |record, (callee, is_dead_end)| {
+        record.set_callee(callee);
+        if is_dead_end {
+            record.marks.set(Marks::DEAD_END, true);
         }
     });
-    for (&insn, found) in calls.iter().zip(looked_up.into_iter().flatten()) {
-        let resolved = match found {
-            Found::Callee {
-                callee,
-                is_listed,
-                is_dead_end,
-            } => {
-                let record = model.insns.get_mut(insn);
-                record.set_callee(callee);
-                if is_dead_end {
-                    record.marks.set(Marks::DEAD_END, true);
-                }
-                if is_listed {
-                    model.sites.calls.push(insn);
-                }
-                continue;
-            }
-            Found::Reloc(reloc) => {
-                let reloc = reloc.map(|id| model.file.reloc(id));
-                resolve_call(model, insn, reloc, noreturn)
-            }
-            Found::Dest(_) => continue,
-        };
+    for (insn, reloc) in left.concat() {
+        let reloc = reloc.map(|id| model.file.reloc(id));
+        let resolved = resolve_call(model, insn, reloc, noreturn);
         model.report_remarks(findings);
         model.note_unresolved(insn, resolved, findings)?;
     }
+    // Two stretches in order.
+    model.sites.calls.sort();
     Ok(())
 }
 
@@ -333,14 +426,13 @@ fn look_up_callee<A: Architecture>(
 /// Whether a call stands where the output may list it, and its callee is none of those that are
 /// treated otherwise.
 fn has_no_role<A>(model: &Model<'_, A>, insn: InsnId, callee: SymbolId) -> bool {
-    let others = [
-        Roles::STATIC_CALL_TRAMPOLINE,
-        Roles::RETPOLINE_THUNK,
-        Roles::PROFILING,
-        Roles::TRACE_ENTRY,
-    ];
-    !model.sections[model.insns.section(insn).index()].replacement
-        && !others.iter().any(|&role| model.has_role(callee, role))
+    let section = model.sections[model.insns.section(insn).index()];
+    let is = |role| model.has_role(callee, role);
+    !(section.replacement
+        || is(Roles::STATIC_CALL_TRAMPOLINE)
+        || is(Roles::RETPOLINE_THUNK)
+        || (is(Roles::PROFILING) && model.options.hack_noinstr && section.noinstr)
+        || (is(Roles::TRACE_ENTRY) && model.options.mcount))
 }
 
 fn resolve_call<A: Architecture>(
@@ -440,12 +532,15 @@ fn make_indirect<A: Architecture>(model: &mut Model<'_, A>, insn: InsnId, thunk:
 
 /// A jump to the return thunk is a return.
 fn make_return<A>(model: &mut Model<'_, A>, insn: InsnId, list: bool) {
-    let record = model.insns.get_mut(insn);
-    record.kind = InsnKind::Return;
-    record.marks.set(Marks::RETPOLINE_SAFE, true);
+    become_return(model.insns.get_mut(insn));
     if list {
         model.sites.returns.push(insn);
     }
+}
+
+fn become_return(record: &mut Record) {
+    record.kind = InsnKind::Return;
+    record.marks.set(Marks::RETPOLINE_SAFE, true);
 }
 
 /// Records what is called. `noreturn` is known once all jumps are resolved; sibling calls do not

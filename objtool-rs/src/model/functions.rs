@@ -31,6 +31,80 @@ pub struct Symbols {
     functions: Spans,
 }
 
+/// What passes over all symbols ask of one. Together, so that they find it in order and not all over
+/// the symbol table.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    value: u64,
+    size: u64,
+    id: SymbolId,
+    kind: SymbolKind,
+}
+
+/// All symbols by section, address, and then position in the symbol table.
+struct Sorted {
+    entries: Vec<Entry>,
+    ranges: Vec<Range<u32>>,
+}
+
+impl Sorted {
+    /// Divided by section first: within one, linkers and assemblers leave long stretches in order,
+    /// and a sort that merges such stretches has little left to do.
+    fn new(file: &ElfFile<'_>) -> Self {
+        let mut ranges = vec![0_u32..0; file.sections.len()];
+        for symbol in &file.symbols {
+            ranges[symbol.section.index()].end += 1;
+        }
+        let mut at = 0;
+        for range in &mut ranges {
+            let len = range.end;
+            *range = at..at;
+            at += len;
+        }
+        let blank = Entry {
+            value: 0,
+            size: 0,
+            id: SymbolId(0),
+            kind: SymbolKind::NoType,
+        };
+        let mut entries = vec![blank; file.symbols.len()];
+        for (id, symbol) in file.symbol_ids().zip(&file.symbols) {
+            let range = &mut ranges[symbol.section.index()];
+            entries[range.end as usize] = Entry {
+                value: symbol.value,
+                size: symbol.size,
+                id,
+                kind: symbol.kind,
+            };
+            range.end += 1;
+        }
+        for range in &ranges {
+            let entries = &mut entries[range.start as usize..range.end as usize];
+            entries.sort_by_key(|entry| entry.value);
+        }
+        Self { entries, ranges }
+    }
+
+    /// The symbols of each section.
+    fn by_section(&self) -> impl Iterator<Item = &[Entry]> {
+        let ranges = self.ranges.iter();
+        ranges.map(|range| &self.entries[range.start as usize..range.end as usize])
+    }
+
+    /// Only the wanted symbols.
+    fn only(&self, wanted: impl Fn(&Entry) -> bool) -> Grouped {
+        let mut ids = Vec::new();
+        let mut ranges = Vec::with_capacity(self.ranges.len());
+        for entries in self.by_section() {
+            let start = ids.len() as u32;
+            let wanted = entries.iter().filter(|entry| wanted(entry));
+            ids.extend(wanted.map(|entry| entry.id));
+            ranges.push(start..ids.len() as u32);
+        }
+        Grouped { ids, ranges }
+    }
+}
+
 /// Symbols grouped by section.
 #[derive(Clone, Debug)]
 struct Grouped {
@@ -58,12 +132,12 @@ impl Symbols {
     /// The first function with `.cold` in its name for which there is no other part.
     pub fn new(file: &ElfFile<'_>) -> (Self, Result<(), Orphan>) {
         let ids = || file.symbol_ids();
-        let all = Grouped::all(file);
+        let all = Sorted::new(file);
         let mut symbols = Self {
             len: file.symbols.iter().map(|s| s.size).collect(),
             parent: ids().collect(),
             child: ids().collect(),
-            alias: aliases(file, &all),
+            alias: aliases(file.symbols.len(), &all),
             cold: file
                 .symbols
                 .iter()
@@ -82,8 +156,8 @@ impl Symbols {
             },
         };
         let joined = symbols.join_cold_parts(file);
-        symbols.all = symbols.spans(file, &all, |kind| kind != SymbolKind::Section);
-        symbols.functions = symbols.spans(file, &all, |kind| kind == SymbolKind::Function);
+        symbols.all = symbols.spans(&all, |kind| kind != SymbolKind::Section);
+        symbols.functions = symbols.spans(&all, |kind| kind == SymbolKind::Function);
         (symbols, joined)
     }
 
@@ -122,27 +196,26 @@ impl Symbols {
         joined
     }
 
-    fn spans(
-        &self,
-        file: &ElfFile<'_>,
-        all: &Grouped,
-        wanted: impl Fn(SymbolKind) -> bool,
-    ) -> Spans {
-        let mut by_address = all.only(|id| {
-            let symbol = file.symbol(id);
-            symbol.size != 0 && wanted(symbol.kind)
-        });
-        // Those that lost all of their size go last where several start: they are never looked
-        // for, and any number of them may stand at one place.
-        for range in by_address.ranges.clone() {
+    fn spans(&self, all: &Sorted, wanted: impl Fn(SymbolKind) -> bool) -> Spans {
+        let wanted = |entry: &Entry| entry.size != 0 && wanted(entry.kind);
+        let mut by_address = all.only(wanted);
+        let mut start = Vec::with_capacity(by_address.ids.len());
+        for (entries, range) in all.by_section().zip(&by_address.ranges) {
             let ids = &mut by_address.ids[range.start as usize..range.end as usize];
-            ids.sort_by_key(|&id| (file.symbol(id).value, self.len[id.index()] == 0));
+            let is_empty = |id: SymbolId| self.len[id.index()] == 0;
+            let entries = entries.iter().filter(|entry| wanted(entry));
+            start.extend(entries.map(|entry| entry.value));
+            // Those that lost all of their size go last where several start: they are never looked
+            // for, and any number of them may stand at one place.
+            if ids.iter().any(|&id| is_empty(id)) {
+                let values = &start[range.start as usize..];
+                let mut order: Vec<_> = values.iter().copied().zip(ids.iter().copied()).collect();
+                order.sort_by_key(|&(value, id)| (value, is_empty(id)));
+                for (id, (_, sorted)) in ids.iter_mut().zip(order) {
+                    *id = sorted;
+                }
+            }
         }
-        let start: Vec<u64> = by_address
-            .ids
-            .iter()
-            .map(|&id| file.symbol(id).value)
-            .collect();
         let mut max_end = vec![0; start.len()];
         for range in &by_address.ranges {
             let mut max = 0;
@@ -254,47 +327,6 @@ impl Grouped {
         }
     }
 
-    /// All symbols by section, address, and then position in the symbol table.
-    ///
-    /// Divided by section first: within one, linkers and assemblers leave long stretches in order,
-    /// and a sort that merges such stretches has little left to do.
-    fn all(file: &ElfFile<'_>) -> Self {
-        let mut ranges = vec![0_u32..0; file.sections.len()];
-        for symbol in &file.symbols {
-            ranges[symbol.section.index()].end += 1;
-        }
-        let mut at = 0;
-        for range in &mut ranges {
-            let len = range.end;
-            *range = at..at;
-            at += len;
-        }
-        let mut ids = vec![SymbolId(0); file.symbols.len()];
-        for (id, symbol) in file.symbol_ids().zip(&file.symbols) {
-            let range = &mut ranges[symbol.section.index()];
-            ids[range.end as usize] = id;
-            range.end += 1;
-        }
-        for range in &ranges {
-            let ids = &mut ids[range.start as usize..range.end as usize];
-            ids.sort_by_key(|&id| file.symbol(id).value);
-        }
-        Self { ids, ranges }
-    }
-
-    /// Only the wanted symbols.
-    fn only(&self, wanted: impl Fn(SymbolId) -> bool) -> Self {
-        let mut ids = Vec::new();
-        let mut ranges = Vec::with_capacity(self.ranges.len());
-        for range in &self.ranges {
-            let start = ids.len() as u32;
-            let all = &self.ids[range.start as usize..range.end as usize];
-            ids.extend(all.iter().copied().filter(|&id| wanted(id)));
-            ranges.push(start..ids.len() as u32);
-        }
-        Self { ids, ranges }
-    }
-
     fn of(&self, section: SectionId) -> &[SymbolId] {
         let range = &self.ranges[section.index()];
         &self.ids[range.start as usize..range.end as usize]
@@ -326,24 +358,21 @@ impl Spans {
 }
 
 /// For each symbol the last one with the same place, size and kind.
-fn aliases(file: &ElfFile<'_>, all: &Grouped) -> Vec<SymbolId> {
-    let mut alias: Vec<SymbolId> = file.symbol_ids().collect();
-    let key = |id: SymbolId| (file.symbol(id).size, file.symbol(id).kind.number());
-    for section in file.section_ids() {
-        let in_section = all.of(section);
-        let is_neighbour =
-            |&a: &SymbolId, &b: &SymbolId| file.symbol(a).value == file.symbol(b).value;
-        for neighbours in in_section.chunk_by(is_neighbour) {
+fn aliases(symbols: usize, all: &Sorted) -> Vec<SymbolId> {
+    let mut alias: Vec<SymbolId> = (0..symbols as u32).map(SymbolId).collect();
+    let key = |entry: &Entry| (entry.size, entry.kind.number());
+    for entries in all.by_section() {
+        for neighbours in entries.chunk_by(|a, b| a.value == b.value) {
             if neighbours.len() == 1 {
                 continue;
             }
-            let sized = neighbours.iter().copied();
-            let mut ids: Vec<SymbolId> = sized.filter(|&id| file.symbol(id).size != 0).collect();
-            ids.sort_by_key(|&id| key(id));
-            for same in ids.chunk_by(|&a, &b| key(a) == key(b)) {
-                let last = same[same.len() - 1];
-                for id in same {
-                    alias[id.index()] = last;
+            let sized = neighbours.iter().filter(|entry| entry.size != 0);
+            let mut sized: Vec<Entry> = sized.copied().collect();
+            sized.sort_by_key(key);
+            for same in sized.chunk_by(|a, b| key(a) == key(b)) {
+                let last = same[same.len() - 1].id;
+                for entry in same {
+                    alias[entry.id.index()] = last;
                 }
             }
         }
@@ -354,18 +383,13 @@ fn aliases(file: &ElfFile<'_>, all: &Grouped) -> Vec<SymbolId> {
 /// The order in which C objtool visits symbols, which is the order of its findings: by address,
 /// but a symbol without a size stands right after the last sized symbol that precedes it in the
 /// symbol table and starts at or before it, the later ones first.
-fn order(file: &ElfFile<'_>, all: &Grouped) -> Grouped {
+fn order(file: &ElfFile<'_>, all: &Sorted) -> Grouped {
     let interesting = |kind| matches!(kind, SymbolKind::NoType | SymbolKind::Function);
-    let mut grouped = all.only(|id| {
-        let symbol = file.symbol(id);
-        interesting(symbol.kind) || symbol.size != 0
-    });
-    for range in &mut grouped.ranges {
-        let ids = &mut grouped.ids[range.start as usize..range.end as usize];
-        if ids
-            .iter()
-            .any(|&id| file.symbol(id).size == 0 && file.symbol(id).is_function())
-        {
+    let mut grouped = all.only(|entry| interesting(entry.kind) || entry.size != 0);
+    for (entries, range) in all.by_section().zip(&grouped.ranges) {
+        let is_unsized = |entry: &Entry| entry.size == 0 && entry.kind == SymbolKind::Function;
+        if entries.iter().any(is_unsized) {
+            let ids = &mut grouped.ids[range.start as usize..range.end as usize];
             reorder_unsized(file, ids);
         }
     }
@@ -402,7 +426,9 @@ fn reorder_unsized(file: &ElfFile<'_>, ids: &mut [SymbolId]) {
 
 /// Where the name of a cold part goes on behind that of its function.
 fn cold_at(name: &[u8]) -> Option<usize> {
-    find(name, b".cold")
+    // Few names have a dot.
+    let dot = name.iter().position(|&byte| byte == b'.')?;
+    Some(dot + find(&name[dot..], b".cold")?)
 }
 
 /// Position of a needle in a haystack.

@@ -9,8 +9,10 @@ use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
+use super::branches::How;
 use super::{Alternative, Model, Purpose, Task};
 use crate::decode::InsnId;
+use crate::parallel;
 use crate::read::{FileKind, RelocId, SymbolId};
 use crate::report::{Abort, Findings, Message, Place};
 
@@ -30,41 +32,50 @@ pub enum Table {
 }
 
 /// Finds the tables of all functions.
-pub(super) fn add<A: Architecture + Decode>(
+pub(super) fn add<A: Architecture + Decode + Sync>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
     if !model.sections.iter().any(|role| role.rodata) {
         return Ok(());
     }
-    let switches = model.insns.select(|_, r| r.kind == InsnKind::JumpDynamic);
+    let exits = std::mem::take(&mut model.exits).into_iter();
+    let unknown = exits.filter(|exit| exit.how == How::Unknown);
+    let is_switch = |&insn: &InsnId| model.insn(insn).kind == InsnKind::JumpDynamic;
+    let switches: Vec<InsnId> = unknown.map(|exit| exit.insn).filter(is_switch).collect();
     if switches.is_empty() {
         return Ok(());
     }
     for section in model.file.section_ids() {
-        for index in 0..model.symbols.of_section(section).len() {
-            let function = model.symbols.of_section(section)[index];
-            if model.file.symbol(function).is_function() {
-                add_function(model, function, &switches, findings)?;
-            }
+        let functions = model.symbols.of_section(section);
+        // Next to none has one, where compilers are told not to make any.
+        let with_switch = parallel::map_ranges(functions.len(), 1 << 12, |range| {
+            let functions = functions[range].iter().copied();
+            let with_switch = functions.filter(|&function| {
+                model.file.symbol(function).is_function() && has_switch(model, function, &switches)
+            });
+            with_switch.collect::<Vec<_>>()
+        });
+        for function in with_switch.into_iter().flatten() {
+            add_function(model, function, findings)?;
         }
     }
     Ok(())
 }
 
+/// Whether there is an indirect jump in a function.
+fn has_switch<A>(model: &Model<'_, A>, function: SymbolId, switches: &[InsnId]) -> bool {
+    model.function_runs(function).iter().any(|run| {
+        let first = switches.partition_point(|&insn| insn.0 < run.start);
+        switches.get(first).is_some_and(|&insn| insn.0 < run.end)
+    })
+}
+
 fn add_function<A: Architecture + Decode>(
     model: &mut Model<'_, A>,
     function: SymbolId,
-    switches: &[InsnId],
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let is_switch = model.function_runs(function).iter().any(|run| {
-        let first = switches.partition_point(|&insn| insn.0 < run.start);
-        switches.get(first).is_some_and(|&insn| insn.0 < run.end)
-    });
-    if !is_switch {
-        return Ok(());
-    }
     let insns: Vec<InsnId> = model
         .function_insns(function)
         .map_or_else(Vec::new, Iterator::collect);

@@ -27,15 +27,17 @@ use std::ops::Range;
 
 use arch::insn::{Decode, Dest, InsnKind, Source, StackOp};
 use arch::object::Architecture;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 pub use crate::decode::Target;
 use crate::decode::{InsnId, Insns, Marks, Record};
 use crate::options::Options;
+use crate::parallel;
 use crate::read::{ElfFile, FileKind, Reloc, RelocId, SectionId, SymbolId, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
-use owners::Owners;
+use branches::Exit;
+use owners::{Owner, Owners};
 
 pub use alternatives::{Alternative, Group, GroupId, JumpLabelCounts};
 pub use effort::{Effort, Task};
@@ -50,8 +52,19 @@ pub(crate) use tables::check as check_tables;
 /// Instructions that a symbol covers: from one of them up to an offset in its section.
 struct Covered {
     first: InsnId,
+    /// The offset of that.
+    start: u64,
     end: u64,
+    /// The first instruction from the end on, and its offset.
+    behind: Option<(InsnId, u64)>,
     id: SymbolId,
+}
+
+/// A symbol that covers instructions.
+struct Start {
+    covered: Covered,
+    /// It is a function that begins with a landing pad.
+    is_landing_pad: bool,
 }
 
 /// What the name of a section says about its code.
@@ -129,6 +142,9 @@ pub struct Model<'f, A> {
     hints: BTreeMap<InsnId, HintState>,
     /// Instructions at which a hint gives the stack state, in order.
     hinted: Vec<InsnId>,
+    /// Where a function may be left, in order: returns, indirect branches, and direct jumps that do
+    /// not stay in their function. Gone once jump tables are found.
+    exits: Vec<Exit>,
     /// Where the stack state is kept for a later restore, in order.
     pub saves: Vec<InsnId>,
     /// From where on a return must not come before returns were made safe, in order.
@@ -187,6 +203,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
             jump_tables: FxHashMap::default(),
             hints: BTreeMap::new(),
             hinted: Vec::new(),
+            exits: Vec::new(),
             saves: Vec::new(),
             unret: Vec::new(),
             instrumentation: FxHashMap::default(),
@@ -276,59 +293,83 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
     /// Gives each instruction its symbol. Where symbols overlap, the one that is looked at last
     /// counts.
     fn assign_symbols(&mut self, findings: &mut Findings) -> Result<(), Abort> {
-        let mut listed: FxHashSet<InsnId> = FxHashSet::default();
+        let pads = self.insns.landing_pads.len();
+        let mut listed = FxHashSet::with_capacity_and_hasher(pads, FxBuildHasher);
         let mut starts = Vec::new();
         for section in self.file.section_ids() {
             let bytes = self.file.section(section);
             if !bytes.is_executable() {
                 continue;
             }
+            let symbols = self.symbols.of_section(section);
+            let looked_up = parallel::map_ranges(symbols.len(), 1 << 12, |range| {
+                let symbols = symbols[range].iter();
+                let looked_up = symbols.filter_map(|&id| self.look_up_start(section, id));
+                looked_up.collect::<Vec<_>>()
+            });
             let mut covered = Vec::new();
-            for &id in self.symbols.of_section(section) {
-                let symbol = self.file.symbol(id);
-                if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
-                    continue;
+            for start in looked_up.into_iter().flatten() {
+                let start = start.map_err(|message| {
+                    findings.add(message);
+                    Abort
+                })?;
+                if start.is_landing_pad && listed.insert(start.covered.first) {
+                    self.landing_pads.push(start.covered.first);
                 }
-                if symbol.value == bytes.header.size {
-                    // A label there marks the end; a function would have to have code.
-                    if symbol.kind == SymbolKind::NoType {
-                        continue;
-                    }
-                    if self.purpose == Purpose::Verify {
-                        continue;
-                    }
-                    findings.add(Message::FunctionAtSectionEnd(id));
-                    return Err(Abort);
-                }
-                if self.has_role(id, Roles::EMBEDDED) || self.symbols.alias(id) != id {
-                    continue;
-                }
-                let Some(first) = self.insns.at(section, symbol.value) else {
-                    if self.purpose == Purpose::Verify {
-                        continue;
-                    }
-                    findings.add(Message::NoStartingInstruction(id));
-                    return Err(Abort);
-                };
-                let end = symbol.value.saturating_add(self.symbols.len(id));
-                if end > symbol.value
-                    && symbol.is_function()
-                    && self.insns.get(first).kind == InsnKind::LandingPad
-                    && listed.insert(first)
-                {
-                    self.landing_pads.push(first);
-                }
-                covered.push(Covered { first, end, id });
+                covered.push(start.covered);
             }
             self.assign_covered(section, &covered, &mut starts);
         }
         self.owners.assign(starts.into_iter());
-        let inner = self.insns.landing_pads.iter().filter(|&&pad| {
-            let symbol = self.owners.get(pad);
-            symbol.is_some_and(|id| self.file.symbol(id).is_function()) && !listed.contains(&pad)
-        });
+        let inner =
+            self.insns.landing_pads.iter().filter(|&&pad| {
+                self.owners.get(pad).function().is_some() && !listed.contains(&pad)
+            });
         self.inner_landing_pads = inner.count();
         Ok(())
+    }
+
+    /// Where a symbol starts, if it is one that instructions can belong to; or what is wrong with it.
+    fn look_up_start(&self, section: SectionId, id: SymbolId) -> Option<Result<Start, Message>> {
+        let symbol = self.file.symbol(id);
+        if !matches!(symbol.kind, SymbolKind::NoType | SymbolKind::Function) {
+            return None;
+        }
+        if symbol.value == self.file.section(section).header.size {
+            // A label there marks the end; a function would have to have code.
+            let is_label = symbol.kind == SymbolKind::NoType || self.purpose == Purpose::Verify;
+            return (!is_label).then_some(Err(Message::FunctionAtSectionEnd(id)));
+        }
+        if self.has_role(id, Roles::EMBEDDED) || self.symbols.alias(id) != id {
+            return None;
+        }
+        let Some(first) = self.insns.at(section, symbol.value) else {
+            let is_build = self.purpose == Purpose::Build;
+            return is_build.then_some(Err(Message::NoStartingInstruction(id)));
+        };
+        let end = symbol.value.saturating_add(self.symbols.len(id));
+        Some(Ok(Start {
+            covered: Covered {
+                first,
+                start: symbol.value,
+                end,
+                behind: self.place_from(section, end),
+                id,
+            },
+            is_landing_pad: end > symbol.value
+                && symbol.is_function()
+                && self.insns.get(first).kind == InsnKind::LandingPad,
+        }))
+    }
+
+    /// The first instruction at an offset or behind it, and its offset.
+    fn place_from(&self, section: SectionId, offset: u64) -> Option<(InsnId, u64)> {
+        // Nearly always one begins right there, and its record need not be looked at.
+        if let Some(insn) = self.insns.at(section, offset) {
+            return Some((insn, offset));
+        }
+        let insn = self.insns.from(section, offset)?;
+        Some((insn, self.insn(insn).offset.into()))
     }
 
     /// Says from where on the instructions of a section belong to which symbol; of several the last
@@ -337,7 +378,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         &self,
         section: SectionId,
         covered: &[Covered],
-        starts: &mut Vec<(InsnId, Option<SymbolId>)>,
+        starts: &mut Vec<(InsnId, Owner)>,
     ) {
         let (Some(first), Some(last)) = (self.insns.first_of(section), self.insns.last_of(section))
         else {
@@ -345,27 +386,30 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         };
         let mut by_start: Vec<usize> = (0..covered.len()).collect();
         by_start.sort_by_key(|&i| covered[i].first);
-        let ends = covered
-            .iter()
-            .filter_map(|covered| self.insns.from(section, covered.end));
-        let mut places: Vec<InsnId> = ends.chain(covered.iter().map(|c| c.first)).collect();
-        places.sort_unstable();
+        let starts_at = covered.iter().map(|covered| (covered.first, covered.start));
+        let ends = covered.iter().filter_map(|covered| covered.behind);
+        let mut places: Vec<(InsnId, u64)> = starts_at.chain(ends).collect();
+        // Two stretches, both nearly in order.
+        places.sort();
         places.dedup();
 
-        starts.push((first, None));
+        starts.push((first, Owner::NOBODY));
         let mut by_start = by_start.into_iter().peekable();
         let mut open = BinaryHeap::new();
-        for insn in places {
+        for (insn, offset) in places {
             while let Some(i) = by_start.next_if(|&i| covered[i].first == insn) {
                 open.push(i);
             }
-            let offset = u64::from(self.insns.get(insn).offset);
             while open.peek().is_some_and(|&i| covered[i].end <= offset) {
                 open.pop();
             }
-            starts.push((insn, open.peek().map(|&i| covered[i].id)));
+            let owner = open.peek().map(|&i| {
+                let id = covered[i].id;
+                Owner::new(id, self.file.symbol(id).is_function())
+            });
+            starts.push((insn, owner.unwrap_or(Owner::NOBODY)));
         }
-        starts.push((InsnId(last.0 + 1), None));
+        starts.push((InsnId(last.0 + 1), Owner::NOBODY));
     }
 
     /// Inside a function a return from interrupt is a way to serialize: it takes its frame off the
@@ -412,13 +456,12 @@ impl<'f, A> Model<'f, A> {
 
     /// The symbol that an instruction belongs to.
     pub fn symbol_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.owners.get(id)
+        self.owners.get(id).symbol()
     }
 
     /// The function that an instruction belongs to.
     pub fn function_of(&self, id: InsnId) -> Option<SymbolId> {
-        self.symbol_of(id)
-            .filter(|&symbol| self.file.symbol(symbol).is_function())
+        self.owners.get(id).function()
     }
 
     /// Where an instruction branches to.
@@ -644,6 +687,15 @@ impl<'f, A> Model<'f, A> {
             InsnKind::JumpConditional | InsnKind::JumpUnconditional => self.callee(id).is_some(),
             _ => false,
         }
+    }
+
+    /// Where a function may be left, among some instructions.
+    fn exits_among(&self, insns: Range<u32>) -> &[Exit] {
+        let first = self.exits.partition_point(|exit| exit.insn.0 < insns.start);
+        let exits = &self.exits[first..];
+        let is_among = |exit: &&Exit| exit.insn.0 < insns.end;
+        let len = exits.iter().take_while(is_among).count();
+        &exits[..len]
     }
 
     /// The instructions of a function, its other part included, as runs in order.

@@ -11,6 +11,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 
+use super::branches::{Exit, How};
 use super::noreturn_list::is_listed;
 use super::{Effort, Model, Task};
 use crate::decode::InsnId;
@@ -149,15 +150,22 @@ fn body<A>(model: &Model<'_, A>, effort: &Effort, function: SymbolId) -> Body {
     if runs[0].is_empty() || model.function_of(InsnId(runs[0].start)).is_none() {
         return Body::MayReturn;
     }
-    for insn in runs.into_iter().flatten().map(InsnId) {
-        match model.insn(insn).kind {
-            InsnKind::Return => return Body::MayReturn,
-            InsnKind::JumpConditional | InsnKind::JumpUnconditional | InsnKind::JumpDynamic
-                if model.is_sibling_call(insn) => {}
-            _ => continue,
-        }
+    for &Exit { insn, how } in runs.into_iter().flat_map(|run| model.exits_among(run)) {
+        let callee = match how {
+            How::Return => return Body::MayReturn,
+            How::Sibling(callee) => Some(callee),
+            How::Unknown => match model.insn(insn).kind {
+                InsnKind::Return => return Body::MayReturn,
+                InsnKind::JumpConditional | InsnKind::JumpUnconditional | InsnKind::JumpDynamic
+                    if model.is_sibling_call(insn) =>
+                {
+                    model.callee(insn)
+                }
+                _ => continue,
+            },
+        };
         // Through a register it may be anywhere.
-        let Some(callee) = model.callee(insn) else {
+        let Some(callee) = callee else {
             return Body::MayReturn;
         };
         if !effort.spend(Task::Functions, Some(function), EDGE_STEPS) {

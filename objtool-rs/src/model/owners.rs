@@ -10,17 +10,39 @@ use rustc_hash::FxHashMap;
 use crate::decode::InsnId;
 use crate::read::SymbolId;
 
-/// Instructions for each entry of the lookup table.
-const BLOCK: usize = 64;
+/// Instructions for each entry of the lookup table, of which few begin in one run and end in another.
+const BLOCK: usize = 16;
+
+/// A symbol, or none, and whether it is a function: nearly everyone who asks for the one asks for the
+/// other, and a look at the symbol itself misses the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner(u32);
+
+impl Owner {
+    /// There is none. (An `Option` would take twice as much.)
+    pub const NOBODY: Self = Self(u32::MAX);
+
+    /// A symbol, of which there are less than 2^27, since sections are shorter than 2 GB (`read::header`).
+    pub fn new(symbol: SymbolId, is_function: bool) -> Self {
+        Self(symbol.0 << 1 | u32::from(is_function))
+    }
+
+    /// The symbol.
+    pub fn symbol(self) -> Option<SymbolId> {
+        (self != Self::NOBODY).then_some(SymbolId(self.0 >> 1))
+    }
+
+    /// The symbol, if it is a function.
+    pub fn function(self) -> Option<SymbolId> {
+        self.symbol().filter(|_| self.0 & 1 != 0)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     first: u32,
-    /// The symbol; [`NOBODY`] where there is none. (An `Option` would take half as much again.)
-    symbol: u32,
+    owner: Owner,
 }
-
-const NOBODY: u32 = u32::MAX;
 
 /// The owners of all instructions.
 ///
@@ -34,7 +56,7 @@ pub(super) struct Owners {
     run_at: Vec<u32>,
     len: u32,
     /// What was changed since the runs were made.
-    changed: FxHashMap<InsnId, Option<SymbolId>>,
+    changed: FxHashMap<InsnId, Owner>,
 }
 
 impl Owners {
@@ -43,7 +65,7 @@ impl Owners {
         let mut owners = Self {
             runs: vec![Run {
                 first: 0,
-                symbol: NOBODY,
+                owner: Owner::NOBODY,
             }],
             len: len as u32,
             ..Self::default()
@@ -53,21 +75,21 @@ impl Owners {
     }
 
     /// Gives instructions to symbols: each of these and all behind it, up to the next.
-    pub fn assign(&mut self, starts: impl Iterator<Item = (InsnId, Option<SymbolId>)>) {
+    pub fn assign(&mut self, starts: impl Iterator<Item = (InsnId, Owner)>) {
         self.runs.clear();
-        let from_nobody = std::iter::once((InsnId(0), None));
-        for (first, symbol) in from_nobody.chain(starts) {
-            self.push(first.0, symbol.map_or(NOBODY, |symbol| symbol.0));
+        let from_nobody = std::iter::once((InsnId(0), Owner::NOBODY));
+        for (first, owner) in from_nobody.chain(starts) {
+            self.push(first.0, owner);
         }
         self.index();
     }
 
-    fn push(&mut self, first: u32, symbol: u32) {
+    fn push(&mut self, first: u32, owner: Owner) {
         if self.runs.last().is_some_and(|last| last.first == first) {
             self.runs.pop();
         }
-        if self.runs.last().is_none_or(|last| last.symbol != symbol) {
-            self.runs.push(Run { first, symbol });
+        if self.runs.last().is_none_or(|last| last.owner != owner) {
+            self.runs.push(Run { first, owner });
         }
     }
 
@@ -90,15 +112,14 @@ impl Owners {
         run
     }
 
-    /// The symbol of an instruction.
-    pub fn get(&self, insn: InsnId) -> Option<SymbolId> {
+    /// Who an instruction belongs to.
+    pub fn get(&self, insn: InsnId) -> Owner {
         if !self.changed.is_empty() {
-            if let Some(&symbol) = self.changed.get(&insn) {
-                return symbol;
+            if let Some(&owner) = self.changed.get(&insn) {
+                return owner;
             }
         }
-        let symbol = self.runs[self.run(insn)].symbol;
-        (symbol != NOBODY).then_some(SymbolId(symbol))
+        self.runs[self.run(insn)].owner
     }
 
     /// An instruction and all its neighbours of the same symbol.
@@ -110,9 +131,9 @@ impl Owners {
     }
 
     /// Gives an instruction to a symbol; [`Self::settle`] is to follow.
-    pub fn set(&mut self, insn: InsnId, symbol: Option<SymbolId>) {
+    pub fn set(&mut self, insn: InsnId, owner: Owner) {
         self.len = self.len.max(insn.0 + 1);
-        self.changed.insert(insn, symbol);
+        self.changed.insert(insn, owner);
     }
 
     /// Makes runs of what was changed.
@@ -126,11 +147,11 @@ impl Owners {
         let old = std::mem::take(&mut self.runs);
         for (i, run) in old.iter().enumerate() {
             let end = old.get(i + 1).map_or(self.len, |next| next.first);
-            self.push(run.first, run.symbol);
-            while let Some((insn, symbol)) = changed.next_if(|&(insn, _)| insn.0 < end) {
-                self.push(insn.0, symbol.map_or(NOBODY, |symbol| symbol.0));
+            self.push(run.first, run.owner);
+            while let Some((insn, owner)) = changed.next_if(|&(insn, _)| insn.0 < end) {
+                self.push(insn.0, owner);
                 if insn.0 + 1 < end {
-                    self.push(insn.0 + 1, run.symbol);
+                    self.push(insn.0 + 1, run.owner);
                 }
             }
         }
@@ -143,7 +164,7 @@ mod tests {
     use super::*;
 
     fn all(owners: &Owners) -> Vec<Option<u32>> {
-        let get = |id| owners.get(InsnId(id)).map(|symbol| symbol.0);
+        let get = |id| owners.get(InsnId(id)).symbol().map(|symbol| symbol.0);
         (0..owners.len).map(get).collect()
     }
 
@@ -151,14 +172,17 @@ mod tests {
     fn runs_say_what_was_assigned_and_changed() {
         let mut owners = Owners::nobody(200);
         assert_eq!(all(&owners), [None; 200]);
-        let symbol = |id| Some(SymbolId(id));
+        let symbol = |id| Owner::new(SymbolId(id), id % 2 == 0);
         let starts = [
             (10, symbol(1)),
-            (70, None),
+            (70, Owner::NOBODY),
             (71, symbol(2)),
             (150, symbol(2)),
         ];
-        owners.assign(starts.into_iter().map(|(id, symbol)| (InsnId(id), symbol)));
+        owners.assign(starts.into_iter().map(|(id, owner)| (InsnId(id), owner)));
+        assert_eq!(owners.get(InsnId(71)).function(), Some(SymbolId(2)));
+        assert_eq!(owners.get(InsnId(10)).function(), None);
+        assert_eq!(Owner::NOBODY.function(), None);
         let mut expected = vec![None; 200];
         expected[10..70].fill(Some(1));
         expected[71..].fill(Some(2));
@@ -166,9 +190,15 @@ mod tests {
         assert_eq!(owners.run_of(InsnId(80)), 71..200);
         assert_eq!(owners.run_of(InsnId(12)), 10..70);
 
-        for (id, symbol) in [(0, symbol(3)), (9, None), (63, symbol(4)), (64, symbol(1))] {
-            owners.set(InsnId(id), symbol);
-            expected[id as usize] = symbol.map(|symbol| symbol.0);
+        let nobody = Owner::NOBODY;
+        for (id, owner) in [
+            (0, symbol(3)),
+            (9, nobody),
+            (63, symbol(4)),
+            (64, symbol(1)),
+        ] {
+            owners.set(InsnId(id), owner);
+            expected[id as usize] = owner.symbol().map(|symbol| symbol.0);
         }
         owners.set(InsnId(200), symbol(2));
         expected.push(Some(2));

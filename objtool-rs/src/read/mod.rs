@@ -15,6 +15,8 @@ use std::hash::BuildHasher as _;
 use hashbrown::hash_table::{Entry, HashTable};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use crate::parallel;
+
 pub use error::ReadError;
 pub use ids::{RelocId, SectionId, SymbolId};
 pub use name::printable;
@@ -149,6 +151,9 @@ pub struct ElfFile<'d> {
     symbols_by_name: HashTable<SymbolId>,
 }
 
+/// Files from here on are worth another thread, in bytes.
+const WORTH_THREADS: usize = 1 << 20;
+
 /// The last symbol of each name.
 fn by_name(symbols: &[Symbol<'_>]) -> HashTable<SymbolId> {
     let name = |id: &SymbolId| symbols[id.index()].name;
@@ -195,10 +200,16 @@ impl<'d> ElfFile<'d> {
             section_names,
         } = header::read(data, machine)?;
         let table = symbol::read(kind, &mut sections)?;
-        // What relocations an image has kept are about addresses, and their work is done.
-        if kind == FileKind::Object {
-            reloc::read(&mut sections, table.section, table.symbols.len())?;
-        }
+        let (relocs, symbols_by_name) = parallel::join(
+            data.len() >= WORTH_THREADS,
+            || match kind {
+                FileKind::Object => reloc::read(&mut sections, table.section, table.symbols.len()),
+                // What relocations an image has kept are about addresses, and their work is done.
+                FileKind::Image => Ok(()),
+            },
+            || by_name(&table.symbols),
+        );
+        relocs?;
 
         // Where a name occurs twice, the last one counts: a later definition shadows a former.
         let sections_by_name = sections
@@ -206,7 +217,6 @@ impl<'d> ElfFile<'d> {
             .enumerate()
             .map(|(i, s)| (s.name, SectionId(i as u32)))
             .collect();
-        let symbols_by_name = by_name(&table.symbols);
         let mut by_address: Vec<SectionId> = (0..sections.len() as u32)
             .map(SectionId)
             .filter(|id| {

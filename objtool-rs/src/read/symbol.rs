@@ -3,6 +3,8 @@
 //! Source of the rules: the ELF gABI, chapter "Symbol Table". Not here: order, nesting and
 //! aliases of functions (`model::functions`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use object::elf::{
     Sym64, SymbolBind, SymbolType, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FILE, STT_FUNC, STT_NOTYPE,
     STT_OBJECT, STT_SECTION,
@@ -13,6 +15,7 @@ use object::LittleEndian as LE;
 use super::header::place;
 use super::name::{printable, string};
 use super::{elf, FileKind, ReadError, Section, SectionId, SymbolId};
+use crate::parallel;
 
 /// What a symbol is (`STT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +131,19 @@ pub(super) struct SymbolTable<'d> {
     pub extension: Option<SectionId>,
 }
 
+/// What stands in a symbol's place that can't be read.
+fn blank(raw: &Sym64<LE>) -> Symbol<'_> {
+    Symbol {
+        name: b"",
+        kind: SymbolKind::NoType,
+        binding: Binding::Local,
+        section: SectionId::UNDEFINED,
+        value: 0,
+        size: 0,
+        raw,
+    }
+}
+
 /// Reads the symbol table, and sets each section's own symbol.
 pub(super) fn read<'d>(
     kind: FileKind,
@@ -192,8 +208,8 @@ pub(super) fn read<'d>(
             ));
         }
     }
-    let mut symbols = Vec::with_capacity(count);
-    for (index, raw) in raw.iter().enumerate() {
+    let read_one = |index: usize| {
+        let raw = &raw[index];
         let at = |what: String| ReadError::malformed(format!("{here}, symbol {index}"), what);
         let mut name = string(strings, raw.st_name(LE)).map_err(at)?;
         let section = match raw.st_shndx(LE).0 {
@@ -214,7 +230,6 @@ pub(super) fn read<'d>(
         let symbol_kind = SymbolKind::new(raw.st_type());
         if symbol_kind == SymbolKind::Section && section != 0 {
             name = sections[section as usize].name;
-            sections[section as usize].symbol = Some(SymbolId(index as u32));
         }
         let in_section = kind == FileKind::Object && section != 0;
         let len = sections[section as usize].header.size;
@@ -226,7 +241,7 @@ pub(super) fn read<'d>(
                 place(sections[section as usize].name, section as usize),
             )));
         }
-        symbols.push(Symbol {
+        Ok(Symbol {
             name,
             kind: symbol_kind,
             binding: Binding::new(raw.st_bind()),
@@ -239,7 +254,23 @@ pub(super) fn read<'d>(
             },
             size: raw.st_size(LE),
             raw,
-        });
+        })
+    };
+    let is_bad = AtomicBool::new(false);
+    let symbols = parallel::filled(count, |index| {
+        read_one(index).unwrap_or_else(|_| {
+            is_bad.store(true, Ordering::Relaxed);
+            blank(&raw[index])
+        })
+    });
+    if is_bad.into_inner() {
+        // The first error counts, whoever met one first.
+        (0..count).try_for_each(|index| read_one(index).map(drop))?;
+    }
+    for (index, symbol) in (0..).zip(&symbols) {
+        if symbol.is_section() && symbol.section != SectionId::UNDEFINED {
+            sections[symbol.section.index()].symbol = Some(SymbolId(index));
+        }
     }
     Ok(SymbolTable {
         symbols,

@@ -258,6 +258,15 @@ impl States {
         }
     }
 
+    /// Makes room for more states. Room that is not used takes no memory, and to grow step by step
+    /// takes several times as much of it.
+    pub fn reserve(&mut self, more: usize) {
+        self.list.reserve(more);
+        self.hashes.reserve(more);
+        self.same_hash.reserve(more);
+        self.by_hash.reserve(more);
+    }
+
     /// The number of a state.
     pub fn intern(&mut self, state: &StackState) -> StateId {
         self.intern_hashed(state, FxBuildHasher.hash_one(state))
@@ -296,9 +305,9 @@ impl States {
         &self.list[id.number()]
     }
 
-    /// All states, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &StackState> + '_ {
-        self.list.iter()
+    /// The state with a number.
+    pub(crate) fn by_number(&self, number: usize) -> &StackState {
+        &self.list[number]
     }
 
     /// How many different states there are.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::state::StateId;
 use crate::decode::InsnId;
+use crate::parallel;
 
 /// The state's number; 0 is none.
 const STATE: u32 = (1 << 30) - 1;
@@ -25,9 +26,10 @@ pub struct Trail {
 impl Trail {
     /// None of so many instructions was reached.
     pub fn new(len: usize) -> Self {
-        let mut cells = Vec::new();
-        cells.resize_with(len, AtomicU32::default);
-        Self { cells }
+        // On all threads, because most of it is the first use of fresh memory.
+        Self {
+            cells: parallel::filled(len, |_| AtomicU32::default()),
+        }
     }
 
     fn get(&self, insn: InsnId) -> u32 {

@@ -13,14 +13,15 @@
 //! into the stack pointer goes back.
 
 use arch::insn::{Dest, Reg, Source, StackOp};
-use arch::object::{Architecture, Base, Rule};
+use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
 
 use super::state::{FrameCopy, StackState};
+use crate::decode::StackOps;
 use crate::model::HintKind;
 use crate::report::Message;
 
 /// What a transition has to know about its instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Context {
     /// The instruction belongs to a function.
     pub in_function: bool,
@@ -83,12 +84,30 @@ pub fn is_idle<A: Architecture>(state: &StackState, op: StackOp) -> bool {
     let (Dest::Reg(dest), Source::Reg(source)) = (op.dest, op.source) else {
         return false;
     };
-    let special = |reg| reg == A::STACK_POINTER || reg == A::FRAME_POINTER;
-    !special(source)
-        && !special(dest)
+    is_copy::<A>(&[Some(op), None])
         && state.cfa.base != Base::Undefined
         && state.cfa.base != Base::Reg(dest)
         && state.value(source).base != Base::Cfa
+}
+
+/// Whether an effect is a copy between registers of which neither is the stack or frame pointer.
+pub fn is_copy<A: Architecture>(ops: &StackOps) -> bool {
+    let is_general = |reg| reg != A::STACK_POINTER && reg != A::FRAME_POINTER;
+    match ops {
+        [Some(StackOp {
+            dest: Dest::Reg(dest),
+            source: Source::Reg(source),
+        }), None] => is_general(*dest) && is_general(*source),
+        _ => false,
+    }
+}
+
+/// Whether every such copy is idle in a state: the CFA is found by neither of its registers, and
+/// none holds a place on the stack.
+pub fn is_quiet<A: Architecture>(state: &StackState) -> bool {
+    let (sp, fp) = (Base::Reg(A::STACK_POINTER), Base::Reg(A::FRAME_POINTER));
+    let mut values = (0..MAX_REGISTERS as u8).map(|reg| state.value(Reg(reg)).base);
+    (state.cfa.base == sp || state.cfa.base == fp) && values.all(|base| base != Base::Cfa)
 }
 
 /// With a full register frame on the stack only the distance to it is followed.

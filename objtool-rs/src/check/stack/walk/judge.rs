@@ -65,7 +65,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
                 self.start(
                     Path {
                         insn,
-                        prev: Some(path.insn),
+                        is_straight: true,
                         ..path
                     },
                     Trace::Symbol,

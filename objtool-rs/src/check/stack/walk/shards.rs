@@ -26,7 +26,11 @@ use crate::report::{Findings, Line};
 
 /// How many shards there are at most. Each meets the common states anew, some 3 000 of them, which
 /// takes it a millisecond; fewer would leave threads idle at the end.
-const MOST: u64 = 8;
+const MOST: u64 = 16;
+
+/// States that a kernel has in all, and in a shard, roughly.
+const ALL_STATES: usize = 30_000;
+const SHARD_STATES: usize = 6_000;
 
 /// Bytes of code that are worth a shard.
 const LEAST: u64 = 128 << 10;
@@ -90,6 +94,7 @@ impl<A: Architecture + Decode + Sync> Walker<'_, '_, A> {
             }
         }
 
+        self.states.reserve(ALL_STATES);
         let states = Mutex::new(std::mem::take(&mut self.states));
         let common = Common {
             model: self.model,
@@ -196,6 +201,8 @@ impl<A: Architecture + Decode + Sync> Common<'_, '_, A> {
         let mut findings = self.findings.fork();
         let mut walker = Walker::new(model, Arc::clone(self.trail), &effort, &mut findings);
         walker.reached = Some(Vec::new());
+        walker.states.reserve(SHARD_STATES);
+        walker.transitions.reserve(4 * SHARD_STATES);
         let mut told = Vec::new();
         let mut left = Vec::new();
         let mut reached = Vec::new();

@@ -87,7 +87,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         };
         let path = Path {
             insn,
-            prev: None,
+            is_straight: false,
             origin: insn,
             state: self.entry_id,
             flags,
@@ -104,7 +104,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             if insns.contains(&insn.0) && !reached && !marks.has(Marks::IGNORE) {
                 let path = Path {
                     insn,
-                    prev: None,
+                    is_straight: false,
                     origin: insn,
                     state: self.unknown,
                     flags: Flags {
@@ -152,7 +152,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         match self.trail.state(save).filter(|_| reached) {
             Some(state) => Ok(Some(state)),
             // A branch to the restore; it will be reached again along the straight line.
-            None if path.prev.is_none() => Ok(None),
+            None if !path.is_straight => Ok(None),
             None => self.broken(path.insn, Message::UnsupportedRestore),
         }
     }
