@@ -104,11 +104,7 @@ impl Built {
 pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
     setup::packages(config.packages)?;
     let kernel = Kernel::installed()?;
-    let source = if config.overlay {
-        overlay::source(&kernel)?
-    } else {
-        kernel.source()
-    };
+    let source = source(config, &kernel)?;
     let dir = kernel.build(config.name, tool);
     let log = kernel.build_log(config.name, tool);
     let program = match tool {
@@ -166,6 +162,15 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
     Ok(built(Some(progress::since(start))))
 }
 
+/// The source that a configuration is of.
+fn source(config: &Config, kernel: &Kernel) -> Result<PathBuf> {
+    if config.overlay {
+        overlay::source(kernel)
+    } else {
+        Ok(kernel.source())
+    }
+}
+
 /// Builds the modules of a folder outside of the kernel's tree, for a kernel that is built.
 ///
 /// # Errors
@@ -175,10 +180,12 @@ pub fn modules(built: &Built, folder: &Path) -> Result<()> {
     let log = own(&built.dir).join("modules.log");
     let _lock = lock::hold(&built.dir)?;
     fs::write(&log, "").with_context(|| format!("cannot write the log {}", log.display()))?;
+    let source = source(built.config, &kernel)?;
     let build = Build {
         config: built.config,
         tool: built.tool,
         kernel: &kernel,
+        source: &source,
         dir: &built.dir,
         log: &log,
     };
