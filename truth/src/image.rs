@@ -462,7 +462,8 @@ pub(crate) fn distance(bytes: &[u8]) -> i32 {
 /// The validator's table, as `objtool-rs verify --unreliable-text` writes it.
 fn unreliable_text(data: &[u8], base: u64) -> Result<Vec<Range>> {
     let file = objtool_rs::verify::read(data)?;
-    let report = objtool_rs::verify::verify(&file, false, &|_| ())?;
+    let report =
+        objtool_rs::verify::verify(&file, objtool_rs::verify::Request::default(), &|_| ())?;
     if !report.verdict.holds() {
         bail!("its text does not keep the frame-pointer convention, says objtool-rs verify");
     }
