@@ -167,7 +167,6 @@ impl<P: Port> Locked<'_, P> {
                 self.port.pre_unpatch(object);
             }
         }
-        self.port.order(crate::Barrier::Disable);
         self.start(transition);
         self.port.set_enabled(patch, false);
         self.try_complete();

@@ -426,6 +426,10 @@ impl Sites for Unknown {
         self.ask(89, site);
     }
 
+    fn link(&self, site: usize, func: usize) {
+        self.ask(200, site ^ func);
+    }
+
     fn push(&self, site: usize, _: usize) {
         self.ask(90, site);
     }

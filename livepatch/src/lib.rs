@@ -52,16 +52,26 @@
 //! It never walks a stack itself, never touches a kernel's lock, and knows no function's name. It is
 //! compiled into the kernel: `no_std`, no allocation, no dependency, no path to a panic.
 //!
-//! # What the tests cannot see
+//! # What the tests show, and what not
 //!
-//! `tests/loom.rs` goes through every interleaving of the code that runs without the lock, in C11's
-//! memory model. It does not show
+//! `tests/force.rs`, `transition.rs` and `properties.rs` run the core on a model of a kernel, the
+//! last one through random lives with invariants after every step. `tests/loom.rs` runs it on C11's
+//! memory model, through every order of what is done under the lock and what tasks do without it.
+//! It takes away each barrier and each wait in turn and sees that it goes wrong:
+//!
+//! ```text
+//! cargo test --release -p livepatch --test loom      # every order: half a minute
+//! ```
+//!
+//! It does not show
 //!
 //! - dependencies between loads, which order them in the kernel's model and not in C11's: there is
 //!   a barrier in each place instead;
-//! - what hardware does between two CPUs while text is being changed: that a call reaches the
-//!   handler at all, or no longer, is the tracer's;
-//! - more than two tasks at a time, or more than a call or two for each: its bounds;
+//! - what becomes of a call while text is being changed: that it reaches the handler, or no longer
+//!   does, is the tracer's, and the model takes it as ordered;
+//! - forks, which the lock of the task list keeps apart from going over tasks, and
+//!   [`Core::switch_current`], which the core's lock does;
+//! - more than two tasks at a time, or more than a call or two for each;
 //! - interrupts: a handler that interrupts another one on the same CPU does what one on another CPU
 //!   may do.
 

@@ -56,6 +56,7 @@ impl<P: Port> Locked<'_, P> {
     }
 
     fn push(self, site: P::Site, func: P::Func) {
+        self.port.link(site, func);
         self.port.order(Barrier::Push);
         self.port.push(site, func);
     }

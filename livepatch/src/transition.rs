@@ -47,6 +47,7 @@ impl<P: Port> Locked<'_, P> {
     pub(crate) fn start(self, transition: Transition<P::Patch>) {
         let Transition { patch, target } = transition;
         self.port.note(Event::Starting(patch, target));
+        self.port.order(Barrier::Start);
         self.each_task(|task| {
             if self.port.universe(task) != Universe::On(target) {
                 self.port.set_pending(task);
@@ -69,7 +70,6 @@ impl<P: Port> Locked<'_, P> {
         let target = target.other();
         self.port.set_enabled(patch, target == Side::Patched);
         self.port.set_target(Universe::On(target));
-        self.port.order(Barrier::Reverse);
         self.start(Transition { patch, target });
     }
 

@@ -18,7 +18,9 @@ pub trait Sites: Handles {
     /// Frees a site with an empty stack, which does not redirect.
     fn free_site(&self, site: Self::Site);
 
-    /// Puts a replacement on top. Ordered by [`crate::Barrier::Push`] before it.
+    /// Says what will be below a replacement that nobody sees yet: all that is on the stack.
+    fn link(&self, site: Self::Site, func: Self::Func);
+    /// Puts it on top. [`crate::Barrier::Push`] stands between the two.
     fn push(&self, site: Self::Site, func: Self::Func);
     /// Takes one out, wherever it is. Handlers that still hold it must still find what is below.
     fn pop(&self, site: Self::Site, func: Self::Func);

@@ -40,7 +40,7 @@ pub trait Tasks: Handles {
     /// Takes that back, and says whether it was there; at most one of all who do this is told so.
     ///
     /// What follows is ordered after it when it was there: it is the partner of
-    /// [`crate::Barrier::Sides`], [`crate::Barrier::Disable`] and [`crate::Barrier::Reverse`].
+    /// [`crate::Barrier::Start`].
     fn take_pending(&self, task: Self::Task) -> bool;
 
     /// Runs `f` while the CPU it runs on does not go through the scheduler, where it can be traced

@@ -557,6 +557,10 @@ impl Sites for Model {
         assert!(site.is_there.replace(false));
     }
 
+    fn link(&self, _: usize, func: F) {
+        self.f(func, |func| assert!(!func.is_stacked.get()));
+    }
+
     fn push(&self, site: usize, func: F) {
         self.sites[site].stack.borrow_mut().insert(0, func.0);
     }
