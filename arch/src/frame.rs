@@ -140,4 +140,8 @@ pub trait Frames {
     /// Whether the instruction that ends with these bytes can be a call, or what the kernel puts
     /// in the place of one while a task may still return behind it.
     fn may_follow_call(before: [u8; 8]) -> bool;
+
+    /// How far the address that is saved for an [`Event::Breakpoint`] lies behind the instruction
+    /// that is to be run, if these bytes in front of the address show that a breakpoint stands there.
+    fn breakpoint(before: [u8; 8]) -> Option<u64>;
 }

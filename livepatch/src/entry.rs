@@ -1,5 +1,5 @@
 //! The core's state, and its ways in. Each takes the lock itself; what is done under it is in the
-//! files by topic, as methods of [`Locked`].
+//! files by topic, as methods of `Locked`.
 
 use core::cell::Cell;
 

@@ -28,6 +28,20 @@ pub enum End {
     Rewound,
 }
 
+impl End {
+    /// A few words for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::SystemCall => "a system call",
+            Self::UserEntry => "an interrupt or exception of user space",
+            Self::Fork => "the first instruction of a new task",
+            Self::NeverRan => "a task that has not run yet",
+            Self::Startup => "the start of a CPU",
+            Self::Rewound => "a task that is to die",
+        }
+    }
+}
+
 /// Whether registers of user space lie at the top.
 #[inline]
 pub(crate) fn user_registers_at_top<E: Env + ?Sized>(env: &E, stack: &Stack) -> bool {
@@ -122,7 +136,9 @@ pub(crate) fn at_user_registers<E: Env + ?Sized>(
 #[inline]
 pub(crate) fn check_text<E: Env + ?Sized>(env: &E, address: u64) -> Result<TextKind, Reason> {
     match env.kind(address) {
-        TextKind::None => Err(Reason::AddressNotInText),
+        // Whoever started the first CPU stays on the stack of its idle task, and is not returned to.
+        TextKind::Gone if matches!(env.task_kind(), TaskKind::Idle) => Ok(TextKind::Gone),
+        TextKind::None | TextKind::Gone => Err(Reason::AddressNotInText),
         TextKind::Generated => Err(Reason::GeneratedCode),
         kind @ (TextKind::Fixed | TextKind::Trampoline) => Ok(kind),
     }
@@ -135,6 +151,9 @@ pub(crate) fn check_return_address<E: Env + ?Sized>(
     address: u64,
 ) -> Result<TextKind, Reason> {
     let kind = check_text::<E>(env, address.wrapping_sub(1))?;
+    if matches!(kind, TextKind::Gone) {
+        return Ok(kind);
+    }
     match env.bytes_before(address) {
         None => Err(Reason::AddressNotInText),
         Some(bytes) if E::Arch::may_follow_call(bytes) => Ok(kind),

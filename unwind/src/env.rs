@@ -19,6 +19,8 @@ pub enum TextKind {
     Trampoline,
     /// Any other code made at run time.
     Generated,
+    /// Code that only the kernel's start-up needed; it was there, but cannot be read any more.
+    Gone,
 }
 
 /// What the validator says of some text (`objtool-rs verify --unreliable-text`).

@@ -78,6 +78,11 @@ impl Frames for MadeUp {
     fn may_follow_call(before: [u8; 8]) -> bool {
         u64::from_le_bytes(before) & 1 == 1
     }
+
+    #[inline]
+    fn breakpoint(before: [u8; 8]) -> Option<u64> {
+        (before[7] == 1).then_some(1)
+    }
 }
 
 impl Decode for MadeUp {

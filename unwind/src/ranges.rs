@@ -56,6 +56,23 @@ impl<'a> UnreliableText<'a> {
         table
     }
 
+    /// The same for ranges of which it is known whether they are in the order of their addresses;
+    /// [`Self::is_sorted`] says so.
+    #[inline]
+    pub const fn known(base: Base, ranges: &'a [Range], is_sorted: bool) -> Self {
+        Self {
+            base,
+            ranges,
+            is_sorted,
+        }
+    }
+
+    /// Whether the ranges are in the order of their addresses.
+    #[inline]
+    pub const fn is_sorted(&self) -> bool {
+        self.is_sorted
+    }
+
     /// How many ranges there are.
     pub const fn len(&self) -> usize {
         self.ranges.len()

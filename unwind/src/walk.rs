@@ -88,6 +88,26 @@ pub enum FrameKind {
     },
 }
 
+impl FrameKind {
+    /// A few words for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Trampoline => "tracer's entry",
+            Self::Interrupted { event, .. } => match event {
+                Event::Interrupt => "interrupted",
+                Event::NonMaskable => "interrupted, not maskable",
+                Event::PageFault => "page fault",
+                Event::Breakpoint => "breakpoint",
+                Event::Exception => "exception",
+                Event::Unknown => "registers",
+            },
+            Self::SystemCall { .. } => "system call",
+            Self::UserEntry { .. } => "entry from user space",
+        }
+    }
+}
+
 /// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {

@@ -84,6 +84,25 @@ fn no_task_may_end_where_another_kind_does() {
 }
 
 #[test]
+fn only_the_idle_task_may_come_from_text_that_is_gone() {
+    let kernel = Kernel::new();
+    for outermost in Outermost::ALL {
+        let mut builder = sleeping(&kernel, outermost);
+        builder.task.gone = Some("f1");
+        for stepper in BOTH {
+            let (outcome, shown) = walk(stepper, &builder.task, builder.inactive());
+            if outermost == Outermost::Startup {
+                assert_eq!(outcome.end, Some(End::Startup), "{stepper}");
+                assert_eq!(shown, builder.expected(), "{stepper}");
+            } else {
+                let expected = Verdict::Unreliable(Reason::AddressNotInText);
+                assert_eq!(outcome.verdict, expected, "{outermost:?} {stepper}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_task_that_never_ran_ends_at_once() {
     let kernel = Kernel::new();
     let fork = kernel.function("ret_from_fork_asm").begin;

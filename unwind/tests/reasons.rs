@@ -4,7 +4,7 @@ mod model;
 
 use std::collections::BTreeSet;
 
-use arch::frame::{Frames, WORD};
+use arch::frame::{Event, Frames, WORD};
 use arch_x86_64::X86_64;
 use model::build::{Builder, Outermost, WordKind};
 use model::{addresses, verdict, Kernel, Task, GENERATED, TRAMPOLINE};
@@ -470,6 +470,40 @@ fn orc_is_right_at_every_instruction_of_a_function() {
                 outcome.verdict,
                 Verdict::Unreliable(Reason::Interrupted(_))
             ));
+        }
+    }
+}
+
+#[test]
+fn a_breakpoint_interrupts_the_instruction_that_it_stands_on() {
+    let kernel = Kernel::new();
+    // f4 pushes the frame pointer at 5, a single byte, and has made its frame at 0x33. The saved
+    // address is behind the breakpoint; the breakpoint may have been taken away since.
+    for (offset, is_there, reliable) in [
+        (5, true, true),
+        (5, false, false),
+        (0x33, true, true),
+        (0x33, false, true),
+    ] {
+        let mut builder = Builder::new(&kernel, Outermost::KernelThread);
+        builder.call("f1", 0);
+        let callee = kernel.function("f4").clone();
+        let at = callee.begin + offset;
+        builder.enter(callee);
+        if offset == 0x33 {
+            builder.body(0);
+        }
+        builder.task.breakpoint = is_there.then_some(at);
+        builder.interrupt("asm_exc_int3", at + 1);
+        builder.call("f2", 0).sleep();
+        let (outcome, frames) = verdict::<Orc>(&builder.task, builder.inactive());
+        let case = format!("{offset:#x} {is_there}");
+        if reliable {
+            assert_eq!(outcome.verdict, Verdict::Reliable, "{case}");
+            assert_eq!(addresses(&frames), builder.expected(), "{case}");
+        } else {
+            let why = Reason::Interrupted(Event::Breakpoint);
+            assert_eq!(outcome.verdict, Verdict::Unreliable(why), "{case}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! linux/<version>/                        the unpacked source
+//! linux/<version>+overlay/                the same with this project's overlay
 //! build/<version>/<config>-<c|rs>/        a build's O= folder
 //! build/<version>/<config>-<c|rs>.log     what make printed
 //! corpus/<version>/<config>/in/PATH.o         an object as objtool got it
@@ -133,6 +134,13 @@ impl Kernel {
     /// The unpacked, unmodified source.
     pub fn source(&self) -> PathBuf {
         self.cache.join("linux").join(&self.version)
+    }
+
+    /// The source with this project's overlay.
+    pub fn overlaid_source(&self) -> PathBuf {
+        self.cache
+            .join("linux")
+            .join(format!("{}+overlay", self.version))
     }
 
     /// The `O=` folder of a build.

@@ -26,8 +26,11 @@ const KERNEL_CS: u64 = 0x10;
 /// `arch/x86/include/asm/xen/interface_64.h`, whose privilege level Xen takes off).
 const XEN_KERNEL_CS: u64 = 0xe030;
 
+/// The breakpoint instruction.
+const INT3: u8 = 0xcc;
+
 /// What stands between functions: no call that was probed.
-const PADDING: [u8; 4] = [0xcc; 4];
+const PADDING: [u8; 4] = [INT3; 4];
 
 /// Bits of the word with the code segment: the selector; with FRED, three more about the event
 /// (`struct fred_cs`, `arch/x86/include/asm/ptrace.h`).
@@ -136,6 +139,12 @@ impl Frames for X86_64 {
             || indirect(six) && (mode_reg(b3) == 0x90 && rm(b3) != 4 || b3 == 0x15)
             // Index and 32-bit displacement.
             || indirect(seven) && (b2 == 0x94 || b2 == 0x14 && rm(b3) == 5)
+    }
+
+    #[inline]
+    fn breakpoint([.., last]: [u8; 8]) -> Option<u64> {
+        // int3, a trap: the saved address is that of the next byte.
+        (last == INT3).then_some(1)
     }
 }
 

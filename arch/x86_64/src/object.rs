@@ -38,9 +38,9 @@ pub mod relocation {
 /// (`arch/x86/include/asm/cpufeatures.h`: word * 32 + bit).
 mod feature {
     /// The population count instruction; the path without it is taken by next to no machine.
-    pub const POPCNT: u16 = 4 * 32 + 23;
+    pub(super) const POPCNT: u16 = 4 * 32 + 23;
     /// Supervisor mode access prevention.
-    pub const SMAP: u16 = 9 * 32 + 20;
+    pub(super) const SMAP: u16 = 9 * 32 + 20;
 }
 
 /// Numbers of the decoder's notes.

@@ -7,7 +7,7 @@
 pub mod sort;
 pub mod table;
 
-use arch::frame::{Frames, Privilege, WORD};
+use arch::frame::{Event, Frames, Origin, Privilege, WORD};
 use arch::insn::Reg;
 use arch::object::{Base, Rule};
 use arch::orc::{Decode, Frame as Entry, FrameKind as EntryKind};
@@ -246,23 +246,52 @@ impl Walk<Orc> {
             if self.pc == 0 {
                 return Ok(of_nowhere::<E::Arch>());
             }
-            self.pc
+            match (self.at, self.origin) {
+                (At::Kernel, Some(Origin::Event(Event::Breakpoint))) => self.at_breakpoint(env)?,
+                _ => self.pc,
+            }
         } else {
             // The next instruction may belong to another function, and have another stack.
             self.pc.wrapping_sub(1)
         };
-        let found = match env.orc(at) {
+        match Self::look_up(env, at) {
+            Lookup::Found(entry) => E::Format::decode(entry).ok_or(Reason::OrcInvalid),
+            Lookup::NotReady => Err(Reason::OrcNotReady),
+            Lookup::Missing if self.doubt_and_go_on(Reason::OrcMissing) => Ok(guess::<E::Arch>()),
+            Lookup::Missing => Err(Reason::OrcMissing),
+        }
+    }
+
+    fn look_up<E: OrcEnv + ?Sized>(env: &E, at: u64) -> Lookup<<E::Format as Decode>::Entry> {
+        match env.orc(at) {
             Lookup::Missing => match env.template(at) {
                 Some(original) if original != at => env.orc(original),
                 _ => Lookup::Missing,
             },
             found => found,
+        }
+    }
+
+    /// The instruction that a breakpoint interrupted: not the one behind it, whose address was
+    /// saved.
+    #[cold]
+    #[inline(never)]
+    fn at_breakpoint<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<u64, Reason> {
+        let before = env.bytes_before(self.pc);
+        if let Some(distance) = before.and_then(E::Arch::breakpoint) {
+            return Ok(self.pc.wrapping_sub(distance));
+        }
+        // It was taken away since, or whoever handles it has set another address: that does not
+        // matter where the stack is the same in front of the address and behind it.
+        let decoded = |at| match Self::look_up(env, at) {
+            Lookup::Found(entry) => E::Format::decode(entry),
+            _ => None,
         };
-        match found {
-            Lookup::Found(entry) => E::Format::decode(entry).ok_or(Reason::OrcInvalid),
-            Lookup::NotReady => Err(Reason::OrcNotReady),
-            Lookup::Missing if self.doubt_and_go_on(Reason::OrcMissing) => Ok(guess::<E::Arch>()),
-            Lookup::Missing => Err(Reason::OrcMissing),
+        let same = decoded(self.pc.wrapping_sub(1)) == decoded(self.pc);
+        if same || self.doubt_and_go_on(Reason::Interrupted(Event::Breakpoint)) {
+            Ok(self.pc)
+        } else {
+            Err(Reason::Interrupted(Event::Breakpoint))
         }
     }
 

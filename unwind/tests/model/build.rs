@@ -119,6 +119,8 @@ impl<'k> Builder<'k> {
                 originals: Vec::new(),
                 no_table: false,
                 not_ready: false,
+                gone: None,
+                breakpoint: None,
                 missing: None,
                 r10: None,
                 outside: 0.into(),

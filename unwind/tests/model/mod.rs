@@ -305,6 +305,10 @@ pub struct Task<'k> {
     pub no_table: bool,
     /// ORC is not set up.
     pub not_ready: bool,
+    /// Text that was needed at start-up only, and is gone: this function.
+    pub gone: Option<&'static str>,
+    /// A breakpoint stands here.
+    pub breakpoint: Option<u64>,
     /// Text without an ORC entry: this function.
     pub missing: Option<&'static str>,
     /// Registers that a walk starts from.
@@ -315,6 +319,11 @@ pub struct Task<'k> {
 }
 
 impl Task<'_> {
+    fn is_gone(&self, address: u64) -> bool {
+        let function = self.kernel.function_at(address);
+        self.gone.is_some() && function.map(|function| function.name) == self.gone
+    }
+
     /// The word at an address, to be changed.
     pub fn word(&mut self, address: u64) -> &mut u64 {
         let mut all = self.memory.iter_mut();
@@ -354,7 +363,9 @@ impl Stacks for Task<'_> {
 impl Text for Task<'_> {
     fn kind(&self, address: u64) -> TextKind {
         let within = |begin: u64| address.wrapping_sub(begin) < SIZE;
-        if (TEXT..self.kernel.end()).contains(&address) {
+        if self.is_gone(address) {
+            TextKind::Gone
+        } else if (TEXT..self.kernel.end()).contains(&address) {
             TextKind::Fixed
         } else if within(TRAMPOLINE) {
             TextKind::Trampoline
@@ -388,9 +399,15 @@ impl Text for Task<'_> {
     }
 
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
+        assert!(!self.is_gone(address.wrapping_sub(1)), "{address:#x}");
         let original = self.kernel.template(address.wrapping_sub(1));
-        self.kernel
-            .bytes_before(original.map_or(address, |a| a + 1))
+        let mut bytes = self
+            .kernel
+            .bytes_before(original.map_or(address, |a| a + 1))?;
+        if self.breakpoint == Some(address.wrapping_sub(1)) {
+            bytes[7] = 0xcc;
+        }
+        Some(bytes)
     }
 
     fn recover(&self, _: &mut Recovery, address: u64, slot: u64) -> Recovered {

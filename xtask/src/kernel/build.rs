@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
+use super::overlay;
 use crate::configs::Config;
 use crate::paths::{self, Kernel, Tool};
 use crate::{cmd, lock, objtool, progress, setup};
@@ -103,6 +104,11 @@ impl Built {
 pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
     setup::packages(config.packages)?;
     let kernel = Kernel::installed()?;
+    let source = if config.overlay {
+        overlay::source(&kernel)?
+    } else {
+        kernel.source()
+    };
     let dir = kernel.build(config.name, tool);
     let log = kernel.build_log(config.name, tool);
     let program = match tool {
@@ -115,6 +121,7 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
         config,
         tool,
         kernel: &kernel,
+        source: &source,
         dir: &dir,
         log: &log,
     };
@@ -129,7 +136,8 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
         took,
     };
     if found == stamp && same_tool {
-        if build.own("finished").is_file() {
+        // What of an overlay has changed since, make finds out.
+        if build.own("finished").is_file() && !config.overlay {
             return Ok(built(None));
         }
         println!(
@@ -162,6 +170,7 @@ struct Build<'a> {
     config: &'static Config,
     tool: Tool,
     kernel: &'a Kernel,
+    source: &'a Path,
     dir: &'a Path,
     log: &'a Path,
 }
@@ -227,7 +236,7 @@ impl Build<'_> {
             }
         }
         make.arg("-C")
-            .arg(self.kernel.source())
+            .arg(self.source)
             .arg(format!("O={}", self.dir.display()));
         make.args(STAMPS).args(self.config.make);
         make.arg(format!(
@@ -260,9 +269,9 @@ impl Build<'_> {
         }
         target(self.config.base)?;
         let fragment = self.config.fragment()?;
-        let mut merge = Command::new(self.kernel.source().join("scripts/kconfig/merge_config.sh"));
+        let mut merge = Command::new(self.source.join("scripts/kconfig/merge_config.sh"));
         merge
-            .current_dir(self.kernel.source())
+            .current_dir(self.source)
             .arg("-O")
             .arg(self.dir)
             .arg("-m");

@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod build;
 mod initramfs;
+pub mod overlay;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -24,6 +25,8 @@ enum Command {
     Build(Which),
     /// Boot that kernel under QEMU, load its sample modules and check that the live patch takes
     Boot(Which),
+    /// Put the unwinder and the livepatch core into a Linux source tree
+    Overlay(overlay::Args),
 }
 
 #[derive(clap::Args)]
@@ -43,6 +46,7 @@ pub fn run(args: Args) -> Result<()> {
     let (which, boots) = match args.command {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
+        Command::Overlay(args) => return overlay::run(&args),
     };
     let config = Config::named(&which.config)?;
     setup::run()?;

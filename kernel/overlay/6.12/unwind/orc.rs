@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's ORC tables: those of the image, which the build has sorted, and those of modules.
+//!
+//! How entries are found and read is `unwind`'s and `arch_x86_64`'s.
+
+use core::ffi::{c_int, c_ulong};
+use core::slice;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use arch::orc::Decode;
+use arch_x86_64::X86_64;
+use unwind::orc::table::{Addresses, Blocks, Table};
+use unwind::orc::{is_weak, sort};
+use unwind::{Lookup, OrcEnv};
+
+use super::{text_bounds, Kernel};
+
+type Entry = <X86_64 as Decode>::Entry;
+
+/// `struct rust_unwind_orc` of `shim.h`.
+#[repr(C)]
+struct ModuleTables {
+    ips: *const i32,
+    entries: *const Entry,
+    count: c_ulong,
+}
+
+extern "C" {
+    static __start_orc_unwind_ip: [i32; 0];
+    static __stop_orc_unwind_ip: [i32; 0];
+    static __start_orc_unwind: [Entry; 0];
+    static __stop_orc_unwind: [Entry; 0];
+    static mut orc_lookup: [u32; 0];
+    static mut orc_lookup_end: [u32; 0];
+
+    fn rust_unwind_module_orc(address: c_ulong, tables: *mut ModuleTables) -> bool;
+    fn rust_unwind_is_init_text(address: c_ulong) -> bool;
+}
+
+/// Whether the tables are set up.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// How many of something lie between two addresses.
+fn count<T>(start: *const T, stop: *const T) -> usize {
+    (stop as usize).wrapping_sub(start as usize) / core::mem::size_of::<T>().max(1)
+}
+
+/// The image's table.
+fn image() -> Option<Table<'static, Entry>> {
+    // SAFETY: the linker script defines the four around two tables, which are not written to.
+    let (ips, entries) = unsafe {
+        let ips = __start_orc_unwind_ip.as_ptr();
+        let entries = __start_orc_unwind.as_ptr();
+        (
+            slice::from_raw_parts(ips, count(ips, __stop_orc_unwind_ip.as_ptr())),
+            slice::from_raw_parts(entries, count(entries, __stop_orc_unwind.as_ptr())),
+        )
+    };
+    Table::new(Addresses::new(ips.as_ptr() as u64, ips), entries).ok()
+}
+
+/// Fills the table of blocks, for which the linker script left room.
+///
+/// # Safety
+///
+/// Called once, while only one CPU runs.
+pub(super) unsafe fn init() {
+    let Some(table) = image() else {
+        return;
+    };
+    let (start, stop) = text_bounds();
+    // SAFETY: the linker script defines both around room for this; nobody else uses it before
+    // `READY` is set.
+    let firsts = unsafe {
+        let first = core::ptr::addr_of_mut!(orc_lookup).cast::<u32>();
+        let end = core::ptr::addr_of!(orc_lookup_end).cast::<u32>();
+        slice::from_raw_parts_mut(first, count(first.cast_const(), end))
+    };
+    let in_order = table.addresses().out_of_order().is_none();
+    if in_order && Blocks::fill(firsts, &table.addresses(), start, stop).is_ok() {
+        READY.store(true, Ordering::Release);
+    }
+}
+
+impl OrcEnv for Kernel {
+    type Format = X86_64;
+
+    fn orc(&self, address: u64) -> Lookup<Entry> {
+        if !READY.load(Ordering::Acquire) {
+            return Lookup::NotReady;
+        }
+        let (start, stop) = text_bounds();
+        let found = if (start..stop).contains(&address) {
+            // SAFETY: since `READY` is set, it is only read.
+            let firsts = unsafe {
+                let first = core::ptr::addr_of!(orc_lookup).cast::<u32>();
+                let end = core::ptr::addr_of!(orc_lookup_end).cast::<u32>();
+                slice::from_raw_parts(first, count(first, end))
+            };
+            let blocks = Blocks::new(start, stop, firsts);
+            image().and_then(|table| table.find_in(&blocks, address))
+        // SAFETY: takes any address.
+        } else if unsafe { rust_unwind_is_init_text(address) } {
+            image().and_then(|table| table.find(address))
+        } else {
+            module(address)
+        };
+        found.map_or(Lookup::Missing, Lookup::Found)
+    }
+}
+
+fn module(address: u64) -> Option<Entry> {
+    let mut tables = ModuleTables {
+        ips: core::ptr::null(),
+        entries: core::ptr::null(),
+        count: 0,
+    };
+    // SAFETY: `tables` can be written to.
+    if !unsafe { rust_unwind_module_orc(address, &mut tables) } {
+        return None;
+    }
+    // SAFETY: a module's tables are there for as long as the module, whose text a task is in.
+    let (ips, entries) = unsafe {
+        (
+            slice::from_raw_parts(tables.ips, tables.count as usize),
+            slice::from_raw_parts(tables.entries, tables.count as usize),
+        )
+    };
+    let table = Table::new(Addresses::new(ips.as_ptr() as u64, ips), entries).ok()?;
+    table.find(address)
+}
+
+/// Sorts the tables of a module that is being loaded.
+///
+/// # Safety
+///
+/// The tables have `count` entries each, and nobody else uses them yet.
+#[no_mangle]
+unsafe extern "C" fn rust_unwind_sort(ips: *mut c_int, entries: *mut Entry, count: c_ulong) {
+    if count == 0 {
+        return;
+    }
+    // SAFETY: by this function's own condition.
+    let (ips, entries) = unsafe {
+        (
+            slice::from_raw_parts_mut(ips, count as usize),
+            slice::from_raw_parts_mut(entries, count as usize),
+        )
+    };
+    // Tables that cannot be sorted stay as they are, and what is found in them is refused or wrong
+    // by the walk's own checks; lengths are equal, and modules are not that far from themselves.
+    let _ = sort::sort(ips, entries, is_weak::<X86_64>);
+}
