@@ -118,6 +118,23 @@ impl<P: Port> Core<P> {
         self.locked(port, |locked| locked.blockers(f));
     }
 
+    /// The how-manieth of the listed patches this is, oldest first, from 1 on: where two replace the
+    /// same function, the one with the greater number is called. 0 for one that is not listed.
+    pub fn order(&self, port: &P, patch: P::Patch) -> usize {
+        self.locked(port, |locked| {
+            let (mut count, mut order) = (0_usize, 0);
+            locked.each_patch(|listed| {
+                count = count.saturating_add(1);
+                if listed != patch {
+                    return Step::Next;
+                }
+                order = count;
+                Step::Stop
+            });
+            order
+        })
+    }
+
     /// The transition that is going on. For callbacks, which run under the lock.
     #[must_use]
     pub fn transition(&self) -> Option<Transition<P::Patch>> {

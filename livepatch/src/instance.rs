@@ -533,6 +533,12 @@ impl Instance {
         });
     }
 
+    /// [`Core::order`].
+    #[inline]
+    pub fn order(&self, port: &Unknown, patch: usize) -> usize {
+        self.0.order(port, patch)
+    }
+
     /// [`Core::switch_current`].
     #[inline]
     pub fn switch_current(&self, port: &Unknown, task: usize) {

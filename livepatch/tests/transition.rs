@@ -234,6 +234,7 @@ fn replaced_patches_go_and_their_other_functions_become_the_originals() {
     model.run_frees();
     invariants::check(&model);
     assert_eq!(*model.listed.borrow(), [third.0]);
+    assert_eq!(model.core.order(&model, third), 1);
     assert_eq!((model.references(first), model.references(second)), (0, 0));
     for (function, patch) in [(0, None), (1, Some(third.0)), (2, None)] {
         assert_eq!(patch_of_call(&model, task, function), patch);
@@ -253,7 +254,8 @@ fn a_replacement_can_be_reversed() {
             ..Spec::default()
         })
         .unwrap();
-    assert_eq!(*model.listed.borrow(), [first.0, second.0]);
+    assert_eq!(model.core.order(&model, first), 1);
+    assert_eq!(model.core.order(&model, second), 2);
     model.disable(second).unwrap();
     model.tick();
     model.run_frees();

@@ -101,6 +101,17 @@ pub const CONFIGS: &[Config] = &[
         modules: &[Module::RustMinimal, Module::LivepatchSample],
     },
     Config {
+        name: "x86_64-fp-livepatch",
+        base: "tinyconfig",
+        make: &[],
+        rust: true,
+        compiler: "gcc",
+        overlay: true,
+        packages: &[],
+        lines: 1744,
+        modules: &[Module::RustMinimal, Module::LivepatchSample],
+    },
+    Config {
         name: "x86_64-defconfig",
         base: "defconfig",
         make: &[],
