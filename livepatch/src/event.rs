@@ -25,7 +25,7 @@ pub enum Event<'a, H: Handles> {
     /// A transition that has not started is taken back.
     Cancelling(H::Patch),
     /// Remaining tasks are switched wherever they are.
-    Forcing,
+    Forcing(H::Patch, Side),
     /// Remaining tasks are nudged, for the first time if so.
     Nudging {
         /// Not a repetition.
@@ -43,7 +43,7 @@ pub enum Event<'a, H: Handles> {
     PrePatchFailed(H::Object),
     /// An object's functions could not be redirected.
     NotPatched(H::Object),
-    /// The site of a function could not be made to redirect.
+    /// An object's module comes, and is patched.
     Applying(H::Patch, H::Object),
     /// An object's module goes away.
     Reverting(H::Patch, H::Object),

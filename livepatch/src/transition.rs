@@ -208,7 +208,7 @@ impl<P: Port> Locked<'_, P> {
     pub(crate) fn force(self, patch: P::Patch) -> Result<(), Refused<P::Error>> {
         match self.phase() {
             Phase::Running { transition, .. } if transition.patch == patch => {
-                self.port.note(Event::Forcing);
+                self.port.note(Event::Forcing(patch, transition.target));
                 self.force_tasks(transition);
                 Ok(())
             }

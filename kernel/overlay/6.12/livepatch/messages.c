@@ -5,10 +5,16 @@
  */
 #define pr_fmt(fmt) "livepatch: " fmt
 
+#include <linux/jiffies.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
 
 #include "shim.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+unsigned long rust_klp_started;
 
 static const char *verb(long patched)
 {
@@ -39,15 +45,19 @@ void rust_klp_say(enum rust_klp_message message, const char *a, const char *b, l
 		pr_debug("'%s': initializing %s transition\n", a, verb(n));
 		break;
 	case RUST_KLP_STARTING:
+		rust_klp_started = jiffies;
+		trace_klp_start(a, n);
 		pr_notice("'%s': starting %s transition\n", a, verb(n));
 		break;
 	case RUST_KLP_REVERSING:
+		trace_klp_reverse(a, !n);
 		pr_debug("'%s': reversing transition from %s to %s\n", a, verb(n), verb(!n));
 		break;
 	case RUST_KLP_CANCELLING:
 		pr_debug("'%s': canceling patching transition, going to unpatch\n", a);
 		break;
 	case RUST_KLP_FORCING:
+		trace_klp_force(a, n);
 		pr_warn("forcing remaining tasks to the patched state\n");
 		break;
 	case RUST_KLP_NUDGING:
@@ -57,6 +67,7 @@ void rust_klp_say(enum rust_klp_message message, const char *a, const char *b, l
 		pr_debug("'%s': completing %s transition\n", a, verb(n));
 		break;
 	case RUST_KLP_COMPLETE:
+		trace_klp_complete(a, n);
 		pr_notice("'%s': %s complete\n", a, verb(n));
 		break;
 	case RUST_KLP_PRE_PATCH_FAILED:
@@ -152,10 +163,19 @@ static void klp_try_switch_task(struct task_struct *task, enum rust_klp_blocker 
 		pr_debug("%s: %s:%d has left what it was forced out of\n", __func__, task->comm,
 			 task->pid);
 		break;
+	case RUST_KLP_NOTHING:
+		break;
 	}
+}
+
+void rust_klp_trace_switch(struct task_struct *task, bool patching)
+{
+	trace_klp_switch(task, patching);
 }
 
 void rust_klp_say_task(struct task_struct *task, enum rust_klp_blocker blocker, const char *func)
 {
+	if (blocker < RUST_KLP_CLEARED)
+		trace_klp_block(task, blocker, func);
 	klp_try_switch_task(task, blocker, func);
 }

@@ -15,9 +15,13 @@ use core::ptr;
 use core::sync::atomic::{fence, AtomicI32, AtomicPtr, Ordering};
 
 use kernel::bindings;
-use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
+use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use livepatch::barrier::Kind;
+#[cfg(CONFIG_DEBUG_FS)]
+use livepatch::port::Sites;
 use livepatch::port::{Handles, Port};
+#[cfg(CONFIG_DEBUG_FS)]
+use livepatch::Variant;
 use livepatch::{Barrier, Blocker, Choice, Core, Event, Refused, Side, Universe};
 
 mod list;
@@ -102,6 +106,17 @@ extern "C" {
     fn rust_klp_schedule_tick();
     fn rust_klp_say(message: Message, first: *const c_char, second: *const c_char, number: c_long);
     fn rust_klp_say_task(task: Task, blocker: c_uint, func: *const c_char);
+    fn rust_klp_trace_switch(task: Task, patching: bool);
+    #[cfg(CONFIG_DEBUG_FS)]
+    fn rust_klp_show_blocker(
+        seq: *mut c_void,
+        task: Task,
+        blocker: c_uint,
+        func: *const c_char,
+        variant: c_ulong,
+        patch: *const c_char,
+        frame: c_uint,
+    );
     fn rust_klp_warn_choice(empty: bool);
     fn rust_klp_warn_no_transition();
 }
@@ -231,7 +246,7 @@ fn note(event: &Event<'_, Kernel>) {
         Event::Starting(patch, side) => sided(Message::Starting, patch, side),
         Event::Reversing(patch, side) => sided(Message::Reversing, patch, side),
         Event::Cancelling(patch) => about(Message::Cancelling, patch),
-        Event::Forcing => say(Message::Forcing, none, none, 0),
+        Event::Forcing(patch, side) => sided(Message::Forcing, patch, side),
         Event::Nudging { is_first } => {
             if is_first {
                 say(Message::Nudging, none, none, 0);
@@ -251,7 +266,10 @@ fn note(event: &Event<'_, Kernel>) {
         }
         // SAFETY: as above.
         Event::Cleared(task) => unsafe { rust_klp_say_task(task, 4, none) },
-        Event::Switched(..) => {}
+        // SAFETY: as above.
+        Event::Switched(task, side) => unsafe {
+            rust_klp_trace_switch(task, side == Side::Patched)
+        },
         Event::PrePatchFailed(object) => {
             say(
                 Message::PrePatchFailed,
@@ -375,6 +393,43 @@ unsafe extern "C" fn klp_get_prev_state(id: c_ulong) -> *mut bindings::klp_state
 #[no_mangle]
 unsafe extern "C" fn rust_klp_tick() {
     CORE.0.tick(&Kernel);
+}
+
+/// Shows each task that has not switched.
+///
+/// # Safety
+///
+/// `seq` is a file that can be written to. Called without the lock.
+#[cfg(CONFIG_DEBUG_FS)]
+#[no_mangle]
+unsafe extern "C" fn rust_klp_blockers(seq: *mut c_void) {
+    let none = ptr::null();
+    CORE.0.blockers(&Kernel, |task, blocker| {
+        let mut func = none;
+        let (mut variant, mut patch, mut frame_number) = (0, none, 0);
+        let number = match blocker {
+            Some(Blocker::Running) => 0,
+            Some(Blocker::Unreliable(_)) => 1,
+            Some(Blocker::Inside {
+                func: of,
+                variant: inside,
+                frame,
+            }) => {
+                func = patches::func_name(of);
+                frame_number = frame as c_uint;
+                match inside {
+                    Variant::Original => variant = Kernel.original(of).start,
+                    Variant::Replacement(of) => variant = Kernel.replacement(of).start,
+                    Variant::Retired(of) => patch = patches::name(of),
+                }
+                2
+            }
+            Some(Blocker::NotAtSafePoint) => 3,
+            None => 5,
+        };
+        // SAFETY: by this function's own condition; names are C strings, or null where not shown.
+        unsafe { rust_klp_show_blocker(seq, task, number, func, variant, patch, frame_number) }
+    });
 }
 
 /// # Safety

@@ -73,11 +73,19 @@ enum rust_klp_blocker {
 	RUST_KLP_INSIDE,
 	RUST_KLP_NOT_AT_SAFE_POINT,
 	RUST_KLP_CLEARED,
+	RUST_KLP_NOTHING,
 };
 
 /* messages.c */
+extern unsigned long rust_klp_started; /* jiffies */
 void rust_klp_say(enum rust_klp_message message, const char *first, const char *second, long number);
 void rust_klp_say_task(struct task_struct *task, enum rust_klp_blocker blocker, const char *func);
+void rust_klp_trace_switch(struct task_struct *task, bool patching);
+
+/* blockers.c */
+void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_blocker blocker,
+			   const char *func, unsigned long variant, const char *patch,
+			   unsigned int frame);
 
 /* shim.c */
 void rust_klp_lock(void);
@@ -126,6 +134,7 @@ void rust_klp_warn_no_transition(void);
 
 /* Rust */
 void rust_klp_tick(void);
+void rust_klp_blockers(void *seq);
 void rust_klp_free(struct klp_patch *patch);
 int rust_klp_set_enabled(struct klp_patch *patch, bool enabled);
 int rust_klp_force(struct klp_patch *patch);
