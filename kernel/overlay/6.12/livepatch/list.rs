@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! The kernel's lists (`linux/list.h`) and strings, as far as patches need them. Lists that are read
 //! without the lock are in `sites`.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use kernel::bindings::list_head;
 use kernel::ffi::c_char;

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! Patches: the C structures of `linux/livepatch.h`, their lists, flags, callbacks and modules.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::cell::UnsafeCell;
 use core::ptr;

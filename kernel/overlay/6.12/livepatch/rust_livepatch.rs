@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! The livepatch core in the kernel: the API of `include/linux/livepatch.h` on top of the
 //! `livepatch` crate.
 //!
 //! Handles are pointers to the C structures, which stay the ABI. Only types and calls are translated
 //! here and in the modules by topic; what is done when is `livepatch`'s, and what cannot be said in
 //! Rust is in `shim.c`.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 // Some structures of this configuration's are empty, as C has them; only pointers are passed.
 #![allow(improper_ctypes)]

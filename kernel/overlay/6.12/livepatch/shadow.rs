@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! Shadow variables: data that patches attach to objects of the kernel's, found by the object and a
 //! number (`Documentation/livepatch/shadow-vars.rst`).
 //!
 //! A table of lists that are read under RCU and changed under a spinlock.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};

@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! Sites: a tracer's handler for each function that is redirected, and the stack of `klp_func`s that
 //! it chooses from.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};

@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! Where functions are, and the relocations of livepatch modules
 //! (`Documentation/livepatch/module-elf-format.rst`).
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::ptr;
 

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! Tasks: their side, the flag that asks them to switch, and their stacks.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::cell::UnsafeCell;
 use core::ptr;
