@@ -65,7 +65,9 @@ pub use frame_pointers::FramePointers;
 pub use orc::Orc;
 pub use reason::Reason;
 pub use stack::{Slot, Stack, StackKind, Stacks};
-pub use walk::{reliable, Frame, FrameKind, Mode, Outcome, Registers, Start, Status, Walk};
+pub use walk::{
+    reliable, reliable_addresses, Frame, FrameKind, Mode, Outcome, Registers, Start, Status, Walk,
+};
 
 /// What a walk over a task's stack concludes. There is no third way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

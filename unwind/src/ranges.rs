@@ -97,21 +97,89 @@ impl<'a> UnreliableText<'a> {
 
     /// Whether `address` lies in text that must not be trusted. For a return address, pass that of
     /// the byte before it.
+    #[inline]
     pub fn contains(&self, address: u64) -> bool {
-        let holds = |(first, end): (u64, u64)| first <= address && address < end;
-        if !self.is_sorted {
-            return (0..self.len()).any(|index| self.get(index).is_some_and(holds));
+        match self.base {
+            Base::Image(base) if self.is_sorted => {
+                // All of the table is within 31 bits of its base.
+                let distance = address.wrapping_sub(base) as i64;
+                i32::try_from(distance).is_ok_and(|distance| self.contains_distance(distance))
+            }
+            _ => self.is_in_any(address),
         }
-        let (mut low, mut high) = (0, self.len());
+    }
+
+    /// The same for an address that lies so far from the base of a sorted image's table.
+    fn contains_distance(&self, distance: i32) -> bool {
+        let (mut low, mut high) = (0, self.ranges.len());
+        let mut before = None;
         while low < high {
             let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
-            match self.get(middle) {
-                Some(range) if holds(range) => return true,
-                Some((first, _)) if first > address => high = middle,
-                _ => low = middle.wrapping_add(1),
+            match self.ranges.get(middle) {
+                Some(range) if range.distance <= distance => {
+                    before = Some(range);
+                    low = middle.wrapping_add(1);
+                }
+                _ => high = middle,
             }
         }
-        false
+        before.is_some_and(|range| {
+            i64::from(distance).wrapping_sub(i64::from(range.distance)) < i64::from(range.size)
+        })
+    }
+
+    fn is_in_any(&self, address: u64) -> bool {
+        let holds = |(first, end): (u64, u64)| first <= address && address < end;
+        (0..self.len()).any(|index| self.get(index).is_some_and(holds))
+    }
+}
+
+/// Which pages of text may hold ranges of a table: for most addresses this answers at once that they
+/// lie in none. Pages that lie far apart share a bit.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages([u64; Pages::WORDS]);
+
+impl Pages {
+    /// Words of the answer.
+    pub const WORDS: usize = 16;
+
+    /// The size of a page, as a power of two; it need not be the processor's.
+    const SHIFT: u32 = 12;
+
+    /// Those of a table.
+    pub fn of(table: &UnreliableText<'_>) -> Self {
+        let mut pages = Self([0; Self::WORDS]);
+        for index in 0..table.len() {
+            let Some((first, end)) = table.get(index) else {
+                continue;
+            };
+            if end < first {
+                // It goes over the end of all addresses, as no text does.
+                return Self([u64::MAX; Self::WORDS]);
+            }
+            let mut page = first >> Self::SHIFT;
+            let pages_held = (end >> Self::SHIFT).wrapping_sub(page).wrapping_add(1);
+            for _ in 0..pages_held {
+                let (word, bit) = Self::place(page << Self::SHIFT);
+                if let Some(word) = pages.0.get_mut(word) {
+                    *word |= bit;
+                }
+                page = page.wrapping_add(1);
+            }
+        }
+        pages
+    }
+
+    /// The words, for whoever keeps them elsewhere.
+    pub const fn words(&self) -> [u64; Self::WORDS] {
+        self.0
+    }
+
+    /// Which of the words speaks of an address, and with which bit: set if the table may hold it.
+    #[inline]
+    pub const fn place(address: u64) -> (usize, u64) {
+        let page = address >> Self::SHIFT;
+        ((page as usize >> 6) % Self::WORDS, 1 << (page & 63))
     }
 }
 
@@ -181,6 +249,29 @@ mod tests {
         assert!(table.contains(first[0]) && table.contains(first[0] + 0xf));
         assert!(!table.contains(first[0] + 0x10) && !table.contains(first[0] - 1));
         assert!(table.contains(first[1] + 0x1f) && !table.contains(first[1] + 0x20));
+    }
+
+    #[test]
+    fn a_page_that_a_table_holds_some_of_is_known() {
+        let base = 0xffff_ffff_8100_0000;
+        let ranges = [
+            range(0xffe, 4),
+            range(0x5000, 0x2001),
+            range(0x0123_4567, 1),
+        ];
+        let table = UnreliableText::new(Base::Image(base), &ranges);
+        let words = Pages::of(&table).words();
+        let (mut held, mut free) = (0, 0);
+        for address in (base..base + 0x0130_0000).step_by(0x333) {
+            let (word, bit) = Pages::place(address);
+            match (words[word] & bit != 0, table.contains(address)) {
+                (false, true) => panic!("{address:#x}"),
+                (true, _) => held += 1,
+                (false, false) => free += 1,
+            }
+        }
+        assert!(held > 0 && free > 100 * held);
+        assert_eq!(words.map(u64::count_ones).iter().sum::<u32>(), 2 + 3 + 1);
     }
 
     #[test]

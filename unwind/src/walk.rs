@@ -468,31 +468,72 @@ where
     E: Env + ?Sized,
     S: Stepper<E> + ReturnSlot<E> + Partial,
 {
+    let walk = to_the_end::<S, E>(env, start, first, |walk| visit(&walk.frame(env)));
+    match verdict(env, &walk.status) {
+        Ok(end) => Outcome {
+            verdict: Verdict::Reliable,
+            end: Some(end),
+            lost_at: None,
+        },
+        Err(reason) => Outcome {
+            verdict: Verdict::Unreliable(reason),
+            end: None,
+            lost_at: Some(walk.frame(env)),
+        },
+    }
+}
+
+/// The same for those who want to know addresses and nothing more, which costs less.
+#[inline]
+pub fn reliable_addresses<S, E>(
+    env: &E,
+    start: Start,
+    first: u64,
+    mut visit: impl FnMut(u64) -> bool,
+) -> Verdict
+where
+    E: Env + ?Sized,
+    S: Stepper<E>,
+{
+    let walk = to_the_end::<S, E>(env, start, first, |walk| visit(walk.pc));
+    match verdict(env, &walk.status) {
+        Ok(_) => Verdict::Reliable,
+        Err(reason) => Verdict::Unreliable(reason),
+    }
+}
+
+/// A reliable walk that is over.
+#[inline]
+fn to_the_end<S, E>(
+    env: &E,
+    start: Start,
+    first: u64,
+    mut visit: impl FnMut(&Walk<S>) -> bool,
+) -> Walk<S>
+where
+    E: Env + ?Sized,
+    S: Stepper<E>,
+{
     let mut walk = Walk::<S>::start(env, Mode::Reliable, start, first);
     while !walk.is_done() {
-        let wanted = matches!(walk.at, At::User) || visit(&walk.frame(env));
+        let wanted = matches!(walk.at, At::User) || visit(&walk);
         if wanted {
             walk.next(env);
         } else {
             walk.lose(Reason::TooDeep);
         }
     }
-    let reason = match walk.status {
+    walk
+}
+
+/// What a walk's status means once it is over.
+#[inline]
+fn verdict<E: Env + ?Sized>(env: &E, status: &Status) -> Result<End, Reason> {
+    match *status {
         // It may have started to run while it was looked at.
-        _ if env.is_running() => Reason::Running,
-        Status::Ended(Some(end)) => {
-            return Outcome {
-                verdict: Verdict::Reliable,
-                end: Some(end),
-                lost_at: None,
-            }
-        }
-        Status::Ended(None) | Status::Walking => Reason::WrongEnd,
-        Status::Lost(reason) => reason,
-    };
-    Outcome {
-        verdict: Verdict::Unreliable(reason),
-        end: None,
-        lost_at: Some(walk.frame(env)),
+        _ if env.is_running() => Err(Reason::Running),
+        Status::Ended(Some(end)) => Ok(end),
+        Status::Ended(None) | Status::Walking => Err(Reason::WrongEnd),
+        Status::Lost(reason) => Err(reason),
     }
 }

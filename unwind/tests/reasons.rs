@@ -137,7 +137,7 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
     builder.current = kernel.function("ftrace_caller").clone();
     builder.pc = builder.current.site(0);
     builder.call("f2", 1).sleep();
-    let unknown = Reason::Interrupted(arch::frame::Event::Unknown);
+    let unknown = Reason::Interrupted(Event::Unknown);
     cases.add("the tracer's registers", Fp, builder, unknown);
     let mut builder = interrupted(kernel, "asm_exc_page_fault");
     let registers = builder.nth(WordKind::Registers, 0);
@@ -645,4 +645,36 @@ fn a_walk_takes_so_many_frames_and_no_more() {
     let (outcome, frames) = verdict::<FramePointers>(&builder.task, start);
     assert_eq!(outcome.verdict, Verdict::Unreliable(Reason::TooDeep));
     assert_eq!(frames.len(), usize::from(unwind::walk::MAX_FRAMES) + 1);
+}
+
+#[test]
+fn a_task_may_judge_itself_from_any_instruction() {
+    let kernel = Kernel::new();
+    let mut builder = Builder::new(&kernel, Outermost::SystemCall);
+    builder.call("f1", 0).call("f4", 3).call("f3", 2);
+    let mut expected = builder.expected();
+    // Behind a call and elsewhere, f3's frame is the same.
+    for pc in [builder.pc, builder.pc + 3] {
+        let start = Start::Here {
+            pc,
+            sp: builder.sp,
+            fp: builder.fp,
+        };
+        let (outcome, frames) = verdict::<Orc>(&builder.task, start);
+        assert_eq!(outcome.verdict, Verdict::Reliable, "{pc:#x}");
+        assert_eq!(addresses(&frames), expected, "{pc:#x}");
+        let (outcome, frames) = verdict::<FramePointers>(&builder.task, start);
+        assert_eq!(outcome.verdict, Verdict::Reliable, "{pc:#x}");
+        assert_eq!(addresses(&frames), expected, "{pc:#x}");
+    }
+    // Where there is no code, nobody stands.
+    let nowhere = Start::Here {
+        pc: 0x1000,
+        sp: builder.sp,
+        fp: builder.fp,
+    };
+    expected.clear();
+    let (outcome, frames) = verdict::<Orc>(&builder.task, nowhere);
+    let why = Verdict::Unreliable(Reason::AddressNotInText);
+    assert_eq!((outcome.verdict, addresses(&frames)), (why, expected));
 }

@@ -38,7 +38,25 @@ const SHARED: &[&str] = &[
     "paranoid_exit",
     "xen_error_entry",
     "common_interrupt_return",
+    "swapgs_restore_regs_and_return_to_usermode",
+    "restore_regs_and_return_to_kernel",
+    "native_irq_return_iret",
     "early_idt_handler_common",
+];
+
+/// The entry of interrupts that cannot be masked, and the parts of it that have labels of their own.
+const NON_MASKABLE: &[&str] = &[
+    "asm_exc_nmi",
+    "asm_xenpv_exc_nmi",
+    "asm_exc_nmi_kvm_vmx",
+    "nested_nmi",
+    "nested_nmi_out",
+    "first_nmi",
+    "repeat_nmi",
+    "end_repeat_nmi",
+    "nmi_no_fsgsbase",
+    "nmi_swapgs",
+    "nmi_restore",
 ];
 
 /// What the entry code of this symbol is entered for; `None` if it is no entry code.
@@ -48,9 +66,6 @@ pub fn origin(symbol: &str) -> Option<Origin> {
     match symbol {
         "ret_from_fork_asm" => return Some(Origin::Fork),
         "rewind_stack_and_make_dead" => return Some(Origin::Rewound),
-        "asm_exc_nmi" | "asm_xenpv_exc_nmi" | "asm_exc_nmi_kvm_vmx" => {
-            return event(Event::NonMaskable)
-        }
         "asm_exc_page_fault" => return event(Event::PageFault),
         "asm_exc_int3" => return event(Event::Breakpoint),
         "asm_common_interrupt"
@@ -64,6 +79,8 @@ pub fn origin(symbol: &str) -> Option<Origin> {
         Some(Origin::SystemCall)
     } else if STARTUP.contains(&symbol) {
         Some(Origin::Startup)
+    } else if NON_MASKABLE.contains(&symbol) {
+        event(Event::NonMaskable)
     } else if SHARED.contains(&symbol) {
         event(Event::Unknown)
     } else if symbol.starts_with("asm_sysvec_") {
@@ -93,6 +110,7 @@ mod tests {
                 Some(Origin::Event(Event::Exception)),
             ),
             ("asm_exc_nmi", Some(Origin::Event(Event::NonMaskable))),
+            ("end_repeat_nmi", Some(Origin::Event(Event::NonMaskable))),
             ("ret_from_fork_asm", Some(Origin::Fork)),
             ("secondary_startup_64", Some(Origin::Startup)),
             ("rewind_stack_and_make_dead", Some(Origin::Rewound)),

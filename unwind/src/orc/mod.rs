@@ -71,7 +71,10 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
             return walk;
         }
         let begun = match start {
-            Start::Here { pc, sp, fp } => walk.begin(env, pc, sp, fp),
+            Start::Here { pc, sp, fp } => {
+                walk.stepper.exact = true;
+                walk.begin(env, pc, sp, fp)
+            }
             Start::Inactive { sp } => walk.begin_inactive(env, sp),
             Start::Interrupted { user: true, .. } => {
                 walk.end_unchecked();
@@ -149,6 +152,18 @@ const fn moved(address: u64, offset: i32) -> u64 {
 }
 
 impl Walk<Orc> {
+    /// The stack pointer of the function that goes on at the walk's address.
+    #[inline]
+    pub const fn stack_pointer(&self) -> u64 {
+        self.sp
+    }
+
+    /// The frame pointer of that function; what it is for is its own affair.
+    #[inline]
+    pub const fn frame_pointer(&self) -> u64 {
+        self.fp
+    }
+
     fn end_unchecked(&mut self) {
         match self.mode {
             Mode::BestEffort => self.status = Status::Ended(None),
@@ -489,7 +504,8 @@ impl Walk<Orc> {
     fn check_address<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
         match self.at {
             At::User => Ok(()),
-            At::Call if self.stepper.never_ran => {
+            // Where the walk starts, by a running instruction.
+            At::Call if self.stepper.exact && self.number == 0 => {
                 ends::check_text(env, self.pc).map(|_: TextKind| ())
             }
             At::Call => ends::check_return_address(env, self.pc).map(|_| ()),

@@ -16,8 +16,8 @@ use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::ranges::{self, EntryCode, Range, UnreliableText};
 use unwind::walk::{Partial, ReturnSlot, Stepper};
 use unwind::{
-    reliable, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery, Slot, Stack, Stacks,
-    Start, TaskKind, Text, TextKind, Vouch, Walk,
+    reliable, reliable_addresses, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery,
+    Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch, Walk,
 };
 
 /// Where the kernel's text begins.
@@ -479,10 +479,21 @@ where
         Start::Inactive { sp } | Start::Here { sp, .. } | Start::Interrupted { sp, .. } => sp,
     };
     let mut frames = Vec::new();
+    let was_running = task.running.get();
     let outcome = reliable::<S, _>(task, start, first, |frame| {
         frames.push(*frame);
         true
     });
+    if task.running.get() == was_running {
+        // Whoever asks for addresses alone is told the same.
+        let (mut shown, reads) = (Vec::new(), task.reads.get());
+        let verdict = reliable_addresses::<S, _>(task, start, first, |address| {
+            shown.push(address);
+            true
+        });
+        assert_eq!((verdict, shown), (outcome.verdict, addresses(&frames)));
+        task.reads.set(reads);
+    }
     assert_eq!(task.outside.get(), 0, "read what is on no stack");
     (outcome, frames)
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod objects;
+mod unwind;
 pub mod verify;
 mod vmlinux;
 
@@ -20,6 +21,8 @@ enum What {
     Objects(objects::Args),
     /// The verdict on the linked kernel: time and memory
     Verify(verify::Args),
+    /// Walks over stacks in the kernel: ours against C's, in one boot, and the room they take
+    Unwind(unwind::Args),
     /// A whole kernel object: time, CPU time and memory of both objtools
     Vmlinux(vmlinux::Args),
 }
@@ -31,6 +34,7 @@ enum What {
 pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Objects(args) => objects::run(args),
+        What::Unwind(args) => unwind::run(&args),
         What::Verify(args) => verify::run(&args),
         What::Vmlinux(args) => vmlinux::run(&args),
     }

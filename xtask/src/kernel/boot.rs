@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use super::build::{self, Built};
-use super::initramfs;
+use super::initramfs::{self, Contents};
 use crate::configs::Module;
 use crate::{cmd, progress};
 
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 const PATCHED: &str = "this has been live patched";
 
 /// The command line of the kernel, which the unpatched /proc/cmdline shows.
-const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
+pub(super) const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// Calls that are on the stack of a task which sleeps, from the innermost on: of a program in
 /// nanosleep(2) as x86's entry code and `kernel/time` have them, of kthreadd as `kernel/kthread.c` has.
@@ -73,23 +73,13 @@ pub fn run(built: &Built) -> Result<Report> {
         .iter()
         .map(|m| built.dir.join(m.path()))
         .collect();
-    initramfs::write(&modules, &archive)?;
-
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"]);
-    qemu.args([
-        "-nodefaults",
-        "-display",
-        "none",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-    ]);
-    qemu.arg("-kernel")
-        .arg(built.image())
-        .arg("-initrd")
-        .arg(&archive);
-    qemu.args(["-append", COMMAND_LINE]);
+    let contents = Contents {
+        init: "init",
+        modules: &modules,
+        programs: &[],
+    };
+    initramfs::write(&contents, &archive)?;
+    let mut qemu = machine(built, &archive, COMMAND_LINE);
     let ended = watch(&mut qemu, &console, LIMIT)?;
     spinner.finish_and_clear();
 
@@ -103,8 +93,28 @@ pub fn run(built: &Built) -> Result<Report> {
         .with_context(|| format!("{} does not boot as it must", config.name))
 }
 
+/// A machine that boots a kernel: two processors, its serial console on standard output.
+pub(super) fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"]);
+    qemu.args([
+        "-nodefaults",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ]);
+    qemu.arg("-kernel")
+        .arg(built.image())
+        .arg("-initrd")
+        .arg(archive);
+    qemu.args(["-append", command_line]);
+    qemu
+}
+
 /// Runs QEMU until the report is complete, QEMU ends, or the time is up; says which it was.
-fn watch(qemu: &mut Command, console: &Path, limit: Duration) -> Result<String> {
+pub(super) fn watch(qemu: &mut Command, console: &Path, limit: Duration) -> Result<String> {
     let log = File::create(console)
         .with_context(|| format!("cannot make the log {}", console.display()))?;
     let line = cmd::line(qemu);
@@ -142,7 +152,7 @@ impl Drop for Running {
 }
 
 /// The report's lines, as key and value.
-fn report(log: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn report(log: &str) -> impl Iterator<Item = (&str, &str)> {
     log.lines().filter_map(|line| {
         let line = line.trim_end().strip_prefix(MARK)?;
         Some(line.split_once(' ').unwrap_or((line, "")))
@@ -242,7 +252,7 @@ fn judge(log: &str, modules: &[Module]) -> Result<Vec<String>> {
 
 /// Whether a stack holds these calls in this order, and nothing behind the last. In front of the
 /// first and in between the compiler may have merged some.
-fn whole(stack: &str, wanted: &[&str]) -> Result<()> {
+pub(super) fn whole(stack: &str, wanted: &[&str]) -> Result<()> {
     let mut calls = stack.split(' ');
     for wanted in wanted {
         if !calls.any(|call| call == *wanted) {
@@ -263,7 +273,7 @@ fn states<'a>(report: &[(&str, &'a str)], key: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn last_lines(log: &str) -> String {
+pub(super) fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log
         .lines()
         .map(str::trim_end)

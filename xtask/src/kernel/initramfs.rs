@@ -25,11 +25,22 @@ const PACKAGES: &[&str] = &[
     "util-linux",
 ];
 
+/// What goes into the archive beside the programs of this machine.
+pub struct Contents<'a> {
+    /// The init script, a file's name in kernel/initramfs.
+    pub init: &'a str,
+    /// Modules, for /modules.
+    pub modules: &'a [PathBuf],
+    /// C programs, files' names in kernel/initramfs without `.c`, which are compiled for /programs.
+    pub programs: &'a [&'a str],
+}
+
 /// Writes the archive, compressed with gzip, to `to`.
 ///
 /// # Errors
-/// A package is not installed, a module is not there, or the archive cannot be written.
-pub fn write(modules: &[PathBuf], to: &Path) -> Result<()> {
+/// A package is not installed, a module is not there, a program does not compile, or the archive
+/// cannot be written.
+pub fn write(contents: &Contents<'_>, to: &Path) -> Result<()> {
     let staging = tempfile::Builder::new()
         .prefix("objtool-rs-initramfs-")
         .tempdir()?;
@@ -51,11 +62,22 @@ pub fn write(modules: &[PathBuf], to: &Path) -> Result<()> {
     }
     programs(root)?;
     symlink("bash", root.join("usr/bin/sh"))?;
-    let init = paths::project()?.join("kernel/initramfs/init");
+    let ours = paths::project()?.join("kernel/initramfs");
+    let init = ours.join(contents.init);
     fs::copy(&init, root.join("init"))
         .with_context(|| format!("cannot copy {}", init.display()))?;
+    fs::create_dir(root.join("programs"))?;
+    for program in contents.programs {
+        // Without libraries, so that none has to be found for it.
+        cmd::output(
+            Command::new("gcc")
+                .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+                .arg(root.join("programs").join(program))
+                .arg(ours.join(format!("{program}.c"))),
+        )?;
+    }
     fs::create_dir(root.join("modules"))?;
-    for module in modules {
+    for module in contents.modules {
         let name = module
             .file_name()
             .context("a module's path has no file name")?;

@@ -3,7 +3,9 @@
 pub mod boot;
 pub mod build;
 mod initramfs;
+mod ktap;
 pub mod overlay;
+pub mod unwind;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -25,8 +27,22 @@ enum Command {
     Build(Which),
     /// Boot that kernel under QEMU, load its sample modules and check that the live patch takes
     Boot(Which),
+    /// Run a suite of tests on booted kernels
+    Test(Test),
     /// Put the unwinder and the livepatch core into a Linux source tree
     Overlay(overlay::Args),
+}
+
+#[derive(clap::Args)]
+struct Test {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// The unwinder, with frame pointers and with ORC
+    Unwind(unwind::Args),
 }
 
 #[derive(clap::Args)]
@@ -47,6 +63,9 @@ pub fn run(args: Args) -> Result<()> {
         Command::Build(which) => (which, false),
         Command::Boot(which) => (which, true),
         Command::Overlay(args) => return overlay::run(&args),
+        Command::Test(Test {
+            suite: Suite::Unwind(args),
+        }) => return unwind::run(&args),
     };
     let config = Config::named(&which.config)?;
     setup::run()?;

@@ -80,6 +80,10 @@ const STEPS: &[Step] = &[
     ),
     check("boot and livepatch", boot_fp),
     long(
+        "unwinder on booted kernels",
+        &["kernel", "test", "unwind", "--walks", "500000"],
+    ),
+    long(
         "verdict on mutants",
         &["mutants", "--image", "--count", "6600"],
     ),
@@ -123,6 +127,7 @@ const STEPS: &[Step] = &[
     },
     long("speed and memory", &["bench", "objects"]),
     long("speed of the verdict", &["bench", "verify"]),
+    long("speed of the unwinder", &["bench", "unwind"]),
 ];
 
 /// Runs the command.

@@ -1,8 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! The kernel's ORC tables: those of the image, which the build has sorted, and those of modules.
 //!
 //! How entries are found and read is `unwind`'s and `arch_x86_64`'s.
+
+// SPDX-License-Identifier: GPL-2.0-only
 
 use core::ffi::{c_int, c_ulong};
 use core::slice;
@@ -14,17 +14,10 @@ use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::orc::{is_weak, sort};
 use unwind::{Lookup, OrcEnv};
 
-use super::{text_bounds, Kernel};
+use super::modules::Module;
+use super::{is_init_text, text_bounds, Kernel};
 
 type Entry = <X86_64 as Decode>::Entry;
-
-/// `struct rust_unwind_orc` of `shim.h`.
-#[repr(C)]
-struct ModuleTables {
-    ips: *const i32,
-    entries: *const Entry,
-    count: c_ulong,
-}
 
 extern "C" {
     static __start_orc_unwind_ip: [i32; 0];
@@ -34,8 +27,6 @@ extern "C" {
     static mut orc_lookup: [u32; 0];
     static mut orc_lookup_end: [u32; 0];
 
-    fn rust_unwind_module_orc(address: c_ulong, tables: *mut ModuleTables) -> bool;
-    fn rust_unwind_is_init_text(address: c_ulong) -> bool;
 }
 
 /// Whether the tables are set up.
@@ -100,31 +91,24 @@ impl OrcEnv for Kernel {
             };
             let blocks = Blocks::new(start, stop, firsts);
             image().and_then(|table| table.find_in(&blocks, address))
-        // SAFETY: takes any address.
-        } else if unsafe { rust_unwind_is_init_text(address) } {
+        } else if is_init_text(address) {
             image().and_then(|table| table.find(address))
         } else {
-            module(address)
+            self.modules.show(address, |found| module(found, address)).flatten()
         };
         found.map_or(Lookup::Missing, Lookup::Found)
     }
 }
 
-fn module(address: u64) -> Option<Entry> {
-    let mut tables = ModuleTables {
-        ips: core::ptr::null(),
-        entries: core::ptr::null(),
-        count: 0,
-    };
-    // SAFETY: `tables` can be written to.
-    if !unsafe { rust_unwind_module_orc(address, &mut tables) } {
+fn module(module: &Module, address: u64) -> Option<Entry> {
+    if module.orc_ips.is_null() || module.orc_entries.is_null() {
         return None;
     }
-    // SAFETY: a module's tables are there for as long as the module, whose text a task is in.
+    // SAFETY: a module's tables are there for as long as the module, which is held.
     let (ips, entries) = unsafe {
         (
-            slice::from_raw_parts(tables.ips, tables.count as usize),
-            slice::from_raw_parts(tables.entries, tables.count as usize),
+            slice::from_raw_parts(module.orc_ips, module.orc_count as usize),
+            slice::from_raw_parts(module.orc_entries, module.orc_count as usize),
         )
     };
     let table = Table::new(Addresses::new(ips.as_ptr() as u64, ips), entries).ok()?;

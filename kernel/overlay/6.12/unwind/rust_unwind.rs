@@ -1,5 +1,3 @@
-// SPDX-License-Identifier: GPL-2.0-only
-
 //! The unwinder in the kernel: x86's unwind API (`arch/x86/include/asm/unwind.h`) on top of the
 //! `unwind` crate.
 //!
@@ -7,22 +5,29 @@
 //! out `arch_x86_64`'s; what cannot be said in Rust is in `shim.c`. Nothing here allocates or takes
 //! a lock: it is called from any context, NMI and early boot included.
 
+// SPDX-License-Identifier: GPL-2.0-only
+
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
 use core::mem::{align_of, size_of, MaybeUninit};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use arch::frame::{Frames, Origin};
 use arch::insn::Reg;
 use arch_x86_64::{entry, X86_64};
-use unwind::ranges::{self, Base, EntryCode, Range, UnreliableText};
+use modules::{Module, Modules};
+use unwind::ranges::{self, Base, EntryCode, Pages, Range, UnreliableText};
 use unwind::{
     Env, Mode, Recovered, Recovery, Slot, Stack, StackKind, Stacks, Start, Status, TaskKind, Text,
     TextKind, Verdict, Vouch, Walk,
 };
 
+#[cfg(CONFIG_RUST_UNWINDER_TEST)]
+mod copied;
+mod modules;
 #[cfg(CONFIG_UNWINDER_ORC)]
 mod orc;
+mod verdict;
 
 #[cfg(CONFIG_UNWINDER_ORC)]
 type Stepper = unwind::Orc;
@@ -56,6 +61,10 @@ extern "C" {
     static _stext: [u8; 0];
     static _etext: [u8; 0];
     fn ret_from_fork_asm();
+    #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
+    fn return_to_handler();
+    #[cfg(CONFIG_RETHOOK)]
+    fn arch_rethook_trampoline();
 
     fn rust_unwind_stack_at(task: *mut Task, address: c_ulong, stack: *mut StackInfo) -> c_int;
     fn rust_unwind_text_kind(address: c_ulong) -> c_int;
@@ -71,7 +80,6 @@ extern "C" {
         address: c_ulong,
         slot: c_ulong,
     ) -> c_ulong;
-    fn rust_unwind_is_return_hook(address: c_ulong) -> bool;
     fn rust_unwind_template(address: c_ulong) -> c_ulong;
     fn rust_unwind_top(task: *mut Task) -> c_ulong;
     fn rust_unwind_saved_sp(task: *mut Task) -> c_ulong;
@@ -83,6 +91,8 @@ extern "C" {
         each: unsafe extern "C" fn(name: *const c_char, start: c_ulong, size: c_ulong),
     );
     fn rust_unwind_unreliable_text(count: *mut c_uint) -> *const Range;
+    fn rust_unwind_is_init_text(address: c_ulong) -> bool;
+    fn rust_unwind_read_text(address: c_ulong, bytes: *mut [u8; 8]) -> bool;
 }
 
 /// The kernel's text but for that of its start-up.
@@ -91,16 +101,24 @@ fn text_bounds() -> (u64, u64) {
     unsafe { (_stext.as_ptr() as u64, _etext.as_ptr() as u64) }
 }
 
+/// Whether text is the kernel's start-up's, which may be gone by now.
+fn is_init_text(address: u64) -> bool {
+    // SAFETY: takes any address.
+    unsafe { rust_unwind_is_init_text(address) }
+}
+
 /// A task's stack, as the kernel knows it.
 ///
 /// # Invariants
 ///
 /// `task` is a task whose stack stays where it is (the callers of the unwind API see to that), and
 /// `start`, unless null, points to the registers that the walk was started from, for as long as the
-/// walk goes on.
+/// walk goes on. `top` is the task's, from [`Kernel::new`].
 struct Kernel {
     task: *mut Task,
     start: *const Regs,
+    top: u64,
+    modules: Modules,
 }
 
 impl Stacks for Kernel {
@@ -135,11 +153,15 @@ impl Text for Kernel {
         if (start..end).contains(&address) {
             return TextKind::Fixed;
         }
+        if self.modules.is_held() && self.modules.show(address, |_| ()).is_some() {
+            return TextKind::Fixed;
+        }
         // SAFETY: takes any address.
         match unsafe { rust_unwind_text_kind(address) } {
             1 => TextKind::Fixed,
             2 => TextKind::Trampoline,
             3 => TextKind::Generated,
+            4 => TextKind::Gone,
             _ => TextKind::None,
         }
     }
@@ -154,20 +176,20 @@ impl Text for Kernel {
 
     fn vouch(&self, address: u64) -> Vouch {
         let (start, end) = text_bounds();
-        if !(start..end).contains(&address) {
-            return Vouch::Unknown;
+        if (start..end).contains(&address) || is_init_text(address) {
+            return IMAGE.vouch(address);
         }
-        let is_sorted = IMAGE_IS_SORTED.load(Ordering::Relaxed);
-        match image_ranges() {
-            None => Vouch::Unknown,
-            Some(ranges)
-                if UnreliableText::known(Base::Image(start), ranges, is_sorted)
-                    .contains(address) =>
-            {
-                Vouch::KeepsNot
+        let table = |module: &Module| {
+            if module.unreliable.is_null() {
+                return Vouch::Unknown;
             }
-            Some(_) => Vouch::Keeps,
-        }
+            let base = Base::Module(module.unreliable as u64);
+            let count = module.unreliable_count as usize;
+            // SAFETY: the module's table has that many ranges, and is there while the module is.
+            let ranges = unsafe { core::slice::from_raw_parts(module.unreliable, count) };
+            said(&UnreliableText::known(base, ranges, false), address)
+        };
+        self.modules.show(address, table).unwrap_or(Vouch::Unknown)
     }
 
     fn template(&self, address: u64) -> Option<u64> {
@@ -180,39 +202,102 @@ impl Text for Kernel {
 
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
         let first = address.wrapping_sub(8);
-        if self.kind(first) == TextKind::None {
-            return None;
+        let (start, end) = text_bounds();
+        if (start..end).contains(&first) && address <= end {
+            // SAFETY: all eight lie in the kernel's text, which can always be read.
+            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
         }
-        // SAFETY: both ends lie in text, and no two pieces of text lie so near to each other with
-        // a hole in between: text is mapped in pages.
-        Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) })
+        let is_module = |module: &Module| (module.begin..module.end).contains(&address.wrapping_sub(1));
+        if self.modules.is_held() && self.modules.show(first, is_module) == Some(true) {
+            // SAFETY: all eight lie in the text of one module, which is held.
+            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
+        }
+        let mut bytes = [0; 8];
+        // SAFETY: takes any address; `bytes` can be written to.
+        unsafe { rust_unwind_read_text(first, &mut bytes) }.then_some(bytes)
     }
 
     #[inline]
     fn recover(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
-        // SAFETY: by the type's invariant; what is passed can be written to.
-        let found = unsafe { rust_unwind_recover_graph(self.task, &mut cursor.index, address, slot) };
-        let found = self.recover_hook(cursor, found, slot);
-        if found != address {
-            Recovered::Original(found)
-        // SAFETY: takes any address.
-        } else if unsafe { rust_unwind_is_return_hook(address) } {
-            Recovered::Lost(address)
+        if is_return_hook(address) {
+            self.recover_rewritten(cursor, address, slot)
         } else {
             Recovered::Same
         }
     }
 
+    #[inline]
     fn recover_interrupted(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
+        if !is_return_hook(address) {
+            return Recovered::Same;
+        }
         match self.recover_hook(cursor, address, slot) {
             found if found == address => Recovered::Same,
             0 => Recovered::Lost(address),
+            found if is_return_hook(found) => Recovered::Lost(address),
             found => Recovered::Original(found),
         }
     }
 }
 
+/// Whether tracers send returns to this address.
+#[inline]
+fn is_return_hook(address: u64) -> bool {
+    #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
+    if address == return_to_handler as *const () as u64 {
+        return true;
+    }
+    #[cfg(CONFIG_RETHOOK)]
+    if address == arch_rethook_trampoline as *const () as u64 {
+        return true;
+    }
+    let _ = address;
+    false
+}
+
 impl Kernel {
+    #[cold]
+    #[inline(never)]
+    fn recover_rewritten(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
+        let mut found = address;
+        // Each tracer may have found the other's hook there.
+        for _ in 0..Self::MOST_HOOKS {
+            // SAFETY: by the type's invariant; what is passed can be written to.
+            let next =
+                unsafe { rust_unwind_recover_graph(self.task, &mut cursor.index, found, slot) };
+            let next = self.recover_hook(cursor, next, slot);
+            if !is_return_hook(next) {
+                return match next {
+                    0 => Recovered::Lost(address),
+                    original => Recovered::Original(original),
+                };
+            }
+            if next == found {
+                break;
+            }
+            found = next;
+        }
+        Recovered::Lost(address)
+    }
+
+    /// More than tracers put into one place: each of two kinds may do so once.
+    const MOST_HOOKS: usize = 4;
+
+    /// # Safety
+    ///
+    /// The type's invariant holds of what is passed.
+    #[inline]
+    unsafe fn new(task: *mut Task, start: *const Regs, modules: Modules) -> Self {
+        // INVARIANT: by this function's own condition.
+        Self {
+            task,
+            start,
+            modules,
+            // SAFETY: by this function's own condition.
+            top: unsafe { rust_unwind_top(task) },
+        }
+    }
+
     fn recover_hook(&self, cursor: &mut Recovery, address: u64, slot: u64) -> u64 {
         let mut hook = cursor.hook as *mut c_void;
         // SAFETY: by the type's invariant; the cursor is what the last call left there, or null.
@@ -236,8 +321,7 @@ impl Env for Kernel {
 
     #[inline]
     fn top(&self) -> u64 {
-        // SAFETY: by the type's invariant.
-        unsafe { rust_unwind_top(self.task) }
+        self.top
     }
 
     fn is_running(&self) -> bool {
@@ -256,25 +340,85 @@ impl Env for Kernel {
     }
 }
 
-/// The validator's table of the image, if it was linked in.
-fn image_ranges() -> Option<&'static [Range]> {
-    let mut count = 0;
-    // SAFETY: `count` can be written to.
-    let ranges = unsafe { rust_unwind_unreliable_text(&mut count) };
-    if ranges.is_null() {
-        return None;
+/// What a table says of an address.
+fn said(table: &UnreliableText<'_>, address: u64) -> Vouch {
+    match table.contains(address) {
+        true => Vouch::KeepsNot,
+        false => Vouch::Keeps,
     }
-    // SAFETY: the linked table has that many ranges, and nobody writes to it.
-    Some(unsafe { core::slice::from_raw_parts(ranges, count as usize) })
 }
 
-/// Whether that table is in the order of its addresses, which makes looking quicker.
-static IMAGE_IS_SORTED: AtomicBool = AtomicBool::new(false);
+/// The validator's table of the image, once it is set up, if it was linked in.
+struct Image {
+    ranges: AtomicPtr<Range>,
+    count: AtomicUsize,
+    /// Whether it is in the order of its addresses, which makes looking quicker.
+    is_sorted: AtomicBool,
+    /// Which pages it may hold some of ([`Pages`]).
+    pages: [AtomicU64; Pages::WORDS],
+}
+
+#[expect(clippy::declare_interior_mutable_const, reason = "what an array begins with")]
+const ZERO: AtomicU64 = AtomicU64::new(0);
+
+static IMAGE: Image = Image {
+    ranges: AtomicPtr::new(core::ptr::null_mut()),
+    count: AtomicUsize::new(0),
+    is_sorted: AtomicBool::new(false),
+    pages: [ZERO; Pages::WORDS],
+};
+
+impl Image {
+    /// What it says of an address in the image.
+    #[inline]
+    fn vouch(&self, address: u64) -> Vouch {
+        let (word, bit) = Pages::place(address);
+        let pages = self.pages.get(word).map_or(u64::MAX, |page| page.load(Ordering::Relaxed));
+        match self.ranges.load(Ordering::Acquire).is_null() {
+            true => Vouch::Unknown,
+            false if pages & bit == 0 => Vouch::Keeps,
+            false => self.table().map_or(Vouch::Unknown, |table| said(&table, address)),
+        }
+    }
+
+    #[cold]
+    fn table(&self) -> Option<UnreliableText<'static>> {
+        let ranges = self.ranges.load(Ordering::Acquire);
+        if ranges.is_null() {
+            return None;
+        }
+        let count = self.count.load(Ordering::Relaxed);
+        // SAFETY: the linked table has that many ranges, and nobody writes to it.
+        let ranges = unsafe { core::slice::from_raw_parts(ranges.cast_const(), count) };
+        let is_sorted = self.is_sorted.load(Ordering::Relaxed);
+        Some(UnreliableText::known(Base::Image(text_bounds().0), ranges, is_sorted))
+    }
+
+    #[link_section = ".init.text"]
+    fn set_up(&self) {
+        let mut count = 0;
+        // SAFETY: `count` can be written to.
+        let first = unsafe { rust_unwind_unreliable_text(&mut count) };
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: the linked table has that many ranges, and nobody writes to it.
+        let ranges = unsafe { core::slice::from_raw_parts(first, count as usize) };
+        let table = UnreliableText::new(Base::Image(text_bounds().0), ranges);
+        self.is_sorted.store(table.is_sorted(), Ordering::Relaxed);
+        for (page, word) in self.pages.iter().zip(Pages::of(&table).words()) {
+            page.store(word, Ordering::Relaxed);
+        }
+        self.count.store(ranges.len(), Ordering::Relaxed);
+        self.ranges.store(first.cast_mut(), Ordering::Release);
+    }
+}
 
 /// The entry code of the image, sorted, and how much of it there is.
 struct Entries {
     count: AtomicUsize,
-    table: UnsafeCell<[EntryCode; Self::MOST]>,
+    /// Written up to the count.
+    table: UnsafeCell<[MaybeUninit<EntryCode>; Self::MOST]>,
 }
 
 // SAFETY: the table is written once, on the one CPU of early boot, before the count says that there
@@ -286,9 +430,8 @@ impl Entries {
 
     fn get(&self) -> &[EntryCode] {
         let count = self.count.load(Ordering::Acquire);
-        // SAFETY: what the count covers is not written any more.
-        let table = unsafe { &*self.table.get() };
-        table.get(..count).unwrap_or(&[])
+        // SAFETY: what the count covers was written, and is not written any more.
+        unsafe { core::slice::from_raw_parts(self.table.get().cast::<EntryCode>(), count) }
     }
 
     /// Puts a piece in its place.
@@ -303,13 +446,16 @@ impl Entries {
         let mut at = count;
         while let Some(before) = at.checked_sub(1) {
             match (table.get(before).copied(), table.get_mut(at)) {
-                (Some(other), Some(place)) if other.begin > code.begin => *place = other,
+                // SAFETY: it lies before the count.
+                (Some(other), Some(place)) if unsafe { other.assume_init() }.begin > code.begin => {
+                    *place = other;
+                }
                 _ => break,
             }
             at = before;
         }
-        if let Some(place) = table.get_mut(at) {
-            *place = code;
+        if let (Some(place), true) = (table.get_mut(at), count < Self::MOST) {
+            place.write(code);
             self.count.store(count.wrapping_add(1), Ordering::Release);
         }
     }
@@ -317,13 +463,7 @@ impl Entries {
 
 static ENTRY_CODE: Entries = Entries {
     count: AtomicUsize::new(0),
-    table: UnsafeCell::new(
-        [EntryCode {
-            begin: 0,
-            end: 0,
-            origin: Origin::Startup,
-        }; Entries::MOST],
-    ),
+    table: UnsafeCell::new([MaybeUninit::uninit(); Entries::MOST]),
 };
 
 /// Notes a piece of entry code.
@@ -331,6 +471,7 @@ static ENTRY_CODE: Entries = Entries {
 /// # Safety
 ///
 /// As [`Entries::add`]; `name` is a C string.
+#[link_section = ".init.text"]
 unsafe extern "C" fn note_entry_code(name: *const c_char, start: c_ulong, size: c_ulong) {
     // SAFETY: by this function's own condition.
     let name = unsafe { CStr::from_ptr(name) };
@@ -352,13 +493,11 @@ unsafe extern "C" fn note_entry_code(name: *const c_char, start: c_ulong, size: 
 ///
 /// Called once, while only one CPU runs.
 #[no_mangle]
+#[link_section = ".init.text"]
 pub unsafe extern "C" fn unwind_init() {
     // SAFETY: by this function's own condition.
     unsafe { rust_unwind_entry_code(note_entry_code) };
-    if let Some(ranges) = image_ranges() {
-        let table = UnreliableText::new(Base::Image(text_bounds().0), ranges);
-        IMAGE_IS_SORTED.store(table.is_sorted(), Ordering::Relaxed);
-    }
+    IMAGE.set_up();
     #[cfg(CONFIG_UNWINDER_ORC)]
     // SAFETY: by this function's own condition.
     unsafe {
@@ -371,6 +510,7 @@ pub unsafe extern "C" fn unwind_init() {
 struct Kept {
     walk: Walk<Stepper>,
     start: *const Regs,
+    top: u64,
 }
 
 /// Words in `struct unwind_state` for [`Kept`].
@@ -403,6 +543,10 @@ pub struct State {
     error: bool,
     full_regs: bool,
     regs: u64,
+    #[cfg(CONFIG_UNWINDER_ORC)]
+    sp: u64,
+    #[cfg(CONFIG_UNWINDER_ORC)]
+    bp: u64,
     walk: [MaybeUninit<u64>; WORDS],
 }
 
@@ -423,11 +567,19 @@ impl State {
     /// As [`State::kept`].
     unsafe fn show(&mut self) {
         // SAFETY: by this function's own condition.
-        let walk = unsafe { self.kept() }.walk;
-        self.error = matches!(walk.status(), Status::Lost(_));
+        let walk = unsafe { &self.kept().walk };
+        let registers = walk.registers();
+        let (is_lost, is_done) = (matches!(walk.status(), Status::Lost(_)), walk.is_done());
+        #[cfg(CONFIG_UNWINDER_ORC)]
+        {
+            // The BPF JIT's exceptions ask for them.
+            let (sp, bp) = (walk.stack_pointer(), walk.frame_pointer());
+            (self.sp, self.bp) = (sp, bp);
+        }
+        self.error = is_lost;
         // STACK_TYPE_UNKNOWN is what `unwind_done` looks for.
-        self.stack_info.kind = c_uint::from(!walk.is_done());
-        match walk.registers() {
+        self.stack_info.kind = c_uint::from(!is_done);
+        match registers {
             Some(registers) => {
                 self.regs = registers.address;
                 self.full_regs = !registers.partial;
@@ -443,11 +595,15 @@ impl State {
     ///
     /// As [`State::kept`].
     unsafe fn env(&mut self) -> Kernel {
+        // SAFETY: by this function's own condition.
+        let kept = unsafe { self.kept() };
+        let (start, top) = (kept.start, kept.top);
         // INVARIANT: as they were when the walk was started.
         Kernel {
             task: self.task,
-            // SAFETY: by this function's own condition.
-            start: unsafe { self.kept() }.start,
+            start,
+            top,
+            modules: Modules::passing(),
         }
     }
 }
@@ -485,8 +641,8 @@ unsafe extern "C" fn __unwind_start(
     regs: *const Regs,
     first: c_ulong,
 ) {
-    // INVARIANT: by this function's own condition.
-    let env = Kernel { task, start: regs };
+    // SAFETY: by this function's own condition.
+    let env = unsafe { Kernel::new(task, regs, Modules::passing()) };
     // SAFETY: by this function's own condition.
     let start = if !regs.is_null() {
         let layout = X86_64::REGISTERS;
@@ -516,7 +672,11 @@ unsafe extern "C" fn __unwind_start(
         let state = &mut *state;
         state.task = task;
         // INVARIANT: now it does.
-        state.walk.as_mut_ptr().cast::<Kept>().write(Kept { walk, start: regs });
+        state.walk.as_mut_ptr().cast::<Kept>().write(Kept {
+            walk,
+            start: regs,
+            top: env.top,
+        });
         state.show();
     }
 }
@@ -568,6 +728,29 @@ unsafe extern "C" fn unwind_get_return_address_ptr(state: *mut State) -> *mut c_
     }
 }
 
+/// Where a walk of a task begins, and the address from which on its frames are of interest.
+///
+/// # Safety
+///
+/// `task` is a task.
+#[inline(always)]
+unsafe fn begin(task: *mut Task) -> (Start, u64) {
+    // SAFETY: by this function's own condition.
+    if unsafe { rust_unwind_is_current(task) } {
+        let start = here();
+        let first = match start {
+            Start::Here { sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => sp,
+            Start::Here { fp, .. } => fp,
+            _ => 0,
+        };
+        (start, first)
+    } else {
+        // SAFETY: as above.
+        let sp = unsafe { rust_unwind_saved_sp(task) };
+        (Start::Inactive { sp }, sp)
+    }
+}
+
 /// `stack_trace_consume_fn` of `linux/stacktrace.h`.
 type Consume = unsafe extern "C" fn(cookie: *mut c_void, address: c_ulong) -> bool;
 
@@ -587,33 +770,15 @@ unsafe extern "C" fn arch_stack_walk_reliable(
     cookie: *mut c_void,
     task: *mut Task,
 ) -> c_int {
-    // INVARIANT: by this function's own condition.
-    let env = Kernel {
-        task,
-        start: core::ptr::null(),
-    };
     // SAFETY: by this function's own condition.
-    let (start, first) = if unsafe { rust_unwind_is_current(task) } {
-        let start = here();
-        let first = match start {
-            Start::Here { fp, sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => {
-                let _ = fp;
-                sp
-            }
-            Start::Here { fp, .. } => fp,
-            _ => 0,
-        };
-        (start, first)
-    } else {
-        // SAFETY: as above.
-        let sp = unsafe { rust_unwind_saved_sp(task) };
-        (Start::Inactive { sp }, sp)
-    };
-    let outcome = unwind::reliable::<Stepper, _>(&env, start, first, |frame| {
+    let env = unsafe { Kernel::new(task, core::ptr::null(), Modules::held()) };
+    // SAFETY: by this function's own condition.
+    let (start, first) = unsafe { begin(task) };
+    let verdict = unwind::reliable_addresses::<Stepper, _>(&env, start, first, |address| {
         // SAFETY: by this function's own condition.
-        unsafe { consume(cookie, frame.address) }
+        unsafe { consume(cookie, address) }
     });
-    match outcome.verdict {
+    match verdict {
         Verdict::Reliable => 0,
         Verdict::Unreliable(_) => -EINVAL,
     }

@@ -14,6 +14,7 @@
 #include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <linux/uaccess.h>
 #include <asm/orc_types.h>
 #include <asm/sections.h>
 #include <asm/stacktrace.h>
@@ -50,6 +51,9 @@ int rust_unwind_text_kind(unsigned long address)
 
 	if (core_kernel_text(address))
 		return RUST_UNWIND_TEXT_FIXED;
+	/* By now it is given back, and need not be mapped. */
+	if (is_kernel_inittext(address))
+		return RUST_UNWIND_TEXT_GONE;
 	/* All others are found under RCU, and a stack may be looked at from where that sleeps. */
 	asleep = !rcu_is_watching();
 	if (asleep)
@@ -81,19 +85,6 @@ unsigned long rust_unwind_recover_rethook(struct task_struct *task, struct llist
 	return address;
 }
 
-bool rust_unwind_is_return_hook(unsigned long address)
-{
-#ifdef CONFIG_FUNCTION_GRAPH_TRACER
-	if (address == (unsigned long)return_to_handler)
-		return true;
-#endif
-#ifdef CONFIG_RETHOOK
-	if (is_rethook_trampoline(address))
-		return true;
-#endif
-	return false;
-}
-
 #ifdef CONFIG_DYNAMIC_FTRACE
 extern void ftrace_caller_end(void);
 extern void ftrace_regs_caller_end(void);
@@ -102,22 +93,26 @@ extern void ftrace_regs_caller_end(void);
 unsigned long rust_unwind_template(unsigned long address)
 {
 #ifdef CONFIG_DYNAMIC_FTRACE
-	struct ftrace_ops *ops = ftrace_ops_trampoline(address);
-	unsigned long begin, end, found;
+	unsigned long begin, end, found = 0;
+	struct ftrace_ops *ops;
 
-	if (!ops)
-		return 0;
-	if (ops->flags & FTRACE_OPS_FL_SAVE_REGS) {
-		begin = (unsigned long)ftrace_regs_caller;
-		end = (unsigned long)ftrace_regs_caller_end;
-	} else {
-		begin = (unsigned long)ftrace_caller;
-		end = (unsigned long)ftrace_caller_end;
+	/* The copy and its description go away only when nobody looks at them any more. */
+	preempt_disable_notrace();
+	ops = ftrace_ops_trampoline(address);
+	if (ops) {
+		if (ops->flags & FTRACE_OPS_FL_SAVE_REGS) {
+			begin = (unsigned long)ftrace_regs_caller;
+			end = (unsigned long)ftrace_regs_caller_end;
+		} else {
+			begin = (unsigned long)ftrace_caller;
+			end = (unsigned long)ftrace_caller_end;
+		}
+		found = begin + (address - ops->trampoline);
+		/* Behind the copy there is one return that the original has elsewhere. */
+		if (found > end || found == address)
+			found = 0;
 	}
-	found = begin + (address - ops->trampoline);
-	/* Behind the copy there is one return that the original has elsewhere. */
-	if (found > end || found == address)
-		return 0;
+	preempt_enable_notrace();
 	return found;
 #else
 	return 0;
@@ -163,15 +158,45 @@ bool rust_unwind_is_init_text(unsigned long address)
 	return is_kernel_inittext(address);
 }
 
-bool rust_unwind_module_orc(unsigned long address, struct rust_unwind_orc *orc)
+/* Text that is not the image's may go away at any time. */
+bool rust_unwind_read_text(unsigned long address, u64 *bytes)
 {
-#if defined(CONFIG_MODULES) && defined(CONFIG_UNWINDER_ORC)
-	struct module *mod = __module_address(address);
+	return !copy_from_kernel_nofault(bytes, (const void *)address, sizeof(*bytes));
+}
 
-	if (mod && mod->arch.orc_unwind && mod->arch.orc_unwind_ip) {
-		orc->ips = mod->arch.orc_unwind_ip;
-		orc->entries = mod->arch.orc_unwind;
-		orc->count = mod->arch.num_orcs;
+/* Modules stay while this is held, and with them their tables; not where RCU sleeps. */
+bool rust_unwind_hold_modules(void)
+{
+	preempt_disable_notrace();
+	return rcu_is_watching();
+}
+
+void rust_unwind_release_modules(void)
+{
+	preempt_enable_notrace();
+}
+
+bool rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module)
+{
+#ifdef CONFIG_MODULES
+	static const enum mod_mem_type types[] = { MOD_TEXT, MOD_INIT_TEXT };
+	struct module *mod = __module_address(address);
+	int i;
+
+	for (i = 0; mod && i < ARRAY_SIZE(types); i++) {
+		const struct module_memory *memory = &mod->mem[types[i]];
+
+		if (address - (unsigned long)memory->base >= memory->size)
+			continue;
+		module->begin = (unsigned long)memory->base;
+		module->end = module->begin + memory->size;
+		module->unreliable_text = mod->arch.unreliable_text;
+		module->num_unreliable_text = mod->arch.num_unreliable_text;
+#ifdef CONFIG_UNWINDER_ORC
+		module->orc_ips = mod->arch.orc_unwind_ip;
+		module->orc_entries = mod->arch.orc_unwind;
+		module->num_orcs = mod->arch.num_orcs;
+#endif
 		return true;
 	}
 #endif
@@ -179,7 +204,7 @@ bool rust_unwind_module_orc(unsigned long address, struct rust_unwind_orc *orc)
 }
 
 /* Entry code that does not lie in the section of entry code. */
-static const char * const elsewhere[] = {
+static const char * const elsewhere[] __initconst = {
 	"ret_from_fork_asm",
 	"rewind_stack_and_make_dead",
 	"startup_64",
@@ -190,7 +215,7 @@ static const char * const elsewhere[] = {
 	"early_idt_handler_common",
 };
 
-void rust_unwind_entry_code(void (*each)(const char *name, unsigned long start, unsigned long size))
+void __init rust_unwind_entry_code(void (*each)(const char *name, unsigned long start, unsigned long size))
 {
 	unsigned long at, size, offset;
 	char name[KSYM_NAME_LEN];
@@ -223,6 +248,18 @@ const void *rust_unwind_unreliable_text(unsigned int *count)
 }
 
 #ifdef CONFIG_MODULES
+/* Notes a module's table: the section that scripts/Makefile.modfinal adds. */
+void rust_unwind_module_text(struct module *mod, const void *table, size_t size)
+{
+	const u32 *count = table;
+
+	/* A count, a word for alignment, and the ranges; see objtool-rs' verify/assembly.rs. */
+	if (WARN_ON_ONCE(size < 2 * sizeof(u32) || size != (1 + (size_t)*count) * 2 * sizeof(u32)))
+		return;
+	mod->arch.unreliable_text = count + 2;
+	mod->arch.num_unreliable_text = *count;
+}
+
 #ifdef CONFIG_UNWINDER_ORC
 void rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
 

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Both unwinders over every task, while these fork, fault, sleep and are traced: what one says is
+ * held against what the other says.
+ */
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/slab.h>
+
+#include "test.h"
+
+/* More reasons than there are. */
+#define MOST_REASONS 64
+
+struct counts {
+	unsigned long walks, running, both_reliable, both_refuse, frames;
+	/* By the reason of ours. */
+	unsigned long only_c_reliable[MOST_REASONS], refused[MOST_REASONS];
+	/* Failures. */
+	unsigned long only_ours_reliable, other_frames;
+};
+
+struct look {
+	struct walk *walk;
+	struct counts *counts;
+	unsigned int shown;
+};
+
+static void count_walk(struct look *look, struct task_struct *task)
+{
+	struct counts *counts = look->counts;
+	struct walk *walk = look->walk;
+	unsigned int reason = min(walk->verdict.reason, MOST_REASONS - 1);
+
+	counts->walks++;
+	counts->frames += walk->count;
+	if (walk->verdict.reliable && !walk->c_result) {
+		counts->both_reliable++;
+		if (!compare_with_c(walk, C_AGREES))
+			return;
+		counts->other_frames++;
+	} else if (walk->verdict.reliable) {
+		counts->only_ours_reliable++;
+	} else {
+		counts->refused[reason]++;
+		if (walk->c_result)
+			counts->both_refuse++;
+		else
+			counts->only_c_reliable[reason]++;
+		return;
+	}
+	if (look->shown++ < 5) {
+		pr_info("# %s, task %s:\n", walk->c_result ? "C refuses" : "other frames", task->comm);
+		show_walk(walk);
+	}
+}
+
+/* Called with the task held where it is; others may be running. */
+static int look_at_task(struct task_struct *task, void *data)
+{
+	struct look *look = data;
+
+	if (task->on_cpu) {
+		look->counts->running++;
+		return 0;
+	}
+	record(look->walk, task);
+	count_walk(look, task);
+	return 0;
+}
+
+/* Threads that are preempted all the time, and some that come and go. */
+
+static int busy_thread(void *data)
+{
+	while (!kthread_should_stop()) {
+		yield();
+		usleep_range(10, 50);
+	}
+	return 0;
+}
+
+static void spin_body(struct victim *victim)
+{
+	unsigned long i;
+
+	while (!READ_ONCE(victim->stop)) {
+		for (i = 0; i < 1000; i++)
+			cpu_relax();
+		cond_resched();
+	}
+}
+
+#define THREADS 24
+
+int walk_with_both(unsigned long walks)
+{
+	struct look look = {};
+	struct task_struct *group, *task, *busy[THREADS] = {};
+	struct victim *victims;
+	struct counts *counts;
+	unsigned int i;
+	int error = -ENOMEM;
+
+	look.walk = kzalloc(sizeof(*look.walk), GFP_KERNEL);
+	look.counts = counts = kzalloc(sizeof(*counts), GFP_KERNEL);
+	victims = kcalloc(4, sizeof(*victims), GFP_KERNEL);
+	if (!look.walk || !counts || !victims)
+		goto free;
+	for (i = 0; i < THREADS; i++)
+		busy[i] = kthread_run(busy_thread, NULL, "unwind_busy");
+	for (i = 0; i < 4; i++) {
+		victims[i].body = spin_body;
+		if (start_victim(&victims[i], i & 1))
+			victims[i].task = NULL;
+	}
+	while (counts->walks < walks) {
+		rcu_read_lock();
+		for_each_process_thread(group, task) {
+			if (!try_get_task_stack(task))
+				continue;
+			task_call_func(task, look_at_task, &look);
+			put_task_stack(task);
+		}
+		rcu_read_unlock();
+		for_each_online_cpu(i)
+			task_call_func(idle_task(i), look_at_task, &look);
+		cond_resched();
+		if (!(counts->walks & 15))
+			usleep_range(50, 100);
+	}
+	for (i = 0; i < 4; i++) {
+		if (victims[i].task)
+			stop_victim(&victims[i]);
+	}
+	for (i = 0; i < THREADS; i++) {
+		if (!IS_ERR_OR_NULL(busy[i]))
+			kthread_stop(busy[i]);
+	}
+
+	pr_info("# walks %lu, running %lu, frames %lu\n", counts->walks, counts->running,
+		counts->frames);
+	pr_info("# both reliable %lu, both refuse %lu\n", counts->both_reliable,
+		counts->both_refuse);
+	pr_info("# only ours reliable %lu, other frames %lu\n", counts->only_ours_reliable,
+		counts->other_frames);
+	for (i = 0; i < MOST_REASONS; i++) {
+		struct stack_words words = stack_verdict_reason(i);
+
+		if (counts->refused[i])
+			pr_info("# refused %lu, of which C calls reliable %lu: %.*s\n",
+				counts->refused[i], counts->only_c_reliable[i], words.length,
+				words.text);
+	}
+	error = counts->only_ours_reliable || counts->other_frames ? -EINVAL : 0;
+free:
+	kfree(victims);
+	kfree(counts);
+	kfree(look.walk);
+	return error;
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tests of the unwinder in Rust. Loading the module runs them and prints the results in KTAP;
+ * parameters say how much of what is long.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "test.h"
+
+static unsigned long walks;
+module_param(walks, ulong, 0);
+MODULE_PARM_DESC(walks, "Walks by both unwinders; 0 for none");
+
+static unsigned long damaged;
+module_param(damaged, ulong, 0);
+MODULE_PARM_DESC(damaged, "Walks over damaged stacks; 0 for none");
+
+static unsigned long rounds;
+module_param(rounds, ulong, 0);
+MODULE_PARM_DESC(rounds, "Rounds of measuring; 0 for none");
+
+static bool cases = true;
+module_param(cases, bool, 0);
+MODULE_PARM_DESC(cases, "Whether the cases are run");
+
+static unsigned int number;
+
+static void result(const char *name, const char *error)
+{
+	pr_info("%s %u %s%s%s\n", error ? "not ok" : "ok", ++number, name, error ? " # " : "",
+		error ?: "");
+}
+
+/* What is wrong with a walk; NULL for nothing. */
+static const char *judge(const struct test_case *test, const struct walk *walk)
+{
+	const char *why = test->why[UNWINDER];
+
+	if (!walk->done)
+		return "the state did not come about";
+	if (!why && !walk->verdict.reliable)
+		return "not reliable";
+	if (why && walk->verdict.reliable)
+		return "reliable";
+	if (why && (strlen(why) != walk->verdict.why.length ||
+		    strncmp(why, walk->verdict.why.text, walk->verdict.why.length)))
+		return "another reason";
+	if (!matches(walk, test->frames[UNWINDER]))
+		return "other frames";
+	return compare_with_c(walk, test->c_says[UNWINDER]);
+}
+
+static void run_case(const struct test_case *test, struct walk *walk)
+{
+	const char *wrong;
+	int error;
+
+	memset(walk, 0, sizeof(*walk));
+	error = test->run(walk);
+	if (error)
+		pr_info("# error %d\n", error);
+	wrong = error ? "the state could not be brought about" : judge(test, walk);
+	result(test->name, wrong);
+	if (wrong && walk->done) {
+		pr_info("# expected: %s: %s\n", test->frames[UNWINDER],
+			test->why[UNWINDER] ?: "reliable");
+		show_walk(walk);
+	}
+}
+
+static noinline __init int look_at_init_text(struct walk *walk)
+{
+	record(walk, current);
+	barrier();
+	return 0;
+}
+
+static const struct test_case *const all_cases[] = {
+	thread_cases, hook_cases, context_cases, last_cases
+};
+
+static unsigned int __init count_cases(void)
+{
+	const struct test_case *test;
+	unsigned int count = 1, i;
+
+	for (i = 0; i < ARRAY_SIZE(all_cases); i++) {
+		for (test = all_cases[i]; test->name; test++)
+			count++;
+	}
+	return count;
+}
+
+static int __init unwind_test_init(void)
+{
+	const struct test_case in_init_text = {
+		"in a module's init text", look_at_init_text,
+		BOTH("record look_at_init_text ... do_one_initcall ... do_syscall_64 "
+		     "entry_SYSCALL_64_after_hwframe"),
+	};
+	const struct test_case *test;
+	struct walk *walk;
+	unsigned int i;
+
+	walk = kzalloc(sizeof(*walk), GFP_KERNEL);
+	if (!walk)
+		return -ENOMEM;
+	/* Those that are looked at are on the other CPU. */
+	set_cpus_allowed_ptr(current, cpumask_of(HERE));
+	pr_info("KTAP version 1\n");
+	pr_info("1..%u\n", (cases ? count_cases() : 0) + !!walks + !!damaged + !!rounds);
+	if (cases) {
+		run_case(&in_init_text, walk);
+		for (i = 0; i < ARRAY_SIZE(all_cases); i++) {
+			for (test = all_cases[i]; test->name; test++)
+				run_case(test, walk);
+		}
+	}
+	if (walks)
+		result("both unwinders", walk_with_both(walks) ? "they differ" : NULL);
+	if (damaged)
+		result("damaged stacks", walk_damaged(damaged) ? "not all is told" : NULL);
+	if (rounds)
+		result("cost", measure_cost(rounds) ? "it could not be measured" : NULL);
+	pr_info("# end\n");
+	kfree(walk);
+	return 0;
+}
+
+static void __exit unwind_test_exit(void)
+{
+}
+
+module_init(unwind_test_init);
+module_exit(unwind_test_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Tests of the unwinder in Rust");

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Tests of the unwinder: what the files of the module share.
+ */
+#ifndef _RUST_UNWIND_TEST_H
+#define _RUST_UNWIND_TEST_H
+
+#include <linux/completion.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/types.h>
+#include <asm/stack_verdict.h>
+
+/* The CPU of those that are looked at, and the one of those that look. */
+#define THERE 1
+#define HERE 0
+
+/* The most frames that are kept of a walk. */
+#define MOST_FRAMES 96
+
+/* What one walk showed, and what the C unwinder said of the same stack. */
+struct walk {
+	bool done;
+	unsigned int count;
+	struct stack_frame_seen frames[MOST_FRAMES];
+	struct stack_verdict verdict;
+	/* The C unwinder's: 0 if it calls the stack reliable. */
+	int c_result;
+	unsigned int c_count;
+	unsigned long c_addresses[MOST_FRAMES];
+};
+
+/* walks.c */
+void record(struct walk *walk, struct task_struct *task);
+bool keep_frame(void *cookie, const struct stack_frame_seen *frame);
+bool record_resting(struct walk *walk, struct task_struct *task);
+/* What is known of the C unwinder, where ours is reliable. */
+enum c_says {
+	/* It shows the same frames. */
+	C_AGREES,
+	/* It refuses, and the case shows that it need not. */
+	C_REFUSES,
+	/* It shows other frames, and the case shows that they are wrong; see the overlay's README. */
+	C_IS_WRONG,
+};
+
+const char *compare_with_c(const struct walk *walk, enum c_says c_says);
+bool matches(const struct walk *walk, const char *pattern);
+void show_walk(const struct walk *walk);
+
+/* A copy of a task's whole stack, and what a walk over it read. */
+struct stack_copy {
+	unsigned long begin;
+	const u64 *words;
+	unsigned int count;
+	unsigned long sp;
+	unsigned long reads, outside;
+};
+
+void stack_verdict_copied(struct task_struct *task, struct stack_copy *copy,
+			  bool (*visit)(void *cookie, const struct stack_frame_seen *frame),
+			  void *cookie, struct stack_verdict *verdict);
+
+/* A thread that gets into the state that a case is about. */
+struct victim {
+	struct task_struct *task;
+	/* What it does, called by inner() and that by outer(). */
+	void (*body)(struct victim *victim);
+	struct walk *walk;
+	void *data;
+	bool ready;
+	bool stop;
+};
+
+/* threads.c */
+void outer(struct victim *victim);
+void inner(struct victim *victim);
+int start_victim(struct victim *victim, int cpu);
+void stop_victim(struct victim *victim);
+bool wait_until(const bool *flag);
+bool wait_asleep(struct task_struct *task);
+void nap(struct victim *victim);
+void spin(struct victim *victim);
+void look_at_itself(struct victim *victim);
+/* deep.c, built in: calls itself as often, and then body(). */
+void descend(struct victim *victim, unsigned long depth, void (*body)(struct victim *victim));
+/* Runs look() on a CPU in front of everything else that is there. */
+int run_before_others(int cpu, void (*look)(void *cookie), void *cookie);
+
+/* A test. Patterns and reasons are those of a kernel with frame pointers and with ORC. */
+struct test_case {
+	const char *name;
+	/* Returns 0, or an error if the state could not be brought about. */
+	int (*run)(struct walk *walk);
+	/*
+	 * The functions of all frames, from the innermost: "*" in front of those that were
+	 * interrupted, "..." for any number of frames that are the kernel's affair.
+	 */
+	const char *frames[2];
+	/* Why it is not reliable; NULL if it is. */
+	const char *why[2];
+	enum c_says c_says[2];
+};
+
+/* Those of each file, with an empty one at the end. */
+extern const struct test_case thread_cases[], hook_cases[], context_cases[], last_cases[];
+
+/* Longer ones, which print what came of them; 0 if all is well. */
+int walk_with_both(unsigned long walks);
+int walk_damaged(unsigned long walks);
+int measure_cost(unsigned long rounds);
+
+#define FRAME_POINTERS 0
+#define ORC 1
+#define UNWINDER (IS_ENABLED(CONFIG_UNWINDER_ORC) ? ORC : FRAME_POINTERS)
+
+/* The way down of each victim. */
+#define THREAD_END "inner outer victim_thread kthread ret_from_fork ret_from_fork_asm"
+#define BOTH(x) { x, x }
+
+#endif

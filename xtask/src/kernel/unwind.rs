@@ -1,0 +1,234 @@
+//! `./x kernel test unwind`: the unwinder's tests on booted kernels, one with frame pointers and one
+//! with ORC.
+//!
+//! The module's results are KTAP. Beside them stand `/proc/<pid>/stack_verdict` and dumps of known
+//! tasks. What is tested is said in `kernel/overlay/*/unwind-test`.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use super::boot::{self, COMMAND_LINE};
+use super::build::{self, Built};
+use super::initramfs::{self, Contents};
+use super::ktap::{self, Results};
+use crate::configs::Config;
+use crate::paths::Tool;
+use crate::{progress, setup};
+
+/// The configurations, by what one types.
+pub const CONFIGS: [&str; 2] = ["fp-unwind-test", "orc-unwind-test"];
+
+/// The test module's file below the build folder.
+const MODULE: &str = "arch/x86/kernel/rust_unwind/test/unwind_test.ko";
+
+/// How long a boot may take that does nothing long.
+pub const LIMIT: Duration = Duration::from_secs(400);
+
+/// `./x kernel test unwind …`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this configuration
+    #[arg(long)]
+    config: Option<String>,
+    /// This many walks by both unwinders, ours and C's, while the kernel is busy
+    #[arg(long, default_value_t = 2_000)]
+    walks: u64,
+    /// This many walks over damaged stacks
+    #[arg(long, default_value_t = 100_000)]
+    damaged: u64,
+    /// Leave out the cases
+    #[arg(long)]
+    no_cases: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A kernel does not build or boot, or a test fails.
+pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
+    let mut failures = Vec::new();
+    for name in CONFIGS {
+        let config = Config::named(name)?;
+        if args.config.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        let built = build::run(config, Tool::Rs)?;
+        println!("{}", built.summary());
+        let words = [
+            format!("cases={}", u8::from(!args.no_cases)),
+            format!("damaged={}", args.damaged),
+            "busy".to_owned(),
+            "cases=0".to_owned(),
+            format!("walks={}", args.walks),
+        ];
+        match test(
+            &built,
+            &words,
+            LIMIT + Duration::from_millis(args.walks * 2),
+        ) {
+            Ok(results) => {
+                for remark in &results.remarks {
+                    println!("  {remark}");
+                }
+                println!(
+                    "{name}: {} passed",
+                    progress::counted(results.passed.len(), "test")
+                );
+            }
+            Err(error) => {
+                println!("{name} FAILED: {error:#}");
+                failures.push(name);
+            }
+        }
+    }
+    if !failures.is_empty() {
+        bail!("the unwinder's tests fail on {}", failures.join(" and "));
+    }
+    Ok(())
+}
+
+/// Boots a kernel, has it run the test module with these parameters, and judges what it reports.
+///
+/// # Errors
+/// It does not boot, or something is not as it must be.
+pub fn test(built: &Built, parameters: &[String], limit: Duration) -> Result<Results> {
+    let start = Instant::now();
+    let own = build::own(&built.dir);
+    let archive = own.join("initramfs-unwind.gz");
+    let console = own.join("console-unwind.log");
+    let spinner = progress::spinner(format!("testing {}", built.config.name));
+    let contents = Contents {
+        init: "init-unwind",
+        modules: &[built.dir.join(MODULE)],
+        programs: &["slow-fault"],
+    };
+    initramfs::write(&contents, &archive)?;
+    let line = format!("{COMMAND_LINE} -- {}", parameters.join(" "));
+    let ended = boot::watch(&mut boot::machine(built, &archive, &line), &console, limit)?;
+    spinner.finish_and_clear();
+    let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+    let orc = built.config.name.contains("-orc-");
+    let with_cases = parameters.iter().any(|word| word == "cases=1");
+    let runs: &[&str] = match parameters.iter().any(|word| word == "busy") {
+        true => &["quiet", "busy"],
+        false => &["quiet"],
+    };
+    let results = judge(&log, orc, with_cases, runs).with_context(|| {
+        format!(
+            "{ended} after {}; the serial console is in {}",
+            progress::since(start),
+            console.display()
+        )
+    })?;
+    println!("booted and tested in {}", progress::since(start));
+    Ok(results)
+}
+
+/// What /proc shows of a program that sleeps in nanosleep(2), of kthreadd, and of a program that
+/// waits for a page that the kernel reads.
+const SLEEP: &[&str] = &[
+    "hrtimer_nanosleep",
+    "__x64_sys_clock_nanosleep",
+    "do_syscall_64",
+    "entry_SYSCALL_64_after_hwframe",
+];
+const KTHREADD: &[&str] = &["kthreadd", "ret_from_fork", "ret_from_fork_asm"];
+const SLOW_FAULT: &[&str] = &[
+    "handle_userfault",
+    "asm_exc_page_fault",
+    "do_syscall_64",
+    "entry_SYSCALL_64_after_hwframe",
+];
+
+/// The calls of the thread that dies of a mistake.
+const MISTAKE: &[&str] = &[
+    "inner",
+    "outer",
+    "victim_thread",
+    "kthread",
+    "ret_from_fork",
+    "ret_from_fork_asm",
+];
+
+/// What stands between the marks of a run of the test module.
+fn between<'a>(log: &'a str, run: &str) -> Option<&'a str> {
+    let (_, rest) = log.split_once(&format!("objtool-rs: {run}-begin"))?;
+    Some(rest.split_once(&format!("objtool-rs: {run}-end"))?.0)
+}
+
+/// Judges a console's log.
+fn judge(log: &str, orc: bool, with_cases: bool, runs: &[&str]) -> Result<Results> {
+    let report: Vec<(&str, &str)> = boot::report(log).collect();
+    let value = |key: &str| {
+        let mut values = report.iter().filter(|(k, _)| *k == key);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Ok(*value),
+            (None, _) => bail!("the kernel reported no `{key}`{}", boot::last_lines(log)),
+            _ => bail!("the kernel reported `{key}` more than once"),
+        }
+    };
+    let expect = |key: &str, wanted: &str| match value(key)? {
+        got if got == wanted => Ok(()),
+        got => Err(anyhow::anyhow!(
+            "`{key}` is to be `{wanted}`, but is `{got}`"
+        )),
+    };
+    let mut results = Results::default();
+    for run in runs {
+        let lines = between(log, run).with_context(|| {
+            let last = boot::last_lines(log);
+            format!("the kernel reported no results of the tests that ran {run}{last}")
+        })?;
+        let more = ktap::read(lines)?;
+        results.passed.extend(more.passed);
+        results.remarks.extend(more.remarks);
+    }
+    expect("verdict-mode", "400 0 400")?;
+    let verdict = |task: &str, frames: Option<&[&str]>, wanted: &str| {
+        let got = value(&format!("verdict-of-{task}"))?;
+        let (shown, said) = got.split_once("| ").unwrap_or((got, ""));
+        let right = said == wanted || said.starts_with("unreliable at") && said.ends_with(wanted);
+        if !right {
+            bail!("the verdict on {task} is to be `{wanted}`, but is `{got}`");
+        }
+        match frames {
+            Some(frames) => boot::whole(shown.trim_end(), frames)
+                .with_context(|| format!("the frames of {task} are `{shown}`")),
+            None => Ok(()),
+        }
+    };
+    let system_call = "reliable: it ends at a system call";
+    verdict("sleep", Some(SLEEP), system_call)?;
+    verdict(
+        "kthreadd",
+        Some(KTHREADD),
+        "reliable: it ends at the first instruction of a new task",
+    )?;
+    if orc {
+        verdict("slow-fault", Some(SLOW_FAULT), system_call)?;
+    } else {
+        let why = ": interrupted in the kernel by a page fault";
+        verdict("slow-fault", None, why)?;
+    }
+    let dump = |task: &str, frames: &[&str]| {
+        let shown = value(&format!("dump-of-{task}"))?;
+        boot::whole(shown, frames)
+            .with_context(|| format!("the dump of {task} shows `{shown}` without doubt"))
+    };
+    dump("sleep", SLEEP)?;
+    if with_cases {
+        dump("mistake", MISTAKE)?;
+    }
+    for (_, complaint) in report.iter().filter(|(key, _)| *key == "complaint") {
+        // One case is a thread that makes a mistake.
+        let expected = complaint.starts_with("Oops: invalid opcode");
+        if !(expected && with_cases) {
+            bail!("the kernel complains: {complaint}");
+        }
+    }
+    value("end")?;
+    Ok(results)
+}
