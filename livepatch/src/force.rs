@@ -28,7 +28,8 @@ impl<P: Port> Locked<'_, P> {
             return;
         }
         if self.port.has_reliable_stacks() {
-            self.port.each_task(|task| self.clear_if_clear(task));
+            self.port
+                .each_task_in_turns(|task| self.clear_if_clear(task));
             self.port.each_idle(|task, is_online| {
                 if is_online {
                     self.clear_if_clear(task);

@@ -131,6 +131,12 @@ impl Tasks for Unknown {
         }
     }
 
+    fn each_task_in_turns(&self, mut f: impl FnMut(usize)) {
+        while let Some(task) = self.one(201, 0) {
+            f(task);
+        }
+    }
+
     fn each_idle(&self, mut f: impl FnMut(usize, bool)) {
         while let Some(task) = self.one(16, 0) {
             f(task, self.asks(17, task));

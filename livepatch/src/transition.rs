@@ -94,7 +94,7 @@ impl<P: Port> Locked<'_, P> {
             return;
         };
         let mut is_complete = true;
-        self.port.each_task(|task| {
+        self.port.each_task_in_turns(|task| {
             is_complete &= self.try_switch(transition, task);
         });
         self.port.each_idle(|task, is_online| {
@@ -106,6 +106,10 @@ impl<P: Port> Locked<'_, P> {
                 self.port.nudge_idle(task);
             }
         });
+        // One that was left out above; a child has the side of its parent.
+        let target = Universe::On(transition.target);
+        self.port
+            .each_task(|task| is_complete &= self.port.universe(task) == target);
         if !is_complete {
             if attempts > 0 && attempts % ATTEMPTS_BEFORE_NUDGE == 0 {
                 self.nudge(attempts == ATTEMPTS_BEFORE_NUDGE);
@@ -129,7 +133,7 @@ impl<P: Port> Locked<'_, P> {
 
     fn nudge(self, is_first: bool) {
         self.port.note(Event::Nudging { is_first });
-        self.port.each_task(|task| {
+        self.port.each_task_in_turns(|task| {
             // It may switch meanwhile, and is nudged in vain.
             if self.port.is_pending(task) {
                 self.port.nudge(task);
@@ -198,11 +202,13 @@ impl<P: Port> Locked<'_, P> {
         let Some(transition) = self.phase().transition() else {
             return;
         };
-        self.each_task(|task| {
+        let mut look = |task| {
             if self.port.universe(task) != Universe::On(transition.target) {
                 f(task, self.look(transition, task, || ()));
             }
-        });
+        };
+        self.port.each_task_in_turns(&mut look);
+        self.port.each_idle(|task, _| look(task));
     }
 
     pub(crate) fn force(self, patch: P::Patch) -> Result<(), Refused<P::Error>> {

@@ -51,6 +51,9 @@ enum Step {
         task: usize,
         on: bool,
     },
+    LeaveOut {
+        task: usize,
+    },
     Preempt {
         task: usize,
         on: bool,
@@ -92,6 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|task| Step::Leave { task }),
         3 => any::<usize>().prop_map(|task| Step::Reschedule { task }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(task, on)| Step::Cpu { task, on }),
+        1 => any::<usize>().prop_map(|task| Step::LeaveOut { task }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(task, on)| Step::Preempt { task, on }),
         2 => (0..MODULES, failure())
             .prop_map(|(module, fails_at)| Step::Load { module, fails_at }),
@@ -195,6 +199,7 @@ fn run(model: &Model, step: &Step) {
                 task.is_preempted.set(preempted);
             });
         }
+        Step::LeaveOut { task } => model.left_out.set(Some(live(model, task))),
         Step::Cpu { task, on } => model.task(live(model, task), |task| task.is_on_cpu.set(on)),
         Step::Preempt { task, on } => {
             model.task(live(model, task), |task| task.is_preempted.set(on));
@@ -216,6 +221,7 @@ fn run(model: &Model, step: &Step) {
 
 /// Everyone leaves the kernel, and time passes.
 fn settle(model: &Model) {
+    model.left_out.set(None);
     for task in 0..model.tasks.borrow().len() {
         let task = T(task);
         model.task(task, |task| {

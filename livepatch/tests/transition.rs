@@ -391,3 +391,15 @@ fn one_who_reschedules_switches_if_its_stack_allows() {
     model.cond_resched(inside);
     assert_eq!(universe(&model, inside), Universe::On(Side::Patched));
 }
+
+#[test]
+fn a_task_that_is_left_out_is_waited_for() {
+    let model = Model::new();
+    let task = model.user_task();
+    model.left_out.set(Some(task));
+    model.enable(&[0]);
+    assert!(!model.is_idle(), "it has not switched");
+    model.left_out.set(None);
+    model.tick();
+    assert!(model.is_idle());
+}

@@ -112,6 +112,17 @@ pub const CONFIGS: &[Config] = &[
         modules: &[Module::RustMinimal, Module::LivepatchSample],
     },
     Config {
+        name: "x86_64-orc-livepatch",
+        base: "tinyconfig",
+        make: &[],
+        rust: true,
+        compiler: "gcc",
+        overlay: true,
+        packages: &[],
+        lines: 1744,
+        modules: &[Module::RustMinimal, Module::LivepatchSample],
+    },
+    Config {
         name: "x86_64-fp-unwind-test",
         base: "tinyconfig",
         make: &[],

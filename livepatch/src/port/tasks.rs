@@ -53,6 +53,10 @@ pub trait Tasks: Handles {
     /// Goes over all tasks but the idle ones while none comes or goes (`tasklist_lock`).
     fn each_task(&self, f: impl FnMut(Self::Task));
 
+    /// Goes over all tasks but the idle ones, some of them at a time, so that nothing is held up for
+    /// long. Whoever comes, goes or gets another number meanwhile may be left out or come up twice.
+    fn each_task_in_turns(&self, f: impl FnMut(Self::Task));
+
     /// Goes over the idle tasks of all CPUs that may ever run, and says which CPU runs now.
     fn each_idle(&self, f: impl FnMut(Self::Task, bool));
 

@@ -374,6 +374,10 @@ impl Tasks for View {
         (0..self.world.tasks.len()).for_each(f);
     }
 
+    fn each_task_in_turns(&self, f: impl FnMut(usize)) {
+        self.each_task(f);
+    }
+
     fn each_idle(&self, _: impl FnMut(usize, bool)) {}
 
     fn while_off_cpu<R>(&self, task: usize, f: impl FnOnce() -> R) -> Option<R> {

@@ -160,6 +160,8 @@ pub struct Model {
     pub is_module_alive: [Cell<bool>; MODULES],
     pub frees: RefCell<VecDeque<usize>>,
     pub is_tick_due: Cell<bool>,
+    /// A task that is missed when not all are held.
+    pub left_out: Cell<Option<T>>,
     /// Steps that may fail until the one that does.
     pub steps_to_failure: Cell<Option<usize>>,
     /// Tasks that were switched while they were in something else than what they get then.
@@ -201,6 +203,7 @@ impl Model {
             is_module_alive: [const { Cell::new(true) }; MODULES],
             frees: RefCell::default(),
             is_tick_due: Cell::new(false),
+            left_out: Cell::new(None),
             steps_to_failure: Cell::new(None),
             stale_switches: RefCell::default(),
             log: RefCell::default(),

@@ -169,6 +169,16 @@ impl Tasks for Model {
         self.each(false, f);
     }
 
+    fn each_task_in_turns(&self, f: impl FnMut(T)) {
+        let left_out = self.left_out.get();
+        let mut f = f;
+        self.each(false, |task| {
+            if left_out != Some(task) {
+                f(task);
+            }
+        });
+    }
+
     fn each_idle(&self, mut f: impl FnMut(T, bool)) {
         self.each(true, |task| f(task, true));
     }

@@ -12,10 +12,26 @@
 
 #include "shim.h"
 
-/* The address of the frame says which variant it is by its name, with the module's. */
+#ifdef CONFIG_RUST_UNWINDER
+#include <asm/stack_verdict.h>
+#endif
+
+static void show_doubt(struct seq_file *m, int number)
+{
+#ifdef CONFIG_RUST_UNWINDER
+	struct stack_words why = stack_verdict_reason(number);
+
+	if (number >= 0)
+		seq_printf(m, " (%.*s)", (int)why.length, why.text);
+#endif
+}
+
+/*
+ * What a variant is, its name says, with its module's. The number is that of the frame, counted from
+ * the innermost, or the unwinder's reason.
+ */
 void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_blocker blocker,
-			   const char *func, unsigned long variant, const char *patch,
-			   unsigned int frame)
+			   const char *func, unsigned long variant, const char *patch, int number)
 {
 	struct seq_file *m = seq;
 
@@ -26,6 +42,7 @@ void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_bl
 		break;
 	case RUST_KLP_UNRELIABLE:
 		seq_puts(m, "unreliable stack");
+		show_doubt(m, number);
 		break;
 	case RUST_KLP_INSIDE:
 		seq_printf(m, "in %s", func);
@@ -33,7 +50,7 @@ void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_bl
 			seq_printf(m, " (%ps)", (void *)variant);
 		if (patch)
 			seq_printf(m, " of %s", patch);
-		seq_printf(m, " at frame %u", frame);
+		seq_printf(m, " at frame %d", number);
 		break;
 	case RUST_KLP_NOT_AT_SAFE_POINT:
 		seq_puts(m, task->flags & PF_KTHREAD ? "kernel thread not at a safe point" :

@@ -49,6 +49,10 @@ pub(crate) const ENOENT: Errno = Errno(-(bindings::ENOENT as c_int));
 const ENODEV: Errno = Errno(-(bindings::ENODEV as c_int));
 const EBUSY: Errno = Errno(-(bindings::EBUSY as c_int));
 
+/// The number of the unwinder's reason, negative where it has none.
+#[derive(Clone, Copy)]
+pub(crate) struct Doubt(pub(crate) c_int);
+
 impl Errno {
     /// The outcome that C code tells by a number.
     pub(crate) fn of(number: c_int) -> Result<(), Self> {
@@ -115,7 +119,7 @@ extern "C" {
         func: *const c_char,
         variant: c_ulong,
         patch: *const c_char,
-        frame: c_uint,
+        number: c_int,
     );
     fn rust_klp_warn_choice(empty: bool);
     fn rust_klp_warn_no_transition();
@@ -166,7 +170,7 @@ impl Handles for Kernel {
     type Task = Task;
     type Module = Module;
     type Error = Errno;
-    type Doubt = Errno;
+    type Doubt = Doubt;
 }
 
 impl Port for Kernel {
@@ -406,17 +410,20 @@ unsafe extern "C" fn rust_klp_blockers(seq: *mut c_void) {
     let none = ptr::null();
     CORE.0.blockers(&Kernel, |task, blocker| {
         let mut func = none;
-        let (mut variant, mut patch, mut frame_number) = (0, none, 0);
+        let (mut variant, mut patch, mut detail) = (0, none, 0);
         let number = match blocker {
             Some(Blocker::Running) => 0,
-            Some(Blocker::Unreliable(_)) => 1,
+            Some(Blocker::Unreliable(Doubt(reason))) => {
+                detail = reason;
+                1
+            }
             Some(Blocker::Inside {
                 func: of,
                 variant: inside,
                 frame,
             }) => {
                 func = patches::func_name(of);
-                frame_number = frame as c_uint;
+                detail = frame as c_int;
                 match inside {
                     Variant::Original => variant = Kernel.original(of).start,
                     Variant::Replacement(of) => variant = Kernel.replacement(of).start,
@@ -428,7 +435,7 @@ unsafe extern "C" fn rust_klp_blockers(seq: *mut c_void) {
             None => 5,
         };
         // SAFETY: by this function's own condition; names are C strings, or null where not shown.
-        unsafe { rust_klp_show_blocker(seq, task, number, func, variant, patch, frame_number) }
+        unsafe { rust_klp_show_blocker(seq, task, number, func, variant, patch, detail) }
     });
 }
 

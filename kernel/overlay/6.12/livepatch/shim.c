@@ -15,6 +15,8 @@
 #include <linux/module.h>
 #include <linux/moduleloader.h>
 #include <linux/mutex.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -26,6 +28,10 @@
 #include <linux/workqueue.h>
 
 #include "shim.h"
+
+#ifdef CONFIG_RUST_UNWINDER
+#include <asm/stack_verdict.h>
+#endif
 
 EXPORT_SYMBOL_GPL(klp_enable_patch);
 EXPORT_SYMBOL_GPL(klp_get_state);
@@ -100,6 +106,37 @@ void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void
 	read_unlock(&tasklist_lock);
 }
 
+/* Tasks that are held at a time. */
+#define TURN 32
+
+void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data)
+{
+	struct task_struct *tasks[TURN];
+	int next = 1;
+
+	for (;;) {
+		struct pid *pid;
+		int i, count = 0;
+
+		rcu_read_lock();
+		while (count < TURN && (pid = find_ge_pid(next, &init_pid_ns))) {
+			struct task_struct *task = pid_task(pid, PIDTYPE_PID);
+
+			next = pid_nr(pid) + 1;
+			if (task)
+				tasks[count++] = get_task_struct(task);
+		}
+		rcu_read_unlock();
+		for (i = 0; i < count; i++) {
+			each(tasks[i], data);
+			put_task_struct(tasks[i]);
+		}
+		if (count < TURN)
+			return;
+		cond_resched();
+	}
+}
+
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data), void *data)
 {
 	int cpu;
@@ -108,6 +145,18 @@ void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void
 	for_each_possible_cpu(cpu)
 		each(idle_task(cpu), cpu_online(cpu), data);
 	cpus_read_unlock();
+}
+
+int rust_klp_doubt(struct task_struct *task)
+{
+#ifdef CONFIG_RUST_UNWINDER
+	struct stack_verdict verdict;
+
+	stack_verdict(task, NULL, NULL, &verdict);
+	if (!verdict.reliable)
+		return verdict.reason;
+#endif
+	return -1;
 }
 
 void rust_klp_nudge(struct task_struct *task)

@@ -84,8 +84,7 @@ void rust_klp_trace_switch(struct task_struct *task, bool patching);
 
 /* blockers.c */
 void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_blocker blocker,
-			   const char *func, unsigned long variant, const char *patch,
-			   unsigned int frame);
+			   const char *func, unsigned long variant, const char *patch, int number);
 
 /* shim.c */
 void rust_klp_lock(void);
@@ -95,8 +94,10 @@ void rust_klp_schedule_tick(void);
 void rust_klp_schedule_free(struct klp_patch *patch);
 void rust_klp_synchronize(void);
 void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void *data);
+void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data);
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data),
 			void *data);
+int rust_klp_doubt(struct task_struct *task);
 void rust_klp_nudge(struct task_struct *task);
 void rust_klp_nudge_idle(struct task_struct *task);
 void rust_klp_preempt_disable(void);

@@ -11,11 +11,16 @@ use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 use livepatch::port::{Synchronize, Tasks};
 use livepatch::{Epoch, Universe};
 
-use crate::{Errno, Kernel, Locked, Task};
+use crate::{Doubt, Kernel, Locked, Task};
 
 extern "C" {
     fn rust_klp_synchronize();
     fn rust_klp_each_task(each: unsafe extern "C" fn(Task, *mut c_void), data: *mut c_void);
+    fn rust_klp_each_task_in_turns(
+        each: unsafe extern "C" fn(Task, *mut c_void),
+        data: *mut c_void,
+    );
+    fn rust_klp_doubt(task: Task) -> c_int;
     fn rust_klp_each_idle(each: unsafe extern "C" fn(Task, bool, *mut c_void), data: *mut c_void);
     fn rust_klp_nudge(task: Task);
     fn rust_klp_nudge_idle(task: Task);
@@ -132,6 +137,14 @@ impl Tasks for Kernel {
         go(f);
     }
 
+    fn each_task_in_turns(&self, f: impl FnMut(Task)) {
+        fn go<F: FnMut(Task)>(mut f: F) {
+            // SAFETY: as above.
+            unsafe { rust_klp_each_task_in_turns(each::<F>, ptr::addr_of_mut!(f).cast()) }
+        }
+        go(f);
+    }
+
     fn each_idle(&self, f: impl FnMut(Task, bool)) {
         fn go<F: FnMut(Task, bool)>(mut f: F) {
             // SAFETY: as above.
@@ -159,7 +172,7 @@ impl Tasks for Kernel {
         go(task, f)
     }
 
-    fn with_stack<R>(&self, task: Task, f: impl FnOnce(Result<&[usize], Errno>) -> R) -> R {
+    fn with_stack<R>(&self, task: Task, f: impl FnOnce(Result<&[usize], Doubt>) -> R) -> R {
         // SAFETY: the lock is held by whoever looks at a stack, and nobody looks at two.
         let stack = unsafe { &mut *STACK.0.get() };
         // SAFETY: there is that much room; the task cannot run, or is the caller.
@@ -171,7 +184,8 @@ impl Tasks for Kernel {
             .and_then(|count| stack.get(..count))
         {
             Some(stack) => f(Ok(stack)),
-            None => f(Err(Errno(count))),
+            // SAFETY: as above.
+            None => f(Err(Doubt(unsafe { rust_klp_doubt(task) }))),
         }
     }
 
