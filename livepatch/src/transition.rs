@@ -95,7 +95,7 @@ impl<P: Port> Locked<'_, P> {
         };
         let mut is_complete = true;
         self.port.each_task_in_turns(|task| {
-            is_complete &= self.try_switch(transition, task);
+            self.try_switch(transition, task);
         });
         self.port.each_idle(|task, is_online| {
             if !is_online {
@@ -106,7 +106,7 @@ impl<P: Port> Locked<'_, P> {
                 self.port.nudge_idle(task);
             }
         });
-        // One that was left out above; a child has the side of its parent.
+        // Whoever is there now, which may be others than above; a child has the side of its parent.
         let target = Universe::On(transition.target);
         self.port
             .each_task(|task| is_complete &= self.port.universe(task) == target);
