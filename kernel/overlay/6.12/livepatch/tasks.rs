@@ -1,0 +1,224 @@
+//! Tasks: their side, the flag that asks them to switch, and their stacks.
+
+// SPDX-License-Identifier: GPL-2.0-only
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use kernel::bindings;
+use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
+use livepatch::port::{Synchronize, Tasks};
+use livepatch::{Epoch, Universe};
+
+use crate::{Doubt, Kernel, Locked, Task};
+
+extern "C" {
+    fn rust_klp_synchronize();
+    fn rust_klp_each_task(each: unsafe extern "C" fn(Task, *mut c_void), data: *mut c_void);
+    fn rust_klp_each_task_in_turns(
+        each: unsafe extern "C" fn(Task, *mut c_void),
+        data: *mut c_void,
+    );
+    fn rust_klp_doubt(task: Task) -> c_int;
+    fn rust_klp_each_idle(each: unsafe extern "C" fn(Task, bool, *mut c_void), data: *mut c_void);
+    fn rust_klp_nudge(task: Task);
+    fn rust_klp_nudge_idle(task: Task);
+    fn rust_klp_preempt_disable();
+    fn rust_klp_preempt_enable();
+    fn rust_klp_watch_reschedules(on: bool);
+    fn stack_trace_save_tsk_reliable(task: Task, store: *mut c_ulong, size: c_uint) -> c_int;
+}
+
+/// Frames that a stack may have.
+const FRAMES: usize = 100;
+
+/// The stack that is looked at; only one is at a time.
+static STACK: Locked<[usize; FRAMES]> = Locked(UnsafeCell::new([0; FRAMES]));
+
+/// The bit of `TIF_PATCH_PENDING`.
+const PENDING: u64 = 1 << bindings::TIF_PATCH_PENDING;
+
+#[inline]
+fn side<'a>(task: Task) -> &'a AtomicI32 {
+    // SAFETY: by the invariant of `Kernel`; the member is only used as an atomic, or read by C.
+    unsafe { AtomicI32::from_ptr(ptr::addr_of_mut!((*task).patch_state)) }
+}
+
+#[inline]
+fn flags<'a>(task: Task) -> &'a AtomicU64 {
+    // SAFETY: by the invariant of `Kernel`; C uses bit operations on it.
+    unsafe { AtomicU64::from_ptr(ptr::addr_of_mut!((*task).thread_info.flags).cast()) }
+}
+
+#[inline]
+fn since<'a>(task: Task) -> &'a AtomicU64 {
+    // SAFETY: by the invariant of `Kernel`; nobody else uses it.
+    unsafe { AtomicU64::from_ptr(ptr::addr_of_mut!((*task).klp_forced_since).cast()) }
+}
+
+unsafe extern "C" fn each<F: FnMut(Task)>(task: Task, data: *mut c_void) {
+    // SAFETY: `data` is the closure that `each_task` was given, which nobody else uses meanwhile.
+    unsafe { (*data.cast::<F>())(task) }
+}
+
+unsafe extern "C" fn each_idle<F: FnMut(Task, bool)>(task: Task, online: bool, data: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { (*data.cast::<F>())(task, online) }
+}
+
+/// What is done while a task is off its CPU, and what came of it.
+struct Call<F, R> {
+    f: Option<F>,
+    result: Option<R>,
+}
+
+unsafe extern "C" fn call<F: FnOnce() -> R, R>(task: Task, data: *mut c_void) -> c_int {
+    // SAFETY: `data` is the call that `while_off_cpu` made, which nobody else uses meanwhile.
+    let call = unsafe { &mut *data.cast::<Call<F, R>>() };
+    // SAFETY: the task is a live one, and its scheduler's lock is held.
+    if unsafe { bindings::task_curr(task) } == 0 {
+        call.result = call.f.take().map(|f| f());
+    }
+    0
+}
+
+impl Tasks for Kernel {
+    #[inline]
+    fn universe(&self, task: Task) -> Universe {
+        Universe::from_number(side(task).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_universe(&self, task: Task, universe: Universe) {
+        side(task).store(universe.number(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn is_pending(&self, task: Task) -> bool {
+        flags(task).load(Ordering::Relaxed) & PENDING != 0
+    }
+
+    #[inline]
+    fn set_pending(&self, task: Task) {
+        flags(task).fetch_or(PENDING, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn clear_pending(&self, task: Task) {
+        flags(task).fetch_and(!PENDING, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn take_pending(&self, task: Task) -> bool {
+        flags(task).fetch_and(!PENDING, Ordering::SeqCst) & PENDING != 0
+    }
+
+    #[inline]
+    fn without_preemption<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: it is enabled again below.
+        unsafe { rust_klp_preempt_disable() };
+        let result = f();
+        // SAFETY: it was disabled above.
+        unsafe { rust_klp_preempt_enable() };
+        result
+    }
+
+    fn synchronize(&self, _: Synchronize) {
+        // SAFETY: takes nothing; the caller may sleep.
+        unsafe { rust_klp_synchronize() }
+    }
+
+    fn each_task(&self, f: impl FnMut(Task)) {
+        fn go<F: FnMut(Task)>(mut f: F) {
+            // SAFETY: `each` gets the closure that it is made for.
+            unsafe { rust_klp_each_task(each::<F>, ptr::addr_of_mut!(f).cast()) }
+        }
+        go(f);
+    }
+
+    fn each_task_in_turns(&self, f: impl FnMut(Task)) {
+        fn go<F: FnMut(Task)>(mut f: F) {
+            // SAFETY: as above.
+            unsafe { rust_klp_each_task_in_turns(each::<F>, ptr::addr_of_mut!(f).cast()) }
+        }
+        go(f);
+    }
+
+    fn each_idle(&self, f: impl FnMut(Task, bool)) {
+        fn go<F: FnMut(Task, bool)>(mut f: F) {
+            // SAFETY: as above.
+            unsafe { rust_klp_each_idle(each_idle::<F>, ptr::addr_of_mut!(f).cast()) }
+        }
+        go(f);
+    }
+
+    fn while_off_cpu<R>(&self, task: Task, f: impl FnOnce() -> R) -> Option<R> {
+        fn go<F: FnOnce() -> R, R>(task: Task, f: F) -> Option<R> {
+            let mut data = Call {
+                f: Some(f),
+                result: None,
+            };
+            // SAFETY: `call` gets the data that it is made for; the task is a live one.
+            unsafe {
+                bindings::task_call_func(task, Some(call::<F, R>), ptr::addr_of_mut!(data).cast());
+            }
+            data.result
+        }
+        // SAFETY: always allowed in a task's context.
+        if task == unsafe { bindings::get_current() } {
+            return Some(self.without_preemption(f));
+        }
+        go(task, f)
+    }
+
+    fn with_stack<R>(&self, task: Task, f: impl FnOnce(Result<&[usize], Doubt>) -> R) -> R {
+        // SAFETY: the lock is held by whoever looks at a stack, and nobody looks at two.
+        let stack = unsafe { &mut *STACK.0.get() };
+        // SAFETY: there is that much room; the task cannot run, or is the caller.
+        let count = unsafe {
+            stack_trace_save_tsk_reliable(task, stack.as_mut_ptr().cast(), FRAMES as c_uint)
+        };
+        match usize::try_from(count)
+            .ok()
+            .and_then(|count| stack.get(..count))
+        {
+            Some(stack) => f(Ok(stack)),
+            // SAFETY: as above.
+            None => f(Err(Doubt(unsafe { rust_klp_doubt(task) }))),
+        }
+    }
+
+    fn has_reliable_stacks(&self) -> bool {
+        cfg!(CONFIG_STACKTRACE) && cfg!(CONFIG_HAVE_RELIABLE_STACKTRACE)
+    }
+
+    #[inline]
+    fn forced_since(&self, task: Task) -> Option<Epoch> {
+        match since(task).load(Ordering::Relaxed) {
+            0 => None,
+            epoch => Some(Epoch(epoch as usize)),
+        }
+    }
+
+    #[inline]
+    fn set_forced_since(&self, task: Task, epoch: Option<Epoch>) {
+        // The first forced transition has the number 1.
+        since(task).store(epoch.map_or(0, |epoch| epoch.0 as u64), Ordering::Relaxed);
+    }
+
+    fn nudge(&self, task: Task) {
+        // SAFETY: by the invariant of `Kernel`.
+        unsafe { rust_klp_nudge(task) }
+    }
+
+    fn nudge_idle(&self, task: Task) {
+        // SAFETY: by the invariant of `Kernel`; CPUs stay while idle tasks are gone over.
+        unsafe { rust_klp_nudge_idle(task) }
+    }
+
+    fn watch_reschedules(&self, on: bool) {
+        // SAFETY: takes no pointer.
+        unsafe { rust_klp_watch_reschedules(on) }
+    }
+}

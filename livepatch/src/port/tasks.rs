@@ -1,0 +1,93 @@
+//! Tasks: their side of the transition, their stacks, and what gets them to a safe point.
+
+use super::Handles;
+use crate::universe::{Epoch, Universe};
+
+/// Which wait for every CPU is meant. Each waits until every CPU has gone through the scheduler,
+/// so that whatever ran without preemption when it began has ended, and what runs later sees all
+/// that was stored before (`schedule_on_each_cpu` in the kernel; `synchronize_rcu` would leave out
+/// code that runs where RCU does not watch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Synchronize {
+    /// Between taking back all requests to switch and giving the new target: a task that has taken
+    /// its request must have stored its side before.
+    Reverse,
+    /// After the end of patching, between taking the functions out of the transition and taking
+    /// the tasks' sides away: no handler may still want to know a side.
+    Patched,
+    /// After the end of unpatching, between taking the functions off their stacks and out of the
+    /// transition: a handler that still holds one must see that it is in transition.
+    Unpatched,
+}
+
+/// Tasks.
+pub trait Tasks: Handles {
+    /// The task's side, for itself and under the lock of the task list.
+    fn universe(&self, task: Self::Task) -> Universe;
+
+    /// Sets that.
+    fn set_universe(&self, task: Self::Task, universe: Universe);
+
+    /// Whether the task is asked to switch (`TIF_PATCH_PENDING`).
+    fn is_pending(&self, task: Self::Task) -> bool;
+
+    /// Asks the task to switch.
+    fn set_pending(&self, task: Self::Task);
+
+    /// Takes that back.
+    fn clear_pending(&self, task: Self::Task);
+
+    /// Takes that back, and says whether it was there; at most one of all who do this is told so.
+    ///
+    /// What follows is ordered after it when it was there: it is the partner of
+    /// [`crate::Barrier::Start`].
+    fn take_pending(&self, task: Self::Task) -> bool;
+
+    /// Runs `f` while the CPU it runs on does not go through the scheduler, where it can be traced
+    /// without harm.
+    fn without_preemption<R>(&self, f: impl FnOnce() -> R) -> R;
+
+    /// Waits for every CPU.
+    fn synchronize(&self, why: Synchronize);
+
+    /// Goes over all tasks but the idle ones while none comes or goes (`tasklist_lock`).
+    fn each_task(&self, f: impl FnMut(Self::Task));
+
+    /// Goes over all tasks but the idle ones, some of them at a time, so that nothing is held up for
+    /// long. Whoever comes, goes or gets another number meanwhile may be left out or come up twice.
+    fn each_task_in_turns(&self, f: impl FnMut(Self::Task));
+
+    /// Goes over the idle tasks of all CPUs that may ever run, and says which CPU runs now.
+    fn each_idle(&self, f: impl FnMut(Self::Task, bool));
+
+    /// Runs `f` while the task runs on no CPU and cannot begin to, or is the one that asks.
+    /// `None` when it runs on another.
+    fn while_off_cpu<R>(&self, task: Self::Task, f: impl FnOnce() -> R) -> Option<R>;
+
+    /// The task's return addresses and the address that it is at, innermost first, or why they
+    /// cannot be trusted. Called while the task cannot run, or for the caller itself.
+    fn with_stack<R>(
+        &self,
+        task: Self::Task,
+        f: impl FnOnce(Result<&[usize], Self::Doubt>) -> R,
+    ) -> R;
+
+    /// Whether stacks can be trusted on this architecture at all.
+    fn has_reliable_stacks(&self) -> bool;
+
+    /// Since when the task may be in a function that it should have left.
+    fn forced_since(&self, task: Self::Task) -> Option<Epoch>;
+
+    /// Sets that.
+    fn set_forced_since(&self, task: Self::Task, since: Option<Epoch>);
+
+    /// Gets the task to a safe point: lets a user task go through the kernel's exit, wakes a
+    /// kernel thread that sleeps.
+    fn nudge(&self, task: Self::Task);
+
+    /// Gets the idle task of a running CPU out of its sleep.
+    fn nudge_idle(&self, task: Self::Task);
+
+    /// Whether `cond_resched` is to call [`crate::Core::switch_current`].
+    fn watch_reschedules(&self, on: bool);
+}

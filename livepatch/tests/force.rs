@@ -1,0 +1,227 @@
+//! Force with memory: the cases in which a core that forgets breaks consistency later. Each runs
+//! with the memory, where the task is held back, and without it, as the C core of 6.12 has it, where
+//! it is not.
+
+mod model;
+
+use livepatch::{Blocker, Variant};
+use model::{invariants, Model, P, T};
+
+/// Function 0 calls function 1; all patches change both.
+const BOTH: &[usize] = &[0, 1];
+
+/// Patches 1 and 2 are forced while a task sleeps, which it does in patch 1's variant in the end.
+fn asleep_in_first(model: &Model) -> (T, P, P) {
+    let early = model.user_task();
+    let sleeper = model.user_task();
+    model.call(early, 0);
+    let first = model.enable(BOTH);
+    model.force(first);
+    assert!(model.is_idle());
+    model.leave(early);
+    model.call(sleeper, 0);
+    let second = model.enable(BOTH);
+    assert!(!model.is_idle(), "the sleeper is in what is changed");
+    model.force(second);
+    assert!(model.is_idle());
+    (sleeper, first, second)
+}
+
+/// Whether the task, going on, mixes its old function with a new one.
+fn mixes(model: &Model, sleeper: T) -> bool {
+    let caller = model.task(sleeper, |task| task.frames.borrow()[0].code);
+    let called = model.call(sleeper, 1);
+    model.ret(sleeper);
+    // Variants of one patch lie in one module.
+    caller.start >> 16 != called.start >> 16
+}
+
+fn inside(blocker: Option<Blocker<Model>>, model: &Model) -> Option<P> {
+    match blocker {
+        Some(Blocker::Inside {
+            variant, frame: 0, ..
+        }) => model.patch_of(variant),
+        _ => panic!("the sleeper is held back by something else"),
+    }
+}
+
+#[test]
+fn a_third_patch_waits_for_a_task_in_the_first() {
+    let model = Model::new();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    model.enable(BOTH);
+    assert!(!model.is_idle());
+    assert_eq!(inside(model.blocker_of(sleeper), &model), Some(first));
+    invariants::check(&model);
+    // It goes on and leaves: that is all it takes.
+    model.leave(sleeper);
+    model.tick();
+    assert!(model.is_idle());
+    assert!(!mixes_after_leaving(&model, sleeper));
+}
+
+fn mixes_after_leaving(model: &Model, task: T) -> bool {
+    model.call(task, 0);
+    mixes(model, task)
+}
+
+#[test]
+fn without_memory_the_third_patch_is_mixed_with_the_first() {
+    let model = Model::forgetful();
+    let (sleeper, ..) = asleep_in_first(&model);
+    model.enable(BOTH);
+    assert!(model.is_idle(), "only the second's variant is looked for");
+    assert!(!model.stale_switches.borrow().is_empty());
+    assert!(mixes(&model, sleeper));
+}
+
+#[test]
+fn a_third_patch_waits_for_a_task_in_the_first_which_was_disabled() {
+    let model = Model::new();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    model.disable(first).unwrap();
+    assert_eq!(inside(model.blocker_of(sleeper), &model), Some(first));
+    model.force(first);
+    model.run_frees();
+    assert_eq!(model.references(first), 1, "it stays for the sleeper");
+
+    model.enable(BOTH);
+    assert!(!model.is_idle());
+    match model.blocker_of(sleeper) {
+        Some(Blocker::Inside {
+            variant: Variant::Retired(patch),
+            ..
+        }) => assert_eq!(patch, first),
+        _ => panic!("the sleeper is in the code of a patch that is disabled"),
+    }
+    invariants::check(&model);
+
+    model.leave(sleeper);
+    model.tick();
+    assert!(model.is_idle());
+    assert_eq!(model.references(first), 0, "nobody can be in it any more");
+    assert!(model.log.borrow().contains(&"released 0".to_owned()));
+}
+
+#[test]
+fn without_memory_a_disabled_first_patch_is_not_looked_for() {
+    let model = Model::forgetful();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    model.disable(first).unwrap();
+    model.force(first);
+    model.enable(BOTH);
+    assert!(model.is_idle());
+    assert!(!model.stale_switches.borrow().is_empty());
+    assert!(mixes(&model, sleeper));
+}
+
+#[test]
+fn a_record_goes_when_the_stack_is_seen_to_be_clear() {
+    let model = Model::new();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    model.disable(first).unwrap();
+    model.force(first);
+    model.run_frees();
+    // It is still there after any time.
+    for _ in 0..5 {
+        model.tick();
+        assert_eq!(model.references(first), 1);
+    }
+    // On a CPU nothing is known of it.
+    model.ret(sleeper);
+    model.task(sleeper, |task| task.is_on_cpu.set(true));
+    model.tick();
+    assert_eq!(model.references(first), 1);
+    // Its stack says so; no transition and no way out of the kernel is needed.
+    model.task(sleeper, |task| task.is_on_cpu.set(false));
+    model.task(sleeper, |task| task.is_preempted.set(true));
+    model.tick();
+    assert_eq!(model.references(first), 1);
+    model.task(sleeper, |task| task.is_preempted.set(false));
+    model.tick();
+    assert_eq!(model.references(first), 0);
+    assert!(model
+        .task(sleeper, |task| task.forced_since.get())
+        .is_none());
+    model.tick();
+    assert!(!model.is_tick_due.get(), "nothing is left to look after");
+}
+
+#[test]
+fn only_those_who_did_not_switch_by_themselves_are_remembered() {
+    let model = Model::new();
+    let idle_tasks = 2;
+    let (held, free) = (model.user_task(), model.user_task());
+    model.call(held, 0);
+    let patch = model.enable(BOTH);
+    model.force(patch);
+    let remembered = |task| model.task(task, |task| task.forced_since.get().is_some());
+    assert!(remembered(held) && !remembered(free));
+    assert!((0..idle_tasks).all(|task| !remembered(T(task))));
+    // Nor does a child inherit what its parent's stack is blamed for.
+    assert!(!remembered(model.fork(held)));
+}
+
+#[test]
+fn a_task_may_stay_in_the_function_that_it_gets() {
+    let model = Model::new();
+    let (sleeper, ..) = asleep_in_first(&model);
+    // It has gone on to the second's variant, where it sleeps for good.
+    model.leave(sleeper);
+    model.call(sleeper, 0);
+    model.task(sleeper, |task| {
+        task.forced_since.set(Some(livepatch::Epoch(1)))
+    });
+    model.tick();
+    assert!(
+        model
+            .task(sleeper, |task| task.forced_since.get())
+            .is_none(),
+        "what it is in is what it would get"
+    );
+}
+
+#[test]
+fn replaced_patches_stay_for_those_who_were_forced_out_of_them() {
+    let model = Model::new();
+    let sleeper = model.user_task();
+    let first = model.enable(BOTH);
+    model.call(sleeper, 0);
+    let second = model
+        .try_enable(model::Spec {
+            functions: vec![2],
+            replaces: true,
+            ..model::Spec::default()
+        })
+        .unwrap();
+    model.force(second);
+    model.run_frees();
+    assert_eq!((model.references(first), model.references(second)), (1, 1));
+    invariants::check(&model);
+    model.leave(sleeper);
+    model.tick();
+    assert_eq!((model.references(first), model.references(second)), (0, 1));
+}
+
+#[test]
+fn a_patch_that_came_after_is_not_kept_by_an_older_release() {
+    let model = Model::new();
+    let sleeper = model.user_task();
+    // Retired before anyone was forced.
+    let clean = model.enable(&[4]);
+    model.disable(clean).unwrap();
+    let first = model.enable(BOTH);
+    model.call(sleeper, 0);
+    model.disable(first).unwrap();
+    model.force(first);
+    model.run_frees();
+    assert_eq!((model.references(clean), model.references(first)), (0, 1));
+    // One that nobody was forced out of, but that came while a record stands, stays too.
+    let later = model.enable(&[5]);
+    model.disable(later).unwrap();
+    model.run_frees();
+    assert_eq!(model.references(later), 1);
+    model.ret(sleeper);
+    model.tick();
+    assert_eq!((model.references(first), model.references(later)), (0, 0));
+}
