@@ -502,20 +502,29 @@ unsafe extern "C" fn rust_klp_fork(parent: Task, child: Task) {
 /// `site` is attached or was when the call came, `task` is the caller; preemption is off.
 #[no_mangle]
 unsafe extern "C" fn rust_klp_choose(site: *mut Site, task: Task) -> c_ulong {
-    let func = match livepatch::choose(&Kernel, site, task) {
-        Choice::Original => return 0,
-        Choice::Replacement(func) => func,
-        Choice::Empty => {
-            // SAFETY: takes no pointer.
-            unsafe { rust_klp_warn_choice(true) };
-            return 0;
-        }
-        Choice::Sideless(func) => {
-            // SAFETY: as above.
-            unsafe { rust_klp_warn_choice(false) };
-            func
-        }
-    };
-    // SAFETY: a function that was on a stack stays until all handlers have ended.
-    unsafe { (*func).new_func as c_ulong }
+    match livepatch::choose(&Kernel, site, task) {
+        Choice::Original => 0,
+        // SAFETY: a function that was on a stack stays until all handlers have ended.
+        Choice::Replacement(func) => unsafe { (*func).new_func as c_ulong },
+        Choice::Empty => empty(),
+        Choice::Sideless(func) => sideless(func),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn empty() -> c_ulong {
+    // SAFETY: takes no pointer.
+    unsafe { rust_klp_warn_choice(true) };
+    0
+}
+
+#[cold]
+#[inline(never)]
+fn sideless(func: Func) -> c_ulong {
+    // SAFETY: takes no pointer; for the function, as in `rust_klp_choose`.
+    unsafe {
+        rust_klp_warn_choice(false);
+        (*func).new_func as c_ulong
+    }
 }

@@ -109,32 +109,63 @@ void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void
 /* Tasks that are held at a time. */
 #define TURN 32
 
+/* The task after another one, which is in the list; NULL at the end. Under RCU. */
+static struct task_struct *next_in_list(struct task_struct *task)
+{
+	struct task_struct *next = __next_thread(task);
+
+	if (!next) {
+		next = next_task(task->group_leader);
+		if (next == &init_task)
+			next = NULL;
+	}
+	return next;
+}
+
+/* The same for one that may have gone: then that with the next number. */
+static struct task_struct *next_of_turn(struct task_struct *task, int number)
+{
+	struct pid *pid;
+
+	if (pid_alive(task) && pid_alive(task->group_leader))
+		return next_in_list(task);
+	while ((pid = find_ge_pid(++number, &init_pid_ns))) {
+		number = pid_nr(pid);
+		task = pid_task(pid, PIDTYPE_PID);
+		if (task)
+			return task;
+	}
+	return NULL;
+}
+
 void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data)
 {
-	struct task_struct *tasks[TURN];
-	int next = 1;
+	struct task_struct *tasks[TURN], *next, *last = NULL;
+	int number = 0;
 
-	for (;;) {
-		struct pid *pid;
+	do {
 		int i, count = 0;
 
 		rcu_read_lock();
-		while (count < TURN && (pid = find_ge_pid(next, &init_pid_ns))) {
-			struct task_struct *task = pid_task(pid, PIDTYPE_PID);
-
-			next = pid_nr(pid) + 1;
-			if (task)
-				tasks[count++] = get_task_struct(task);
+		next = last ? next_of_turn(last, number) : next_in_list(&init_task);
+		while (next && count < TURN) {
+			tasks[count++] = get_task_struct(next);
+			number = task_pid_nr(next);
+			next = next_in_list(next);
 		}
 		rcu_read_unlock();
+		if (last)
+			put_task_struct(last);
+		last = NULL;
 		for (i = 0; i < count; i++) {
 			each(tasks[i], data);
-			put_task_struct(tasks[i]);
+			if (i == TURN - 1)
+				last = tasks[i];
+			else
+				put_task_struct(tasks[i]);
 		}
-		if (count < TURN)
-			return;
 		cond_resched();
-	}
+	} while (last);
 }
 
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data), void *data)
