@@ -10,6 +10,7 @@ use arch::insn::Wanted;
 use arch_x86_64::X86_64;
 
 use crate::check;
+use crate::check::stack::walked::Walked;
 use crate::decode::Insns;
 use crate::emit::{self, Begun, NewFile, Output};
 use crate::listing;
@@ -51,6 +52,39 @@ pub struct Outcome {
     pub stats: Stats,
 }
 
+/// What an analysis comes to.
+pub struct Analyzed<'d> {
+    /// What was found. [`Outcome::output`] is empty.
+    pub outcome: Outcome,
+    /// The changed file, if anything is to be changed.
+    pub changed: Option<NewFile<'d>>,
+    /// What is left of the analysis.
+    pub remains: Remains,
+}
+
+/// What is left of an analysis: 100 MB of a kernel's.
+#[derive(Default)]
+pub struct Remains {
+    worth: bool,
+    parts: Vec<Box<dyn Send>>,
+}
+
+impl Remains {
+    /// Does something, and meanwhile drops what is left and calls `release`. To give memory back takes
+    /// the system as long as to write the rest of a file.
+    pub fn drop_beside<R: Send>(
+        self,
+        release: &(dyn Fn() + Sync),
+        work: impl FnOnce() -> R + Send,
+    ) -> R {
+        let drop = || {
+            release();
+            drop(self.parts);
+        };
+        parallel::join(self.worth, work, drop).0
+    }
+}
+
 /// Why an object could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
@@ -80,12 +114,13 @@ impl std::error::Error for RunError {}
 ///
 /// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
 pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
-    let (mut outcome, changed) = analyze(data, options, &|| {}, None)?;
-    outcome.output = changed.map(|changed| changed.to_vec());
+    let analyzed = analyze(data, options, &|| {}, None)?;
+    let mut outcome = analyzed.outcome;
+    outcome.output = analyzed.changed.map(|changed| changed.to_vec());
     Ok(outcome)
 }
 
-/// The same, but that the changed file is still to be written: [`Outcome::output`] is empty.
+/// The same, but that the changed file is still to be written.
 ///
 /// `release` is called where most of what was read of `data` so far is not read again soon. Who has
 /// mapped a file can let go of its pages then; they come back where they are needed. With its pages
@@ -103,7 +138,7 @@ pub fn analyze<'d>(
     options: &Options,
     release: &(dyn Fn() + Sync),
     open: Option<Open<'_>>,
-) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
+) -> Result<Analyzed<'d>, RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
     let mut lap = |stats: &mut Stats, phase| {
@@ -170,6 +205,7 @@ pub fn analyze<'d>(
     let aborted = resolved.is_err();
     // Where the code could not be made out, what was found stands, and the file stays as it is.
     let mut begun = None;
+    let mut walked = None;
     let output = match resolved {
         Ok(()) => {
             release();
@@ -180,6 +216,7 @@ pub fn analyze<'d>(
             let stats = &mut outcome.stats;
             let validated = validate(&model, &mut findings, stats, &mut lap, release, &begin);
             begun = validated.begun;
+            walked = validated.walked;
             validated.output
         }
         Err(_) => None,
@@ -203,16 +240,19 @@ pub fn analyze<'d>(
         model.effort.check(&file).map_err(RunError::Read)?;
     }
     let output = output.filter(|output| !output.is_empty());
-    let (changed, ()) = parallel::join(
-        data.len() >= WORTH_THREADS,
-        || output.map(|output| NewFile::new(Arc::clone(&file), output)),
-        // To give back what it takes takes the system as long.
-        || drop(model),
-    );
+    let remains = Remains {
+        worth: data.len() >= WORTH_THREADS,
+        parts: vec![Box::new(model.into_bulk()), Box::new(walked)],
+    };
+    let changed = output.map(|output| NewFile::new(file, output));
     let changed = changed.transpose().map_err(RunError::Write)?;
     let changed = changed.map(|changed| changed.begun(begun));
     lap(&mut outcome.stats, "report and layout");
-    Ok((outcome, changed))
+    Ok(Analyzed {
+        outcome,
+        changed,
+        remains,
+    })
 }
 
 /// What the checks and emission come to.
@@ -222,6 +262,8 @@ struct Validated {
     output: Option<Output>,
     /// How much of them is written.
     begun: Option<Begun>,
+    /// What the walk left, of which nothing is needed any more.
+    walked: Option<Walked>,
 }
 
 /// Runs the checks and collects the changes. `begin` begins to write what is collected first.
@@ -250,12 +292,21 @@ fn validate(
     );
     (stats.visited, stats.states) = (walk_stats.visited, walk_stats.states);
     lap(stats, "check");
+    let mut walked = None;
     let output = match checked {
-        Ok(checked) => emit::collect(model, early, &checked, findings).ok(),
+        Ok(checked) => {
+            let output = emit::collect(model, early, &checked, findings).ok();
+            walked = checked.walked;
+            output
+        }
         Err(Abort) => Some(emit::patches(model)),
     };
     lap(stats, "emit");
-    Validated { output, begun }
+    Validated {
+        output,
+        begun,
+        walked,
+    }
 }
 
 /// Figures of the walk.

@@ -47,6 +47,8 @@ pub struct Checked {
 pub struct Early {
     output: Output,
     findings: Findings,
+    /// The sections that are expected to be added by [`collect`], empty.
+    expected: Vec<NewSection>,
     /// Where there is padding in front of functions: its first instruction, and the function's.
     padding: Vec<(InsnId, InsnId)>,
 }
@@ -60,8 +62,12 @@ impl Early {
         to: &mut File,
         release: &dyn Fn(),
     ) -> Option<Begun> {
-        let new = NewFile::new(Arc::clone(file), self.output.clone());
-        new.ok()?.begin(to, release).ok()
+        let mut output = self.output.clone();
+        for section in &self.expected {
+            output.add_section(section.clone());
+        }
+        let new = NewFile::new(Arc::clone(file), output);
+        new.ok()?.begin(to, self.expected.len(), release).ok()
     }
 }
 
@@ -99,9 +105,17 @@ pub fn early<A: Architecture>(model: &Model<'_, A>) -> Result<Early, (Abort, Fin
     if options.prefix != 0 {
         padding = prefix::emit(model, &mut output);
     }
+    let mut expected = Vec::new();
+    if options.ibt {
+        expected.push(ibt_endbr_seal::expected());
+    }
+    if options.orc {
+        expected.extend(orc::expected());
+    }
     Ok(Early {
         output,
         findings,
+        expected,
         padding,
     })
 }
@@ -122,6 +136,7 @@ pub fn collect<A: Architecture + Orc + Sync>(
         mut output,
         findings: mut others,
         padding,
+        ..
     } = early.map_err(|(abort, mut others)| {
         findings.append(others.take_lines());
         abort

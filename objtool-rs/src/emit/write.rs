@@ -79,14 +79,23 @@ struct OutSection {
 }
 
 /// How far a file is written already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// Bytes that are written.
-    len: u64,
-    /// The first section that is not.
+    /// The first section that is not written.
     section: usize,
+    /// What was foreseen of the rest.
+    foreseen: Foreseen,
     /// What else had been collected; with more of it, other bytes would have been written.
     collected: [usize; 3],
+}
+
+/// What decides on the bytes from the names of sections on, besides what decides on all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Foreseen {
+    /// The names of all sections that are added.
+    names: Vec<&'static str>,
+    /// The headers of those sections that are written.
+    headers: Vec<SectionHeader>,
 }
 
 /// A changed file.
@@ -438,26 +447,42 @@ impl<'d> NewFile<'d> {
         [output.symbols.len(), patches, types]
     }
 
-    /// Writes what stays as it is when sections are added to the output: everything up to the names of
-    /// sections. `release` is called now and then ([`analyze`](crate::analyze)).
+    /// Writes what stays as it is when the last sections of the output become longer: everything up to
+    /// those, of which there are `open`. `release` is called now and then
+    /// ([`analyze`](crate::analyze)).
     ///
     /// # Errors
     ///
     /// What the writer refuses.
-    pub fn begin(&self, to: &mut File, release: &dyn Fn()) -> io::Result<Begun> {
+    pub fn begin(&self, to: &mut File, open: usize, release: &dyn Fn()) -> io::Result<Begun> {
         let mut to = Counted {
             release: Some(release),
             ..Counted::new(to, self.len(), 0)
         };
-        let section = self.file.section_names.index();
+        let is_open = |section: &OutSection| match section.content {
+            Content::New(new) => new + open >= self.output.sections.len(),
+            _ => false,
+        };
+        let section = self.sections.iter().position(is_open);
+        let section = section.unwrap_or(self.sections.len());
         self.write_header(&mut to)?;
         self.write_sections(1..section, &mut to)?;
         to.to.flush()?;
         Ok(Begun {
-            len: to.written,
             section,
+            foreseen: self.foreseen(section),
             collected: self.collected(),
         })
+    }
+
+    /// What decides on the bytes from the names of sections up to a section.
+    fn foreseen(&self, end: usize) -> Foreseen {
+        let first = self.file.section_names.index();
+        let sections = self.sections.get(first..end).unwrap_or_default();
+        Foreseen {
+            names: self.output.sections.iter().map(|new| new.name).collect(),
+            headers: sections.iter().map(|section| section.header).collect(),
+        }
     }
 
     /// Writes the file, or what is not in it yet.
@@ -468,7 +493,8 @@ impl<'d> NewFile<'d> {
     pub fn write_to(&self, file: &mut File) -> io::Result<()> {
         file.seek(SeekFrom::Start(0))?;
         let collected = self.collected();
-        let Some(begun) = self.begun.filter(|begun| begun.collected == collected) else {
+        let begun = self.begun.as_ref();
+        let Some(begun) = begun.filter(|begun| begun.collected == collected) else {
             file.set_len(0)?;
             return self.write(file);
         };
@@ -477,9 +503,19 @@ impl<'d> NewFile<'d> {
         self.write_header(&mut to)?;
         to.to.flush()?;
         drop(to);
-        file.seek(SeekFrom::Start(begun.len))?;
-        let mut to = Counted::new(file, self.len(), begun.len);
-        self.write_sections(begun.section..self.sections.len(), &mut to)?;
+        // What stands before the names of sections does not depend on which sections are added.
+        let names = self.file.section_names.index();
+        let first = if begun.foreseen == self.foreseen(begun.section) {
+            begun.section
+        } else {
+            begun.section.min(names)
+        };
+        let end = self.sections.get(first);
+        let end = end.map_or(self.table, |section| section.header.offset);
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        let mut to = Counted::new(file, self.len(), end);
+        self.write_sections(first..self.sections.len(), &mut to)?;
         self.write_section_headers(&mut to)?;
         to.to.flush()
     }
