@@ -194,10 +194,10 @@ pub fn analyze<'d>(
     let mut findings = Findings::default();
     let insns = insns.map_err(RunError::Read)?;
     let mut model = Model::new(Purpose::Build, arch, &options, &file, symbols, insns);
-    // The code is not read any more.
-    release();
     lap(&mut outcome.stats, "decode");
-    let resolved = model.resolve(&mut findings);
+    // The code is not read any more.
+    let worth = data.len() >= WORTH_THREADS;
+    let (resolved, ()) = parallel::join(worth, || model.resolve(&mut findings), release);
     outcome.stats.insns = model.insns.len() as usize;
     outcome.stats.jump_labels = model.jump_labels;
     lap(&mut outcome.stats, "model");
@@ -208,8 +208,7 @@ pub fn analyze<'d>(
     let mut walked = None;
     let output = match resolved {
         Ok(()) => {
-            release();
-            let begin = |early: &emit::Early| {
+            let begin = |early: &mut emit::Early| {
                 let open = open.filter(|_| data.len() >= WORTH_BEGINNING)?;
                 early.begin(&file, &mut open().ok()?, release)
             };
@@ -241,12 +240,14 @@ pub fn analyze<'d>(
     }
     let output = output.filter(|output| !output.is_empty());
     let remains = Remains {
-        worth: data.len() >= WORTH_THREADS,
+        worth,
         parts: vec![Box::new(model.into_bulk()), Box::new(walked)],
     };
-    let changed = output.map(|output| NewFile::new(file, output));
+    let changed = output.map(|output| match begun {
+        Some(begun) => begun.finish(output),
+        None => NewFile::new(file, output),
+    });
     let changed = changed.transpose().map_err(RunError::Write)?;
-    let changed = changed.map(|changed| changed.begun(begun));
     lap(&mut outcome.stats, "report and layout");
     Ok(Analyzed {
         outcome,
@@ -257,24 +258,24 @@ pub fn analyze<'d>(
 
 /// What the checks and emission come to.
 #[derive(Default)]
-struct Validated {
+struct Validated<'d> {
     /// The changes; nothing if they would be wrong.
     output: Option<Output>,
     /// How much of them is written.
-    begun: Option<Begun>,
+    begun: Option<Begun<'d>>,
     /// What the walk left, of which nothing is needed any more.
     walked: Option<Walked>,
 }
 
 /// Runs the checks and collects the changes. `begin` begins to write what is collected first.
-fn validate(
+fn validate<'d>(
     model: &Model<'_, Target>,
     findings: &mut Findings,
     stats: &mut Stats,
     lap: &mut impl FnMut(&mut Stats, &'static str),
     release: &(dyn Fn() + Sync),
-    begin: &(dyn Fn(&emit::Early) -> Option<Begun> + Sync),
-) -> Validated {
+    begin: &(dyn Fn(&mut emit::Early) -> Option<Begun<'d>> + Sync),
+) -> Validated<'d> {
     if model.insns.is_empty() {
         return Validated::default();
     }
@@ -285,8 +286,9 @@ fn validate(
         worth,
         || check_all(model, findings, &mut walk_stats, release),
         || {
-            let early = emit::early(model);
-            let begun = early.as_ref().ok().and_then(begin);
+            release();
+            let mut early = emit::early(model);
+            let begun = early.as_mut().ok().and_then(begin);
             (early, begun)
         },
     );

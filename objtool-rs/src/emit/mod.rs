@@ -56,18 +56,14 @@ pub struct Early {
 impl Early {
     /// Begins to write the file, as far as its bytes are known. Where that fails, nothing is begun;
     /// the same will happen to whoever goes on, and he can say so.
-    pub fn begin(
-        &self,
-        file: &Arc<ElfFile<'_>>,
+    pub fn begin<'d>(
+        &mut self,
+        file: &Arc<ElfFile<'d>>,
         to: &mut File,
         release: &dyn Fn(),
-    ) -> Option<Begun> {
-        let mut output = self.output.clone();
-        for section in &self.expected {
-            output.add_section(section.clone());
-        }
-        let new = NewFile::new(Arc::clone(file), output);
-        new.ok()?.begin(to, self.expected.len(), release).ok()
+    ) -> Option<Begun<'d>> {
+        let file = Arc::clone(file);
+        Begun::new(file, &mut self.output, &self.expected, to, release)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{NewSymbol, Output};
 use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
+use crate::parallel;
 use crate::read::SymbolId;
 
 /// Adds the symbols; the result is where the padding is: its first instruction, and the function's.
@@ -45,11 +46,13 @@ fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<(InsnId, InsnI
 
 /// The stack in the padding is as at the function's start.
 pub(super) fn spread_states(walked: &Walked, padding: &[(InsnId, InsnId)]) {
-    for &(start, first) in padding {
-        if let Some(state) = walked.trail.state(first) {
-            for id in start.0..first.0 {
-                walked.trail.set_state(InsnId(id), state);
+    parallel::map_ranges(padding.len(), 1 << 13, |range| {
+        for &(start, first) in &padding[range] {
+            if let Some(state) = walked.trail.state(first) {
+                for id in start.0..first.0 {
+                    walked.trail.set_state(InsnId(id), state);
+                }
             }
         }
-    }
+    });
 }

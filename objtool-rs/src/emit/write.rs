@@ -8,7 +8,7 @@
 //! and what is changed is made on the way. A kernel's output is 90 MB, and to have it whole would
 //! double the memory of a run.
 //!
-//! What does not depend on the checks can be written while they are at work ([`NewFile::begin`]):
+//! What does not depend on the checks can be written while they are at work ([`Begun`]):
 //! that is two thirds of a kernel, and writing is a tenth of all time if everything else is done.
 
 use std::fs::File;
@@ -24,7 +24,7 @@ use object::read::elf::{Rela as _, Sym as _};
 use object::{LittleEndian as LE, U16, U32, U64};
 
 use super::output::NewName;
-use super::{NewData, NewSymbol, Output, SymbolRef};
+use super::{NewData, NewSection, NewSymbol, Output, SymbolRef};
 use crate::read::{elf, ElfFile, SectionHeader, SectionId, Symbol};
 
 const HEADER: usize = size_of::<FileHeader64<LE>>();
@@ -78,24 +78,95 @@ struct OutSection {
     content: Content,
 }
 
-/// How far a file is written already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Begun {
+/// A file that is written as far as it was known.
+#[derive(Debug)]
+pub struct Begun<'d> {
+    /// How it was laid out; without the changes themselves.
+    new: NewFile<'d>,
     /// The first section that is not written.
     section: usize,
-    /// What was foreseen of the rest.
-    foreseen: Foreseen,
-    /// What else had been collected; with more of it, other bytes would have been written.
-    collected: [usize; 3],
+    collected: Collected,
 }
 
-/// What decides on the bytes from the names of sections on, besides what decides on all others.
+/// How much was collected. Changes are only added to others, so that nothing else can be different
+/// later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Foreseen {
-    /// The names of all sections that are added.
-    names: Vec<&'static str>,
-    /// The headers of those sections that are written.
-    headers: Vec<SectionHeader>,
+struct Collected {
+    /// Symbols, patches and types of relocations.
+    changes: [usize; 3],
+    /// Added sections, and whether they have relocations.
+    sections: Vec<(&'static str, bool)>,
+}
+
+impl Collected {
+    fn new(output: &Output) -> Self {
+        let (patches, types) = (output.patches.len(), output.reloc_types.len());
+        let sections = output.sections.iter();
+        Self {
+            changes: [output.symbols.len(), patches, types],
+            sections: sections.map(|s| (s.name, s.relocs.is_some())).collect(),
+        }
+    }
+}
+
+impl<'d> Begun<'d> {
+    /// Lays a changed file out, of which the sections in `open` will be known later, and writes what
+    /// does not depend on them. `release` is called now and then ([`analyze`](crate::analyze)). Where
+    /// that fails, nothing is begun. Either way the changes are there again afterwards.
+    pub fn new(
+        file: Arc<ElfFile<'d>>,
+        output: &mut Output,
+        open: &[NewSection],
+        to: &mut File,
+        release: &dyn Fn(),
+    ) -> Option<Self> {
+        let (sections, names) = (output.sections.len(), output.names.len());
+        for section in open {
+            output.add_section(section.clone());
+        }
+        let collected = Collected::new(output);
+        let begun = match NewFile::lay_out(file, std::mem::take(output)) {
+            Ok(mut new) => {
+                let section = new.begin(to, sections, release).ok();
+                *output = std::mem::take(&mut new.output);
+                section.map(|section| Self {
+                    new,
+                    section,
+                    collected,
+                })
+            }
+            Err((_, changes)) => {
+                *output = *changes;
+                None
+            }
+        };
+        output.sections.truncate(sections);
+        output.names.truncate(names);
+        begun
+    }
+
+    /// Lays the file out with all changes.
+    ///
+    /// # Errors
+    ///
+    /// See [`NewFile::new`].
+    pub fn finish(self, output: Output) -> Result<NewFile<'d>, WriteError> {
+        let collected = Collected::new(&output);
+        if collected == self.collected {
+            let mut new = self.new;
+            new.output = output;
+            new.written = Some(self.section);
+            new.place()?;
+            return Ok(new);
+        }
+        // What stands before the names of sections does not depend on which of them are added.
+        let names = self.new.file.section_names.index();
+        let mut new = NewFile::new(self.new.file, output)?;
+        if collected.changes == self.collected.changes {
+            new.written = Some(self.section.min(names));
+        }
+        Ok(new)
+    }
 }
 
 /// A changed file.
@@ -103,8 +174,9 @@ struct Foreseen {
 pub struct NewFile<'d> {
     file: Arc<ElfFile<'d>>,
     output: Output,
-    /// What is in the file already that it is to be written to.
-    begun: Option<Begun>,
+    /// The first section that is not in the file yet that it is to be written to; nothing if the whole
+    /// of it is not.
+    written: Option<usize>,
     names: NameOffsets,
     index_of: SymbolIndices,
     sections: Vec<OutSection>,
@@ -147,7 +219,7 @@ impl SymbolIndices {
 }
 
 /// Offsets of the new names in their string tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct NameOffsets {
     symbols: Vec<u32>,
     sections: Vec<u32>,
@@ -170,30 +242,39 @@ impl<'d> NewFile<'d> {
     ///
     /// When the file has no place for a new name or symbol.
     pub fn new(file: Arc<ElfFile<'d>>, output: Output) -> Result<Self, WriteError> {
-        let mut sections: Vec<OutSection> = file
-            .sections
-            .iter()
-            .map(|s| OutSection {
-                header: s.header,
-                content: Content::Same,
-            })
-            .collect();
-        let names = append_names(&file, &output, &mut sections)?;
+        Self::lay_out(file, output).map_err(|(error, _)| error)
+    }
+
+    /// The same, that gives the changes back where it fails.
+    fn lay_out(file: Arc<ElfFile<'d>>, output: Output) -> Result<Self, (WriteError, Box<Output>)> {
         let mut new = Self {
             index_of: SymbolIndices::new(&output, file.symbols.len()),
+            names: NameOffsets::default(),
+            sections: Vec::new(),
             file,
             output,
-            names,
-            sections,
             table: 0,
-            begun: None,
+            written: None,
         };
-        new.patch();
-        new.move_symbols()?;
-        new.add_symbols()?;
-        new.add_sections()?;
-        new.lay_out()?;
-        Ok(new)
+        match new.make() {
+            Ok(()) => Ok(new),
+            Err(error) => Err((error, Box::new(new.output))),
+        }
+    }
+
+    fn make(&mut self) -> Result<(), WriteError> {
+        let same = |header| OutSection {
+            header,
+            content: Content::Same,
+        };
+        let sections = self.file.sections.iter();
+        self.sections = sections.map(|section| same(section.header)).collect();
+        self.names = append_names(&self.file, &self.output, &mut self.sections)?;
+        self.patch();
+        self.move_symbols()?;
+        self.add_symbols()?;
+        self.add_sections()?;
+        self.place()
     }
 
     /// How long it is, in bytes.
@@ -344,9 +425,6 @@ impl<'d> NewFile<'d> {
                 header: SectionHeader {
                     name: self.names.sections[i],
                     kind: elf::SHT_PROGBITS,
-                    flags: new.flags,
-                    addralign: new.addralign,
-                    entsize: new.entsize,
                     ..SectionHeader::default()
                 },
                 content: Content::New(i),
@@ -391,7 +469,16 @@ impl<'d> NewFile<'d> {
         }
     }
 
-    fn lay_out(&mut self) -> Result<(), WriteError> {
+    /// Says where each section stands.
+    fn place(&mut self) -> Result<(), WriteError> {
+        for section in &mut self.sections {
+            if let Content::New(new) = section.content {
+                let new = &self.output.sections[new];
+                section.header.flags = new.flags;
+                section.header.addralign = new.addralign;
+                section.header.entsize = new.entsize;
+            }
+        }
         let mut end = HEADER as u64;
         // Whoever laid out the input has aligned its sections, too. More than this can only be
         // gaps.
@@ -433,56 +520,20 @@ impl<'d> NewFile<'d> {
         bytes
     }
 
-    /// The same file, part of which is written already.
-    #[must_use]
-    pub fn begun(mut self, begun: Option<Begun>) -> Self {
-        self.begun = begun;
-        self
-    }
-
-    /// What decides on the bytes of the sections that [`Self::begin`] writes.
-    fn collected(&self) -> [usize; 3] {
-        let output = &self.output;
-        let (patches, types) = (output.patches.len(), output.reloc_types.len());
-        [output.symbols.len(), patches, types]
-    }
-
-    /// Writes what stays as it is when the last sections of the output become longer: everything up to
-    /// those, of which there are `open`. `release` is called now and then
-    /// ([`analyze`](crate::analyze)).
-    ///
-    /// # Errors
-    ///
-    /// What the writer refuses.
-    pub fn begin(&self, to: &mut File, open: usize, release: &dyn Fn()) -> io::Result<Begun> {
+    /// Writes everything up to an added section; the result is the first section that is not written.
+    fn begin(&self, to: &mut File, up_to: usize, release: &dyn Fn()) -> io::Result<usize> {
         let mut to = Counted {
             release: Some(release),
             ..Counted::new(to, self.len(), 0)
         };
-        let is_open = |section: &OutSection| match section.content {
-            Content::New(new) => new + open >= self.output.sections.len(),
-            _ => false,
-        };
-        let section = self.sections.iter().position(is_open);
+        let is_it =
+            |section: &OutSection| matches!(section.content, Content::New(new) if new == up_to);
+        let section = self.sections.iter().position(is_it);
         let section = section.unwrap_or(self.sections.len());
         self.write_header(&mut to)?;
         self.write_sections(1..section, &mut to)?;
         to.to.flush()?;
-        Ok(Begun {
-            section,
-            foreseen: self.foreseen(section),
-            collected: self.collected(),
-        })
-    }
-
-    /// What decides on the bytes from the names of sections up to a section.
-    fn foreseen(&self, end: usize) -> Foreseen {
-        let first = self.file.section_names.index();
-        let sections = self.sections.get(first..end).unwrap_or_default();
-        Foreseen {
-            names: self.output.sections.iter().map(|new| new.name).collect(),
-            headers: sections.iter().map(|section| section.header).collect(),
-        }
+        Ok(section)
     }
 
     /// Writes the file, or what is not in it yet.
@@ -492,9 +543,7 @@ impl<'d> NewFile<'d> {
     /// What the writer refuses.
     pub fn write_to(&self, file: &mut File) -> io::Result<()> {
         file.seek(SeekFrom::Start(0))?;
-        let collected = self.collected();
-        let begun = self.begun.as_ref();
-        let Some(begun) = begun.filter(|begun| begun.collected == collected) else {
+        let Some(first) = self.written else {
             file.set_len(0)?;
             return self.write(file);
         };
@@ -503,15 +552,8 @@ impl<'d> NewFile<'d> {
         self.write_header(&mut to)?;
         to.to.flush()?;
         drop(to);
-        // What stands before the names of sections does not depend on which sections are added.
-        let names = self.file.section_names.index();
-        let first = if begun.foreseen == self.foreseen(begun.section) {
-            begun.section
-        } else {
-            begun.section.min(names)
-        };
-        let end = self.sections.get(first);
-        let end = end.map_or(self.table, |section| section.header.offset);
+        let next = self.sections.get(first);
+        let end = next.map_or(self.table, |section| section.header.offset);
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;
         let mut to = Counted::new(file, self.len(), end);
