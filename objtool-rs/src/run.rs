@@ -332,11 +332,15 @@ fn check_all(
     let options = model.options;
     let mut checked = emit::Checked::default();
     let mut violations = 0;
+    let references = || check::ibt::references(model, release);
+    let mut found = None;
     if options.retpoline {
         violations += check::retpoline::check(model, findings);
     }
     if options.walks_functions() {
-        let walked = check::stack::walk::walk(model, findings);
+        let beside = || options.ibt.then(references);
+        let (walked, looked_up) = check::stack::walk::walk_beside(model, findings, beside);
+        found = looked_up;
         violations += walked.failures.len();
         if violations == 0 {
             check::reachable::check(model, &walked, findings);
@@ -358,7 +362,8 @@ fn check_all(
         check::unret::check(model, findings)?;
     }
     if options.ibt {
-        checked.landing_pads = Some(check::ibt::check(model, findings, release));
+        let found = found.unwrap_or_else(references);
+        checked.landing_pads = Some(found.report(model, findings));
     }
     if options.sls {
         check::sls::check(model, findings);
