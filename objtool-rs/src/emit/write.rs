@@ -11,6 +11,8 @@
 //! What does not depend on the checks can be written while they are at work ([`Begun`]):
 //! that is two thirds of a kernel, and writing is a tenth of all time if everything else is done.
 
+mod begun;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::ops::Range;
@@ -23,8 +25,10 @@ use object::elf::{
 use object::read::elf::{Rela as _, Sym as _};
 use object::{LittleEndian as LE, U16, U32, U64};
 
+pub use begun::Begun;
+
 use super::output::NewName;
-use super::{NewData, NewSection, NewSymbol, Output, SymbolRef};
+use super::{NewData, NewSymbol, Output, SymbolRef};
 use crate::read::{elf, ElfFile, SectionHeader, SectionId, Symbol};
 
 const HEADER: usize = size_of::<FileHeader64<LE>>();
@@ -76,97 +80,6 @@ enum Content {
 struct OutSection {
     header: SectionHeader,
     content: Content,
-}
-
-/// A file that is written as far as it was known.
-#[derive(Debug)]
-pub struct Begun<'d> {
-    /// How it was laid out; without the changes themselves.
-    new: NewFile<'d>,
-    /// The first section that is not written.
-    section: usize,
-    collected: Collected,
-}
-
-/// How much was collected. Changes are only added to others, so that nothing else can be different
-/// later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Collected {
-    /// Symbols, patches and types of relocations.
-    changes: [usize; 3],
-    /// Added sections, and whether they have relocations.
-    sections: Vec<(&'static str, bool)>,
-}
-
-impl Collected {
-    fn new(output: &Output) -> Self {
-        let (patches, types) = (output.patches.len(), output.reloc_types.len());
-        let sections = output.sections.iter();
-        Self {
-            changes: [output.symbols.len(), patches, types],
-            sections: sections.map(|s| (s.name, s.relocs.is_some())).collect(),
-        }
-    }
-}
-
-impl<'d> Begun<'d> {
-    /// Lays a changed file out, of which the sections in `open` will be known later, and writes what
-    /// does not depend on them. `release` is called now and then ([`analyze`](crate::analyze)). Where
-    /// that fails, nothing is begun. Either way the changes are there again afterwards.
-    pub fn new(
-        file: Arc<ElfFile<'d>>,
-        output: &mut Output,
-        open: &[NewSection],
-        to: &mut File,
-        release: &dyn Fn(),
-    ) -> Option<Self> {
-        let (sections, names) = (output.sections.len(), output.names.len());
-        for section in open {
-            output.add_section(section.clone());
-        }
-        let collected = Collected::new(output);
-        let begun = match NewFile::lay_out(file, std::mem::take(output)) {
-            Ok(mut new) => {
-                let section = new.begin(to, sections, release).ok();
-                *output = std::mem::take(&mut new.output);
-                section.map(|section| Self {
-                    new,
-                    section,
-                    collected,
-                })
-            }
-            Err((_, changes)) => {
-                *output = *changes;
-                None
-            }
-        };
-        output.sections.truncate(sections);
-        output.names.truncate(names);
-        begun
-    }
-
-    /// Lays the file out with all changes.
-    ///
-    /// # Errors
-    ///
-    /// See [`NewFile::new`].
-    pub fn finish(self, output: Output) -> Result<NewFile<'d>, WriteError> {
-        let collected = Collected::new(&output);
-        if collected == self.collected {
-            let mut new = self.new;
-            new.output = output;
-            new.written = Some(self.section);
-            new.place()?;
-            return Ok(new);
-        }
-        // What stands before the names of sections does not depend on which of them are added.
-        let names = self.new.file.section_names.index();
-        let mut new = NewFile::new(self.new.file, output)?;
-        if collected.changes == self.collected.changes {
-            new.written = Some(self.section.min(names));
-        }
-        Ok(new)
-    }
 }
 
 /// A changed file.
