@@ -105,11 +105,11 @@ mod tests {
     use std::io::{Read as _, Seek as _};
 
     use arch::object::Architecture as _;
-    use arch_x86_64::X86_64;
 
     use super::*;
     use crate::emit::{NewReloc, NewRelocs, NewSymbol, SymbolRef};
     use crate::read::{elf, SectionId, SymbolId};
+    use crate::run::Target;
 
     /// An object with a section of code and nothing else.
     fn object() -> Vec<u8> {
@@ -142,7 +142,8 @@ mod tests {
         let table = file.len() as u64;
         file.extend(headers);
         file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-        file[16..20].copy_from_slice(&[1, 0, 62, 0]);
+        file[16] = 1;
+        file[18..20].copy_from_slice(&Target::MACHINE.to_le_bytes());
         file[20] = 1;
         file[40..48].copy_from_slice(&table.to_le_bytes());
         file[52..54].copy_from_slice(&64u16.to_le_bytes());
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn what_was_foreseen_wrongly_is_written_again() {
         let data = object();
-        let file = Arc::new(ElfFile::parse(&data, X86_64::MACHINE).expect("a valid object"));
+        let file = Arc::new(ElfFile::parse(&data, Target::MACHINE).expect("a valid object"));
         let open = [sites(".open", 0), sites(".too", 0)];
         type Change = fn(&mut Output, &ElfFile<'_>);
         let changes: [(&str, Change, bool); 4] = [
