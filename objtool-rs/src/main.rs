@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::{Invocation, Request};
-use objtool_rs::{analyze, Open, RunError};
+use objtool_rs::{analyze, Analyzed, Open, RunError};
 
 fn main() -> ExitCode {
     // No run of a build has these for its first argument: an action always comes before the file.
@@ -89,7 +89,11 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     let open = || draft.open();
     let open: Option<Open<'_>> = if options.dry_run { None } else { Some(&open) };
     let analyzed = analyze(input.bytes(), options, &|| input.release(), open);
-    let (mut outcome, changed) = analyzed.map_err(|error| match error {
+    let Analyzed {
+        mut outcome,
+        changed,
+        remains,
+    } = analyzed.map_err(|error| match error {
         RunError::Options(what) => file::Error::Options(what),
         other => file::Error::Input(other.to_string()),
     })?;
@@ -103,10 +107,10 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     }
     print::err(&outcome.listing);
     let clock = Instant::now();
-    let replaced = match changed {
+    let replaced = remains.drop_beside(&|| input.release(), || match changed {
         Some(changed) if !options.dry_run => draft.put_in_place(|to| changed.write_to(to)),
         _ => Ok(()),
-    };
+    });
     if options.stats {
         outcome.stats.phases.push(("write", clock.elapsed()));
         print::out(&outcome.stats.to_string());

@@ -10,6 +10,7 @@ use arch::insn::Wanted;
 use arch_x86_64::X86_64;
 
 use crate::check;
+use crate::check::stack::walked::Walked;
 use crate::decode::Insns;
 use crate::emit::{self, Begun, NewFile, Output};
 use crate::listing;
@@ -51,6 +52,39 @@ pub struct Outcome {
     pub stats: Stats,
 }
 
+/// What an analysis comes to.
+pub struct Analyzed<'d> {
+    /// What was found. [`Outcome::output`] is empty.
+    pub outcome: Outcome,
+    /// The changed file, if anything is to be changed.
+    pub changed: Option<NewFile<'d>>,
+    /// What is left of the analysis.
+    pub remains: Remains,
+}
+
+/// What is left of an analysis: 100 MB of a kernel's.
+#[derive(Default)]
+pub struct Remains {
+    worth: bool,
+    parts: Vec<Box<dyn Send>>,
+}
+
+impl Remains {
+    /// Does something, and meanwhile drops what is left and calls `release`. To give memory back takes
+    /// the system as long as to write the rest of a file.
+    pub fn drop_beside<R: Send>(
+        self,
+        release: &(dyn Fn() + Sync),
+        work: impl FnOnce() -> R + Send,
+    ) -> R {
+        let drop = || {
+            release();
+            drop(self.parts);
+        };
+        parallel::join(self.worth, work, drop).0
+    }
+}
+
 /// Why an object could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
@@ -80,12 +114,13 @@ impl std::error::Error for RunError {}
 ///
 /// [`RunError`] if the bytes are no object that can be understood. Findings are no error.
 pub fn run(data: &[u8], options: &Options) -> Result<Outcome, RunError> {
-    let (mut outcome, changed) = analyze(data, options, &|| {}, None)?;
-    outcome.output = changed.map(|changed| changed.to_vec());
+    let analyzed = analyze(data, options, &|| {}, None)?;
+    let mut outcome = analyzed.outcome;
+    outcome.output = analyzed.changed.map(|changed| changed.to_vec());
     Ok(outcome)
 }
 
-/// The same, but that the changed file is still to be written: [`Outcome::output`] is empty.
+/// The same, but that the changed file is still to be written.
 ///
 /// `release` is called where most of what was read of `data` so far is not read again soon. Who has
 /// mapped a file can let go of its pages then; they come back where they are needed. With its pages
@@ -103,7 +138,7 @@ pub fn analyze<'d>(
     options: &Options,
     release: &(dyn Fn() + Sync),
     open: Option<Open<'_>>,
-) -> Result<(Outcome, Option<NewFile<'d>>), RunError> {
+) -> Result<Analyzed<'d>, RunError> {
     let mut outcome = Outcome::default();
     let mut clock = Instant::now();
     let mut lap = |stats: &mut Stats, phase| {
@@ -159,10 +194,10 @@ pub fn analyze<'d>(
     let mut findings = Findings::default();
     let insns = insns.map_err(RunError::Read)?;
     let mut model = Model::new(Purpose::Build, arch, &options, &file, symbols, insns);
-    // The code is not read any more.
-    release();
     lap(&mut outcome.stats, "decode");
-    let resolved = model.resolve(&mut findings);
+    // The code is not read any more.
+    let worth = data.len() >= WORTH_THREADS;
+    let (resolved, ()) = parallel::join(worth, || model.resolve(&mut findings), release);
     outcome.stats.insns = model.insns.len() as usize;
     outcome.stats.jump_labels = model.jump_labels;
     lap(&mut outcome.stats, "model");
@@ -170,16 +205,17 @@ pub fn analyze<'d>(
     let aborted = resolved.is_err();
     // Where the code could not be made out, what was found stands, and the file stays as it is.
     let mut begun = None;
+    let mut walked = None;
     let output = match resolved {
         Ok(()) => {
-            release();
-            let begin = |early: &emit::Early| {
+            let begin = |early: &mut emit::Early| {
                 let open = open.filter(|_| data.len() >= WORTH_BEGINNING)?;
                 early.begin(&file, &mut open().ok()?, release)
             };
             let stats = &mut outcome.stats;
             let validated = validate(&model, &mut findings, stats, &mut lap, release, &begin);
             begun = validated.begun;
+            walked = validated.walked;
             validated.output
         }
         Err(_) => None,
@@ -203,36 +239,43 @@ pub fn analyze<'d>(
         model.effort.check(&file).map_err(RunError::Read)?;
     }
     let output = output.filter(|output| !output.is_empty());
-    let (changed, ()) = parallel::join(
-        data.len() >= WORTH_THREADS,
-        || output.map(|output| NewFile::new(Arc::clone(&file), output)),
-        // To give back what it takes takes the system as long.
-        || drop(model),
-    );
+    let remains = Remains {
+        worth,
+        parts: vec![Box::new(model.into_bulk()), Box::new(walked)],
+    };
+    let changed = output.map(|output| match begun {
+        Some(begun) => begun.finish(output),
+        None => NewFile::new(file, output),
+    });
     let changed = changed.transpose().map_err(RunError::Write)?;
-    let changed = changed.map(|changed| changed.begun(begun));
     lap(&mut outcome.stats, "report and layout");
-    Ok((outcome, changed))
+    Ok(Analyzed {
+        outcome,
+        changed,
+        remains,
+    })
 }
 
 /// What the checks and emission come to.
 #[derive(Default)]
-struct Validated {
+struct Validated<'d> {
     /// The changes; nothing if they would be wrong.
     output: Option<Output>,
     /// How much of them is written.
-    begun: Option<Begun>,
+    begun: Option<Begun<'d>>,
+    /// What the walk left, of which nothing is needed any more.
+    walked: Option<Walked>,
 }
 
 /// Runs the checks and collects the changes. `begin` begins to write what is collected first.
-fn validate(
+fn validate<'d>(
     model: &Model<'_, Target>,
     findings: &mut Findings,
     stats: &mut Stats,
     lap: &mut impl FnMut(&mut Stats, &'static str),
     release: &(dyn Fn() + Sync),
-    begin: &(dyn Fn(&emit::Early) -> Option<Begun> + Sync),
-) -> Validated {
+    begin: &(dyn Fn(&mut emit::Early) -> Option<Begun<'d>> + Sync),
+) -> Validated<'d> {
     if model.insns.is_empty() {
         return Validated::default();
     }
@@ -243,19 +286,29 @@ fn validate(
         worth,
         || check_all(model, findings, &mut walk_stats, release),
         || {
-            let early = emit::early(model);
-            let begun = early.as_ref().ok().and_then(begin);
+            release();
+            let mut early = emit::early(model);
+            let begun = early.as_mut().ok().and_then(begin);
             (early, begun)
         },
     );
     (stats.visited, stats.states) = (walk_stats.visited, walk_stats.states);
     lap(stats, "check");
+    let mut walked = None;
     let output = match checked {
-        Ok(checked) => emit::collect(model, early, &checked, findings).ok(),
+        Ok(checked) => {
+            let output = emit::collect(model, early, &checked, findings).ok();
+            walked = checked.walked;
+            output
+        }
         Err(Abort) => Some(emit::patches(model)),
     };
     lap(stats, "emit");
-    Validated { output, begun }
+    Validated {
+        output,
+        begun,
+        walked,
+    }
 }
 
 /// Figures of the walk.
@@ -279,11 +332,15 @@ fn check_all(
     let options = model.options;
     let mut checked = emit::Checked::default();
     let mut violations = 0;
+    let references = || check::ibt::references(model, release);
+    let mut found = None;
     if options.retpoline {
         violations += check::retpoline::check(model, findings);
     }
     if options.walks_functions() {
-        let walked = check::stack::walk::walk(model, findings);
+        let beside = || options.ibt.then(references);
+        let (walked, looked_up) = check::stack::walk::walk_beside(model, findings, beside);
+        found = looked_up;
         violations += walked.failures.len();
         if violations == 0 {
             check::reachable::check(model, &walked, findings);
@@ -305,7 +362,8 @@ fn check_all(
         check::unret::check(model, findings)?;
     }
     if options.ibt {
-        checked.landing_pads = Some(check::ibt::check(model, findings, release));
+        let found = found.unwrap_or_else(references);
+        checked.landing_pads = Some(found.report(model, findings));
     }
     if options.sls {
         check::sls::check(model, findings);

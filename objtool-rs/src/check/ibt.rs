@@ -58,6 +58,9 @@ const NO_SEAL: &[u8] = b".discard.ibt_endbr_noseal";
 /// Relocations that are worth a part of the work.
 const PART: usize = 1 << 13;
 
+/// Parts after which what was read for them is let go of.
+const RELEASE: usize = 16;
+
 /// What a part of the references came to.
 #[derive(Default)]
 struct Part {
@@ -71,19 +74,33 @@ enum Wrong {
     Data(Place, Message),
 }
 
-/// Checks all references to code.
+/// What all references to code came to; nothing of it is reported yet.
+pub struct References {
+    parts: Vec<Part>,
+}
+
+/// Looks at all references to code. What else is found does not matter to this, so that it can be done
+/// while other checks are at work.
 ///
 /// Nothing else reads that much of a file at a time, so `release` ([`analyze`](crate::analyze)) is
 /// called on the way.
-pub fn check<A: Architecture + Sync>(
+pub fn references<A: Architecture + Sync>(
     model: &Model<'_, A>,
-    findings: &mut Findings,
     release: &(dyn Fn() + Sync),
-) -> LandingPads {
-    let mut pads = LandingPads::default();
+) -> References {
+    let mut parts = Vec::new();
     // Code first.
     for is_code in [true, false] {
-        for part in check_sections(model, is_code) {
+        parts.extend(check_sections(model, is_code, release));
+    }
+    References { parts }
+}
+
+impl References {
+    /// Reports what is wrong with them.
+    pub fn report<A>(self, model: &Model<'_, A>, findings: &mut Findings) -> LandingPads {
+        let mut pads = LandingPads::default();
+        for part in self.parts {
             pads.used.extend(part.used);
             for wrong in part.wrong {
                 pads.violations += 1;
@@ -93,15 +110,18 @@ pub fn check<A: Architecture + Sync>(
                 }
             }
         }
-        release();
+        pads.used.sort_unstable();
+        pads.used.dedup();
+        pads
     }
-    pads.used.sort_unstable();
-    pads.used.dedup();
-    pads
 }
 
 /// Checks the references from code, or those from data.
-fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -> Vec<Part> {
+fn check_sections<A: Architecture + Sync>(
+    model: &Model<'_, A>,
+    is_code: bool,
+    release: &(dyn Fn() + Sync),
+) -> Vec<Part> {
     let sections = model.file.section_ids().filter(|&section| {
         let s = model.file.section(section);
         s.is_executable() == is_code && (is_code || !is_harmless(s.name))
@@ -111,10 +131,12 @@ fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -
         let relocs = model.file.section(section).relocs.as_ref();
         let count = relocs.map_or(0, |relocs| relocs.len() as usize);
         let starts = (0..count).step_by(PART);
-        parts.extend(starts.map(|start| (section, start..count.min(start + PART))));
+        for start in starts {
+            parts.push((parts.len(), section, start..count.min(start + PART)));
+        }
     }
-    let count: usize = parts.iter().map(|(_, relocs)| relocs.len()).sum();
-    parallel::map(count > PART, parts, |(section, relocs)| {
+    let count: usize = parts.iter().map(|(_, _, relocs)| relocs.len()).sum();
+    parallel::map(count > PART, parts, |(number, section, relocs)| {
         let mut part = Part::default();
         if let Some(table) = &model.file.section(section).relocs {
             if is_code {
@@ -129,6 +151,9 @@ fn check_sections<A: Architecture + Sync>(model: &Model<'_, A>, is_code: bool) -
         }
         part.used.sort_unstable();
         part.used.dedup();
+        if number % RELEASE == RELEASE - 1 {
+            release();
+        }
         part
     })
 }
@@ -147,6 +172,11 @@ fn check_code<A: Architecture>(
     reloc: Reloc,
     part: &mut Part,
 ) {
+    let symbol = model.file.symbol(reloc.symbol);
+    // Most that is no branch refers to data.
+    if model.insns.range_of(symbol.section).is_empty() {
+        return;
+    }
     let Some(insn) = model.insns.containing(section, reloc.offset) else {
         return;
     };
@@ -167,7 +197,6 @@ fn check_code<A: Architecture>(
     if model.has_role(reloc.symbol, Roles::STATIC_CALL_TRAMPOLINE) {
         return;
     }
-    let symbol = model.file.symbol(reloc.symbol);
     let bias = if model.arch.is_branch_relative(reloc.kind) {
         A::BRANCH_FIELD_LEN
     } else {

@@ -3,7 +3,7 @@
 
 use arch::object::Architecture;
 
-use super::{emit_sites, Output};
+use super::{emit_sites, NewRelocs, NewSection, Output, SITE};
 use crate::check::ibt::LandingPads;
 use crate::decode::InsnId;
 use crate::model::Model;
@@ -32,6 +32,11 @@ pub(super) fn emit<A: Architecture>(
         }
     }
     emit_sites(model, output, findings, NAME, "", &unused);
+}
+
+/// The section as long as nothing is known of it.
+pub(super) fn expected() -> NewSection {
+    NewSection::relocated(NAME, SITE, 0, NewRelocs::List(Vec::new()))
 }
 
 const NAME: &str = ".ibt_endbr_seal";

@@ -47,6 +47,8 @@ pub struct Checked {
 pub struct Early {
     output: Output,
     findings: Findings,
+    /// The sections that are expected to be added by [`collect`], empty.
+    expected: Vec<NewSection>,
     /// Where there is padding in front of functions: its first instruction, and the function's.
     padding: Vec<(InsnId, InsnId)>,
 }
@@ -54,14 +56,14 @@ pub struct Early {
 impl Early {
     /// Begins to write the file, as far as its bytes are known. Where that fails, nothing is begun;
     /// the same will happen to whoever goes on, and he can say so.
-    pub fn begin(
-        &self,
-        file: &Arc<ElfFile<'_>>,
+    pub fn begin<'d>(
+        &mut self,
+        file: &Arc<ElfFile<'d>>,
         to: &mut File,
         release: &dyn Fn(),
-    ) -> Option<Begun> {
-        let new = NewFile::new(Arc::clone(file), self.output.clone());
-        new.ok()?.begin(to, release).ok()
+    ) -> Option<Begun<'d>> {
+        let file = Arc::clone(file);
+        Begun::new(file, &mut self.output, &self.expected, to, release)
     }
 }
 
@@ -99,9 +101,17 @@ pub fn early<A: Architecture>(model: &Model<'_, A>) -> Result<Early, (Abort, Fin
     if options.prefix != 0 {
         padding = prefix::emit(model, &mut output);
     }
+    let mut expected = Vec::new();
+    if options.ibt {
+        expected.push(ibt_endbr_seal::expected());
+    }
+    if options.orc {
+        expected.extend(orc::expected());
+    }
     Ok(Early {
         output,
         findings,
+        expected,
         padding,
     })
 }
@@ -122,6 +132,7 @@ pub fn collect<A: Architecture + Orc + Sync>(
         mut output,
         findings: mut others,
         padding,
+        ..
     } = early.map_err(|(abort, mut others)| {
         findings.append(others.take_lines());
         abort

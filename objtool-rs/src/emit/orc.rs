@@ -10,7 +10,7 @@ use arch::object::{Architecture, Rule};
 use arch::orc::{Entry, Frame, FrameKind, Orc, Unencodable, MAX_ENTRY};
 use rustc_hash::FxHashMap;
 
-use super::{exists, relocated_places, NewSection, Output, Places, SITE};
+use super::{exists, relocated_places, NewRelocs, NewSection, Output, Places, SITE};
 use crate::check::stack::state::{StackState, StateId, States};
 use crate::check::stack::walked::Walked;
 use crate::decode::{InsnId, Marks};
@@ -54,6 +54,15 @@ pub(crate) fn encode_all<A: Architecture + Orc + Sync>(
         }));
     }
     all
+}
+
+/// The sections as long as nothing is known of them.
+pub(super) fn expected() -> [NewSection; 2] {
+    let none = NewRelocs::List(Vec::new());
+    [
+        NewSection::plain(DATA, 0, Vec::new()),
+        NewSection::relocated(ADDRESSES, SITE, 0, none),
+    ]
 }
 
 pub(super) fn emit<A: Architecture + Orc + Sync>(

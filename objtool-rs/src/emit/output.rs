@@ -238,7 +238,7 @@ pub(super) enum NewName {
 }
 
 /// All changes to a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Output {
     /// New bytes for places in sections.
     pub(super) patches: Vec<(Place, &'static [u8])>,

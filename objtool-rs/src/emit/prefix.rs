@@ -9,6 +9,7 @@ use super::{NewSymbol, Output};
 use crate::check::stack::walked::Walked;
 use crate::decode::InsnId;
 use crate::model::Model;
+use crate::parallel;
 use crate::read::SymbolId;
 
 /// Adds the symbols; the result is where the padding is: its first instruction, and the function's.
@@ -36,30 +37,22 @@ pub(super) fn emit<A>(model: &Model<'_, A>, output: &mut Output) -> Vec<(InsnId,
 /// is wanted, and the function's first instruction.
 fn padding<A>(model: &Model<'_, A>, function: SymbolId) -> Option<(InsnId, InsnId)> {
     let symbol = model.file.symbol(function);
-    let wanted = u64::from(model.options.prefix);
+    let before = symbol.value.checked_sub(model.options.prefix.into())?;
     let first = model.insns.at(symbol.section, symbol.value)?;
-    let mut insn = first;
-    while let Some(prev) = model.insns.prev(insn) {
-        let record = model.insn(prev);
-        if record.kind != InsnKind::Nop {
-            return None;
-        }
-        let before = symbol.value - u64::from(record.offset);
-        if before >= wanted {
-            return (before == wanted).then_some((prev, first));
-        }
-        insn = prev;
-    }
-    None
+    let start = model.insns.at(symbol.section, before)?;
+    let is_nop = |id: u32| model.insn(InsnId(id)).kind == InsnKind::Nop;
+    (start.0..first.0).all(is_nop).then_some((start, first))
 }
 
 /// The stack in the padding is as at the function's start.
 pub(super) fn spread_states(walked: &Walked, padding: &[(InsnId, InsnId)]) {
-    for &(start, first) in padding {
-        if let Some(state) = walked.trail.state(first) {
-            for id in start.0..first.0 {
-                walked.trail.set_state(InsnId(id), state);
+    parallel::map_ranges(padding.len(), 1 << 13, |range| {
+        for &(start, first) in &padding[range] {
+            if let Some(state) = walked.trail.state(first) {
+                for id in start.0..first.0 {
+                    walked.trail.set_state(InsnId(id), state);
+                }
             }
         }
-    }
+    });
 }

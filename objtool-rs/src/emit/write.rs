@@ -8,8 +8,10 @@
 //! and what is changed is made on the way. A kernel's output is 90 MB, and to have it whole would
 //! double the memory of a run.
 //!
-//! What does not depend on the checks can be written while they are at work ([`NewFile::begin`]):
+//! What does not depend on the checks can be written while they are at work ([`Begun`]):
 //! that is two thirds of a kernel, and writing is a tenth of all time if everything else is done.
+
+mod begun;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
@@ -22,6 +24,8 @@ use object::elf::{
 };
 use object::read::elf::{Rela as _, Sym as _};
 use object::{LittleEndian as LE, U16, U32, U64};
+
+pub use begun::Begun;
 
 use super::output::NewName;
 use super::{NewData, NewSymbol, Output, SymbolRef};
@@ -78,24 +82,14 @@ struct OutSection {
     content: Content,
 }
 
-/// How far a file is written already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun {
-    /// Bytes that are written.
-    len: u64,
-    /// The first section that is not.
-    section: usize,
-    /// What else had been collected; with more of it, other bytes would have been written.
-    collected: [usize; 3],
-}
-
 /// A changed file.
 #[derive(Clone, Debug)]
 pub struct NewFile<'d> {
     file: Arc<ElfFile<'d>>,
     output: Output,
-    /// What is in the file already that it is to be written to.
-    begun: Option<Begun>,
+    /// The first section that is not in the file yet that it is to be written to; nothing if the whole
+    /// of it is not.
+    written: Option<usize>,
     names: NameOffsets,
     index_of: SymbolIndices,
     sections: Vec<OutSection>,
@@ -138,7 +132,7 @@ impl SymbolIndices {
 }
 
 /// Offsets of the new names in their string tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct NameOffsets {
     symbols: Vec<u32>,
     sections: Vec<u32>,
@@ -161,30 +155,39 @@ impl<'d> NewFile<'d> {
     ///
     /// When the file has no place for a new name or symbol.
     pub fn new(file: Arc<ElfFile<'d>>, output: Output) -> Result<Self, WriteError> {
-        let mut sections: Vec<OutSection> = file
-            .sections
-            .iter()
-            .map(|s| OutSection {
-                header: s.header,
-                content: Content::Same,
-            })
-            .collect();
-        let names = append_names(&file, &output, &mut sections)?;
+        Self::lay_out(file, output).map_err(|(error, _)| error)
+    }
+
+    /// The same, that gives the changes back where it fails.
+    fn lay_out(file: Arc<ElfFile<'d>>, output: Output) -> Result<Self, (WriteError, Box<Output>)> {
         let mut new = Self {
             index_of: SymbolIndices::new(&output, file.symbols.len()),
+            names: NameOffsets::default(),
+            sections: Vec::new(),
             file,
             output,
-            names,
-            sections,
             table: 0,
-            begun: None,
+            written: None,
         };
-        new.patch();
-        new.move_symbols()?;
-        new.add_symbols()?;
-        new.add_sections()?;
-        new.lay_out()?;
-        Ok(new)
+        match new.make() {
+            Ok(()) => Ok(new),
+            Err(error) => Err((error, Box::new(new.output))),
+        }
+    }
+
+    fn make(&mut self) -> Result<(), WriteError> {
+        let same = |header| OutSection {
+            header,
+            content: Content::Same,
+        };
+        let sections = self.file.sections.iter();
+        self.sections = sections.map(|section| same(section.header)).collect();
+        self.names = append_names(&self.file, &self.output, &mut self.sections)?;
+        self.patch();
+        self.move_symbols()?;
+        self.add_symbols()?;
+        self.add_sections()?;
+        self.place()
     }
 
     /// How long it is, in bytes.
@@ -335,9 +338,6 @@ impl<'d> NewFile<'d> {
                 header: SectionHeader {
                     name: self.names.sections[i],
                     kind: elf::SHT_PROGBITS,
-                    flags: new.flags,
-                    addralign: new.addralign,
-                    entsize: new.entsize,
                     ..SectionHeader::default()
                 },
                 content: Content::New(i),
@@ -382,7 +382,16 @@ impl<'d> NewFile<'d> {
         }
     }
 
-    fn lay_out(&mut self) -> Result<(), WriteError> {
+    /// Says where each section stands.
+    fn place(&mut self) -> Result<(), WriteError> {
+        for section in &mut self.sections {
+            if let Content::New(new) = section.content {
+                let new = &self.output.sections[new];
+                section.header.flags = new.flags;
+                section.header.addralign = new.addralign;
+                section.header.entsize = new.entsize;
+            }
+        }
         let mut end = HEADER as u64;
         // Whoever laid out the input has aligned its sections, too. More than this can only be
         // gaps.
@@ -424,40 +433,20 @@ impl<'d> NewFile<'d> {
         bytes
     }
 
-    /// The same file, part of which is written already.
-    #[must_use]
-    pub fn begun(mut self, begun: Option<Begun>) -> Self {
-        self.begun = begun;
-        self
-    }
-
-    /// What decides on the bytes of the sections that [`Self::begin`] writes.
-    fn collected(&self) -> [usize; 3] {
-        let output = &self.output;
-        let (patches, types) = (output.patches.len(), output.reloc_types.len());
-        [output.symbols.len(), patches, types]
-    }
-
-    /// Writes what stays as it is when sections are added to the output: everything up to the names of
-    /// sections. `release` is called now and then ([`analyze`](crate::analyze)).
-    ///
-    /// # Errors
-    ///
-    /// What the writer refuses.
-    pub fn begin(&self, to: &mut File, release: &dyn Fn()) -> io::Result<Begun> {
+    /// Writes everything up to an added section; the result is the first section that is not written.
+    fn begin(&self, to: &mut File, up_to: usize, release: &dyn Fn()) -> io::Result<usize> {
         let mut to = Counted {
             release: Some(release),
             ..Counted::new(to, self.len(), 0)
         };
-        let section = self.file.section_names.index();
+        let is_it =
+            |section: &OutSection| matches!(section.content, Content::New(new) if new == up_to);
+        let section = self.sections.iter().position(is_it);
+        let section = section.unwrap_or(self.sections.len());
         self.write_header(&mut to)?;
         self.write_sections(1..section, &mut to)?;
         to.to.flush()?;
-        Ok(Begun {
-            len: to.written,
-            section,
-            collected: self.collected(),
-        })
+        Ok(section)
     }
 
     /// Writes the file, or what is not in it yet.
@@ -467,8 +456,7 @@ impl<'d> NewFile<'d> {
     /// What the writer refuses.
     pub fn write_to(&self, file: &mut File) -> io::Result<()> {
         file.seek(SeekFrom::Start(0))?;
-        let collected = self.collected();
-        let Some(begun) = self.begun.filter(|begun| begun.collected == collected) else {
+        let Some(first) = self.written else {
             file.set_len(0)?;
             return self.write(file);
         };
@@ -477,9 +465,12 @@ impl<'d> NewFile<'d> {
         self.write_header(&mut to)?;
         to.to.flush()?;
         drop(to);
-        file.seek(SeekFrom::Start(begun.len))?;
-        let mut to = Counted::new(file, self.len(), begun.len);
-        self.write_sections(begun.section..self.sections.len(), &mut to)?;
+        let next = self.sections.get(first);
+        let end = next.map_or(self.table, |section| section.header.offset);
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        let mut to = Counted::new(file, self.len(), end);
+        self.write_sections(first..self.sections.len(), &mut to)?;
         self.write_section_headers(&mut to)?;
         to.to.flush()
     }

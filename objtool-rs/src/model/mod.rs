@@ -441,6 +441,12 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
 }
 
 impl<'f, A> Model<'f, A> {
+    /// What takes time to give back, without what it was made from.
+    pub(crate) fn into_bulk(self) -> impl Send {
+        let tables = (self.alternatives, self.group_of, self.jump_tables);
+        (self.insns, self.owners, self.symbols, self.sites, tables)
+    }
+
     /// An instruction's record.
     pub fn insn(&self, id: InsnId) -> &Record {
         self.insns.get(id)

@@ -22,6 +22,7 @@ use super::transition::{self, Context};
 use super::walked::{Failure, Walked};
 use crate::decode::{InsnId, Marks, OpsId};
 use crate::model::{Effort, GroupId, HintState, Model, Purpose, Roles, Task};
+use crate::parallel;
 use crate::read::{SectionId, SymbolId};
 use crate::report::detail::Detail;
 use crate::report::{Findings, Message, Place, Trace};
@@ -135,16 +136,34 @@ struct Walker<'m, 'f, A> {
 const NOINSTR_SECTIONS: [&[u8]; 3] = [b".noinstr.text", b".entry.text", b".cpuidle.text"];
 
 /// Walks every function, then every hint that none has reached.
-pub fn walk<A: Architecture + Decode>(model: &Model<'_, A>, findings: &mut Findings) -> Walked {
+pub fn walk<A: Architecture + Decode + Sync>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+) -> Walked {
+    walk_beside(model, findings, || ()).0
+}
+
+/// The same, and something that may be done at the same time: functions that may share code are not
+/// divided among threads.
+pub fn walk_beside<A: Architecture + Decode + Sync, R: Send>(
+    model: &Model<'_, A>,
+    findings: &mut Findings,
+    beside: impl FnOnce() -> R + Send,
+) -> (Walked, R) {
     let mut walker = Walker::whole(model, findings);
     let code = |&id: &SectionId| model.file.section(id).is_executable();
     let starts = walker.starts(model.file.section_ids().filter(code));
-    walker.functions(&starts);
-    if model.has_hints {
-        walker.hints(0..model.insns.len(), false);
-    }
-    walker.rare_calls();
-    walker.finish()
+    let shards = walker.shards(&starts);
+    let worth = shards.is_some();
+    let rest = || {
+        walker.rest(&starts, shards);
+        if model.has_hints {
+            walker.hints(0..model.insns.len(), false);
+        }
+        walker.rare_calls();
+    };
+    let ((), beside) = parallel::join(worth, rest, beside);
+    (walker.finish(), beside)
 }
 
 /// Walks the functions and hints of text that must not be instrumented.

@@ -43,7 +43,7 @@ struct Told {
 }
 
 /// What became of a shard.
-struct Shard {
+pub(super) struct Shard {
     told: Vec<Told>,
     warned: FxHashSet<SymbolId>,
     /// Functions to be walked afterwards, by position.
@@ -67,22 +67,35 @@ struct Common<'c, 'f, A> {
 impl<A: Architecture + Decode + Sync> Walker<'_, '_, A> {
     /// Walks functions.
     pub(super) fn functions(&mut self, starts: &[Start]) {
+        let shards = self.shards(starts);
+        self.rest(starts, shards);
+    }
+
+    /// Divides functions among shards and walks them, if they are worth it.
+    pub(super) fn shards(&mut self, starts: &[Start]) -> Option<Vec<Shard>> {
         let model = self.model;
         let len = |start: &Start| model.symbols.len(start.id);
         let total: u64 = starts.iter().map(len).sum();
         let each = (total / MOST).max(LEAST);
         // A finding is explained by what was reached at its time, which is another time here.
         let is_alone = model.options.explain || model.purpose == Purpose::Verify;
-        if is_alone || total <= each || !self.walk_shards(starts, each) {
-            for &start in starts {
-                self.function(start);
-            }
+        if is_alone || total <= each {
+            return None;
+        }
+        self.walk_shards(starts, each)
+    }
+
+    /// Walks the functions that no shard has walked.
+    pub(super) fn rest(&mut self, starts: &[Start], shards: Option<Vec<Shard>>) {
+        match shards {
+            Some(shards) => self.join(starts, shards),
+            None => starts.iter().for_each(|&start| self.function(start)),
         }
     }
 
-    /// Divides functions among shards and walks them. Where the result is false the file causes too
+    /// Divides functions among shards and walks them. Where there is no result the file causes too
     /// much work, and nothing has changed.
-    fn walk_shards(&mut self, starts: &[Start], each: u64) -> bool {
+    fn walk_shards(&mut self, starts: &[Start], each: u64) -> Option<Vec<Shard>> {
         let shared = self.shared_starts(starts);
         let mut shards: Vec<Range<usize>> = Vec::new();
         let (mut first, mut len) = (0, 0);
@@ -114,10 +127,9 @@ impl<A: Architecture + Decode + Sync> Walker<'_, '_, A> {
                 let state = self.intern_hint(hint);
                 self.trail.set_state(insn, state);
             }
-            return false;
+            return None;
         }
-        self.join(starts, walked);
-        true
+        Some(walked)
     }
 
     /// Functions that begin where another one's code is: who of them is walked first matters.
