@@ -95,6 +95,25 @@ const STEPS: &[Step] = &[
     ),
     long("walks against the truth", &["truth"]),
     long("parity of an ORC kernel", &["parity", "orc"]),
+    short(
+        "the unwinder and the livepatch core",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch",
+            "--only",
+            "kernel/",
+        ],
+    ),
+    long(
+        "live patching under load",
+        &["kernel", "test", "livepatch", "fp-livepatch"],
+    ),
+    long(
+        "live patching with ORC",
+        &["kernel", "test", "livepatch", "orc-livepatch"],
+    ),
     long(
         "live patching with the C core",
         &["kernel", "test", "livepatch", "fp"],
@@ -141,6 +160,7 @@ const STEPS: &[Step] = &[
     long("speed and memory", &["bench", "objects"]),
     long("speed of the verdict", &["bench", "verify"]),
     long("speed of the unwinder", &["bench", "unwind"]),
+    long("speed on a whole kernel", &["bench", "vmlinux"]),
 ];
 
 /// Runs the command.
