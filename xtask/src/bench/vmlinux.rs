@@ -97,6 +97,10 @@ pub fn run(args: &Args) -> Result<()> {
     bench.run(&object, args.short)
 }
 
+/// The inputs made for quadratic searches take a tenth of a second each, so that chance shows more in
+/// them: they are run so many times as often.
+const MORE_ROUNDS: usize = 4;
+
 /// Who is measured, and on what.
 struct Bench<'b> {
     c: PathBuf,
@@ -123,7 +127,7 @@ impl Bench<'_> {
             progress::counted(self.rounds, "round"),
             self.args.join(" ")
         );
-        let single = self.measure(&object.input, &[Tool::C, Tool::Ours, Tool::OursAlone])?;
+        let single = self.measure(&every_tool(&object.input), self.rounds)?;
         println!("{}", single.table());
         self.same_outputs(&object.input)?;
         floor::print(&object.input, &object.output, self.dir, single.ours().wall)?;
@@ -132,8 +136,7 @@ impl Bench<'_> {
         if !short {
             let double = self.dir.join("double.o");
             inputs::double(&object.input, &double)?;
-            let tools = [Tool::C, Tool::Ours, Tool::OursAlone];
-            let doubled = self.measure(&double, &tools)?;
+            let doubled = self.measure(&every_tool(&double), self.rounds)?;
             fs::remove_file(&double)?;
             println!(
                 "\nThe same object twice, linked into one:\n{}",
@@ -165,23 +168,24 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Runs tools in turn on fresh copies of an object.
-    fn measure(&self, object: &Path, tools: &[Tool]) -> Result<Measured> {
-        let mut runs = Vec::with_capacity(self.rounds);
-        let bar = progress::bar((self.rounds * tools.len()) as u64, "runs");
-        for round in 0..self.rounds {
-            let mut usage = vec![Usage::default(); tools.len()];
+    /// Runs tools in turn on fresh copies of objects.
+    fn measure(&self, what: &[(&Path, Tool)], rounds: usize) -> Result<Measured> {
+        let mut runs = Vec::with_capacity(rounds);
+        let bar = progress::bar((rounds * what.len()) as u64, "runs");
+        for round in 0..rounds {
+            let mut usage = vec![Usage::default(); what.len()];
             // Who comes second finds warm caches, so they take turns.
-            for step in 0..tools.len() {
-                let tool = (round + step) % tools.len();
-                usage[tool] = self.one(object, tools[tool], "run.o")?;
+            for step in 0..what.len() {
+                let column = (round + step) % what.len();
+                let (object, tool) = what[column];
+                usage[column] = self.one(object, tool, "run.o")?;
                 bar.inc(1);
             }
             runs.push(usage);
         }
         bar.finish_and_clear();
         Ok(Measured {
-            tools: tools.to_vec(),
+            tools: what.iter().map(|&(_, tool)| tool).collect(),
             runs,
         })
     }
@@ -235,20 +239,27 @@ impl Bench<'_> {
     fn worst_cases(&self) -> Result<Vec<Growth>> {
         let mut growths = Vec::new();
         for case in inputs::WORST {
-            let mut times = Vec::new();
-            for times_as_much in [1, 2] {
-                let object = self.dir.join("worst.o");
-                inputs::assemble(&(case.source)(times_as_much), &object)?;
-                times.push(self.measure(&object, &[Tool::Ours])?.least());
+            let objects = [1, 2].map(|times| (times, self.dir.join(format!("worst-{times}.o"))));
+            for (times, object) in &objects {
+                inputs::assemble(&(case.source)(*times), object)?;
             }
+            let both = objects
+                .each_ref()
+                .map(|(_, object)| (&**object, Tool::Ours));
+            let measured = self.measure(&both, self.rounds * MORE_ROUNDS)?;
             growths.push(Growth {
                 what: case.what.to_owned(),
-                once: times[0],
-                twice: times[1],
+                once: measured.least_of(0),
+                twice: measured.least_of(1),
             });
         }
         Ok(growths)
     }
+}
+
+/// Each of the ways to run a tool, on one object.
+fn every_tool(object: &Path) -> [(&Path, Tool); 3] {
+    [Tool::C, Tool::Ours, Tool::OursAlone].map(|tool| (object, tool))
 }
 
 /// What tools used, by round and tool.
@@ -292,9 +303,12 @@ impl Measured {
     /// The least that objtool-rs took in any round. How time grows shows better in it than in
     /// medians, since whoever else is at work only ever adds to it.
     fn least(&self) -> Values {
-        let ours = self.index(Tool::Ours).unwrap_or(0);
+        self.least_of(self.index(Tool::Ours).unwrap_or(0))
+    }
+
+    fn least_of(&self, column: usize) -> Values {
         let least = |value: fn(&Usage) -> f64| {
-            let all = self.runs.iter().map(|run| value(&run[ours]));
+            let all = self.runs.iter().map(|run| value(&run[column]));
             all.fold(f64::INFINITY, f64::min)
         };
         Values {
