@@ -1,6 +1,6 @@
 //! The file: mapped for reading, and replaced as a whole.
 //!
-//! A new version is written beside it and renamed over it, so that whatever goes wrong, the old
+//! A new version is written beside it and then takes its place, so that whatever goes wrong, the old
 //! one stays as it was.
 
 use std::fmt;
@@ -246,6 +246,32 @@ fn put(
     if let Some(permissions) = permissions {
         temporary.as_file().set_permissions(permissions.clone())?;
     }
+    take_place(temporary, to)
+}
+
+/// Puts a new file in the place of another one, which goes.
+#[cfg(target_os = "linux")]
+fn take_place(temporary: NamedTempFile, to: &Path) -> io::Result<()> {
+    use rustix::fs::{renameat_with, RenameFlags, CWD};
+    // The two change places, and the old one goes as the temporary file. Other than by a rename over
+    // it, ext4 does not see to it that the new one is on its way to the disk before this returns
+    // (`auto_da_alloc`): that takes as long as the whole of the writing, and a build that was cut off
+    // by a crash starts anew. Not every file system has it.
+    match renameat_with(CWD, temporary.path(), CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            drop(temporary);
+            Ok(())
+        }
+        Err(_) => rename(temporary, to),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn take_place(temporary: NamedTempFile, to: &Path) -> io::Result<()> {
+    rename(temporary, to)
+}
+
+fn rename(temporary: NamedTempFile, to: &Path) -> io::Result<()> {
     temporary.persist(to)?;
     Ok(())
 }

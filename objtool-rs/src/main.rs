@@ -107,10 +107,16 @@ fn process(invocation: &Invocation) -> Result<(), file::Error> {
     }
     print::err(&outcome.listing);
     let clock = Instant::now();
-    let replaced = remains.drop_beside(&|| input.release(), || match changed {
+    // To give memory back takes the system as long as to write the rest of a file. To give up the old
+    // file takes it nearly as long again, so that is not left for last.
+    let dropped = remains.drop_beside();
+    let replaced = match &changed {
         Some(changed) if !options.dry_run => draft.put_in_place(|to| changed.write_to(to)),
         _ => Ok(()),
-    });
+    };
+    drop(changed);
+    drop(input);
+    drop(dropped);
     if options.stats {
         outcome.stats.phases.push(("write", clock.elapsed()));
         print::out(&outcome.stats.to_string());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arch::insn::Wanted;
@@ -70,18 +71,27 @@ pub struct Remains {
 }
 
 impl Remains {
-    /// Does something, and meanwhile drops what is left and calls `release`. To give memory back takes
-    /// the system as long as to write the rest of a file.
-    pub fn drop_beside<R: Send>(
-        self,
-        release: &(dyn Fn() + Sync),
-        work: impl FnOnce() -> R + Send,
-    ) -> R {
-        let drop = || {
-            release();
-            drop(self.parts);
-        };
-        parallel::join(self.worth, work, drop).0
+    /// Drops it on a thread of its own, if it is worth one. The end of that is waited for when the
+    /// result is dropped.
+    pub fn drop_beside(self) -> Dropping {
+        let Self { worth, parts } = self;
+        let drop = || drop(parts);
+        // Not one of rayon's, which the caller would have to become one of.
+        let builder = std::thread::Builder::new();
+        Dropping(worth.then(|| builder.spawn(drop).ok()).flatten())
+    }
+}
+
+/// Something that is being dropped on another thread.
+#[must_use = "to drop it is to wait for it"]
+pub struct Dropping(Option<JoinHandle<()>>);
+
+impl Drop for Dropping {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // Where dropping panics, that was said by the panic.
+            thread.join().ok();
+        }
     }
 }
 
