@@ -30,4 +30,4 @@ pub mod stats;
 pub mod verify;
 
 pub use options::Options;
-pub use run::{analyze, run, Analyzed, Open, Dropping, Outcome, Remains, RunError};
+pub use run::{analyze, run, Analyzed, Dropping, Open, Outcome, Remains, RunError};

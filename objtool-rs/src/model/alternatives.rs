@@ -9,6 +9,7 @@ use arch::object::{AlternativeLayout, AlternativePolicy, Architecture};
 
 use super::{tables, Model, Purpose};
 use crate::decode::{InsnId, Marks};
+use crate::parallel;
 use crate::read::{FileKind, SectionId};
 use crate::report::{Abort, Findings, Message, Place};
 
@@ -91,8 +92,15 @@ pub(super) fn add<A: Architecture>(
     // Jumps to the end of their replacement. They go there whatever their bytes say, but a
     // replacement may be that of several originals, each of which looks at the bytes.
     let mut ends = Vec::new();
-    for entry in entries {
-        add_entry(model, entry, &mut ends, findings)?;
+    // A table's places are all over the code, so that looking them up is mostly waiting for memory.
+    let places = parallel::map_ranges(entries.len(), 1 << 10, |range| {
+        let at = |place: Place| model.insns.at(place.section, place.offset);
+        let entries = entries[range].iter();
+        let insns = entries.map(|entry| (at(entry.original), entry.new.and_then(at)));
+        insns.collect::<Vec<_>>()
+    });
+    for (entry, insns) in entries.into_iter().zip(places.into_iter().flatten()) {
+        add_entry(model, entry, insns, &mut ends, findings)?;
     }
     for (insn, dest) in ends {
         model.insns.get_mut(insn).set_dest(dest);
@@ -348,28 +356,21 @@ fn read_exceptions<A: Architecture>(
 fn add_entry<A: Architecture>(
     model: &mut Model<'_, A>,
     entry: Entry,
+    (original, new): (Option<InsnId>, Option<InsnId>),
     ends: &mut Vec<(InsnId, InsnId)>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
-    let Some(original) = model
-        .insns
-        .at(entry.original.section, entry.original.offset)
-    else {
+    let Some(original) = original else {
         findings.add_at(entry.original, Message::NoOriginalInstruction);
         return Err(Abort);
     };
-    let new = match entry.new {
-        None => None,
-        Some(place) => {
-            let new = model.insns.at(place.section, place.offset);
-            if new.is_none() {
-                findings.add_at(place, Message::NoNewInstruction);
-                return Err(Abort);
-            }
-            new.map(|new| (new, place))
+    let new = match (new, entry.new) {
+        (None, Some(place)) => {
+            findings.add_at(place, Message::NoNewInstruction);
+            return Err(Abort);
         }
+        (new, place) => new.zip(place),
     };
-
     let mut skip_original = false;
     let target = match entry.kind {
         EntryKind::Replacement {

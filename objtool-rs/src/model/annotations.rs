@@ -9,6 +9,7 @@ use arch::insn::InsnKind;
 
 use super::Model;
 use crate::decode::{InsnId, Marks};
+use crate::parallel;
 use crate::read::{Reloc, SymbolKind};
 use crate::report::{Abort, Findings, Message, Place};
 
@@ -63,6 +64,27 @@ fn insn_by_section<A>(
             findings.add(Message::BadAnnotation { annotation: bad });
             Abort
         })
+}
+
+/// The instructions that all entries of a section mean. Of long ones they are looked up in parallel.
+fn insns_by_section<A: Sync>(
+    model: &Model<'_, A>,
+    name: &'static str,
+    findings: &mut Findings,
+) -> Result<Vec<InsnId>, Abort> {
+    let entries = entries(model, name);
+    let parts = parallel::map_ranges(entries.len(), 1 << 11, |range| {
+        let mut findings = Findings::default();
+        let entries = entries[range].iter();
+        let insns = entries.map(|&entry| insn_by_section(model, entry, name, name, &mut findings));
+        (insns.collect::<Result<Vec<_>, Abort>>(), findings)
+    });
+    let mut all = Vec::with_capacity(entries.len());
+    for (insns, mut found) in parts {
+        findings.append(found.take_lines());
+        all.extend(insns?);
+    }
+    Ok(all)
 }
 
 /// Marks the instructions of functions that are annotated as non-standard.
@@ -217,7 +239,7 @@ pub(super) fn retpoline_safe<A>(
 }
 
 /// Counts where instrumentation begins and ends to be allowed.
-pub(super) fn instrumentation<A>(
+pub(super) fn instrumentation<A: Sync>(
     model: &mut Model<'_, A>,
     findings: &mut Findings,
 ) -> Result<(), Abort> {
@@ -232,8 +254,7 @@ pub(super) fn instrumentation<A>(
         (names::INSTRUMENTATION_END, -1),
         (names::INSTRUMENTATION_BEGIN, 1),
     ] {
-        for entry in entries(model, name) {
-            let insn = insn_by_section(model, entry, name, name, findings)?;
+        for insn in insns_by_section(model, name, findings)? {
             mark(model, insn, Marks::INSTRUMENTATION);
             let count = model.instrumentation.entry(insn).or_insert(0);
             *count = i8::saturating_add(*count, step);

@@ -5,15 +5,17 @@
 //! function. Tables follow each other without a gap, so each one's end is found by what it holds
 //! and by where the next one starts.
 
+use std::ops::Range;
+
 use arch::insn::{Decode, InsnKind};
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
 use super::branches::How;
-use super::{Alternative, Model, Purpose, Task};
+use super::{Alternative, Effort, Model, Purpose, Task};
 use crate::decode::InsnId;
 use crate::parallel;
-use crate::read::{FileKind, RelocId, SymbolId};
+use crate::read::{FileKind, RelocId, SectionId, SymbolId};
 use crate::report::{Abort, Findings, Message, Place};
 
 /// Section of tables that C code makes itself; unlike a compiler's they have symbols.
@@ -47,20 +49,47 @@ pub(super) fn add<A: Architecture + Decode + Sync>(
         return Ok(());
     }
     for section in model.file.section_ids() {
-        let functions = model.symbols.of_section(section);
-        // Next to none has one, where compilers are told not to make any.
-        let with_switch = parallel::map_ranges(functions.len(), 1 << 12, |range| {
-            let functions = functions[range].iter().copied();
-            let with_switch = functions.filter(|&function| {
-                model.file.symbol(function).is_function() && has_switch(model, function, &switches)
-            });
-            with_switch.collect::<Vec<_>>()
-        });
-        for function in with_switch.into_iter().flatten() {
-            add_function(model, function, findings)?;
+        for found in find_all(model, section, &switches) {
+            add_function(model, &found, findings)?;
         }
     }
     Ok(())
+}
+
+/// What the code of a function says about tables.
+#[derive(Default)]
+struct Found {
+    /// Its indirect jumps that have one, in order.
+    tables: Vec<(InsnId, Table)>,
+    /// A table is named relative to the instruction.
+    is_relative: bool,
+}
+
+/// Finds the tables of all functions of a section.
+fn find_all<A: Architecture + Decode + Sync>(
+    model: &Model<'_, A>,
+    section: SectionId,
+    switches: &[InsnId],
+) -> Vec<Found> {
+    let functions = model.symbols.of_section(section);
+    let find_those = |effort: &Effort, range: Range<usize>| {
+        let functions = functions[range].iter().copied();
+        // Next to none has one, where compilers are told not to make any.
+        let with_switch = functions.filter(|&function| {
+            model.file.symbol(function).is_function() && has_switch(model, function, switches)
+        });
+        let found = with_switch.map(|function| find_tables(model, effort, function));
+        found.collect::<Vec<_>>()
+    };
+    let parts = parallel::map_ranges(functions.len(), 1 << 12, |range| {
+        let effort = model.effort.fork();
+        (find_those(&effort, range), effort)
+    });
+    if model.effort.join(parts.iter().map(|(_, effort)| effort)) {
+        parts.into_iter().flat_map(|(found, _)| found).collect()
+    } else {
+        find_those(&model.effort, 0..functions.len())
+    }
 }
 
 /// Whether there is an indirect jump in a function.
@@ -71,19 +100,16 @@ fn has_switch<A>(model: &Model<'_, A>, function: SymbolId, switches: &[InsnId]) 
     })
 }
 
-fn add_function<A: Architecture + Decode>(
-    model: &mut Model<'_, A>,
+fn find_tables<A: Architecture + Decode>(
+    model: &Model<'_, A>,
+    effort: &Effort,
     function: SymbolId,
-    findings: &mut Findings,
-) -> Result<(), Abort> {
-    let insns: Vec<InsnId> = model
-        .function_insns(function)
-        .map_or_else(Vec::new, Iterator::collect);
-
+) -> Found {
+    let mut found = Found::default();
     // Sources of forward jumps, to go back along them past code in between.
     let mut first_source: FxHashMap<InsnId, InsnId> = FxHashMap::default();
-    let mut tables: Vec<(InsnId, Table)> = Vec::new();
-    for &insn in &insns {
+    let runs = model.function_runs_within(effort, function);
+    for insn in runs.into_iter().flatten().flatten().map(InsnId) {
         if let Some(dest) = model.jump_target(insn) {
             if model.insn(dest).offset > model.insn(insn).offset {
                 first_source.entry(dest).or_insert(insn);
@@ -92,13 +118,25 @@ fn add_function<A: Architecture + Decode>(
         if model.insn(insn).kind != InsnKind::JumpDynamic {
             continue;
         }
-        if let Some(table) = find(model, function, insn, &first_source) {
-            model.jump_tables.insert(insn, table);
-            tables.push((insn, table));
+        let is_relative = &mut found.is_relative;
+        if let Some(table) = find(model, effort, function, insn, &first_source, is_relative) {
+            found.tables.push((insn, table));
         }
     }
-    for (i, &(insn, table)) in tables.iter().enumerate() {
-        let next = tables.get(i + 1).map(|&(_, table)| table);
+    found
+}
+
+fn add_function<A: Architecture>(
+    model: &mut Model<'_, A>,
+    found: &Found,
+    findings: &mut Findings,
+) -> Result<(), Abort> {
+    // A jump relative to the instruction goes to one fixed entry: the compiler copied a table and
+    // left the code of the other entries behind.
+    model.ignore_unreachable |= found.is_relative && model.purpose == Purpose::Build;
+    model.jump_tables.extend(found.tables.iter().copied());
+    for (i, &(insn, table)) in found.tables.iter().enumerate() {
+        let next = found.tables.get(i + 1).map(|&(_, table)| table);
         follow(model, insn, table, next, findings)?;
     }
     Ok(())
@@ -106,20 +144,22 @@ fn add_function<A: Architecture + Decode>(
 
 /// Goes back from an indirect jump to the instruction that names its table.
 fn find<A: Architecture + Decode>(
-    model: &mut Model<'_, A>,
+    model: &Model<'_, A>,
+    effort: &Effort,
     function: SymbolId,
     jump: InsnId,
     first_source: &FxHashMap<InsnId, InsnId>,
+    is_relative: &mut bool,
 ) -> Option<Table> {
-    let own = |model: &Model<'_, A>, insn| {
+    let own = |insn| {
         model
             .function_of(insn)
             .is_some_and(|f| model.symbols.parent(f) == function)
     };
     let jump_offset = model.insn(jump).offset;
     let mut next = Some(jump);
-    while let Some(insn) = next.filter(|&insn| own(model, insn)) {
-        if !model.effort.spend(Task::JumpTables, Some(function), 1) {
+    while let Some(insn) = next.filter(|&insn| own(insn)) {
+        if !effort.spend(Task::JumpTables, Some(function), 1) {
             return None;
         }
         let record = *model.insn(insn);
@@ -135,13 +175,13 @@ fn find<A: Architecture + Decode>(
                 }
             }
         }
-        if let Some(table) = named_table(model, insn) {
+        if let Some(table) = named_table(model, insn, is_relative) {
             let dest = match table {
                 Table::Relocs(id) => entry_of_object(model, id),
                 Table::Addresses(place) => entry_of_image(model, place),
             };
             let dest = dest.and_then(|dest| model.insns.at(dest.section, dest.offset));
-            if dest.is_some_and(|dest| own(model, dest)) {
+            if dest.is_some_and(|dest| own(dest)) {
                 return Some(table);
             }
         }
@@ -154,7 +194,11 @@ fn find<A: Architecture + Decode>(
 }
 
 /// The first entry of the table that an instruction refers to, if it may be one.
-fn named_table<A: Architecture + Decode>(model: &mut Model<'_, A>, insn: InsnId) -> Option<Table> {
+fn named_table<A: Architecture + Decode>(
+    model: &Model<'_, A>,
+    insn: InsnId,
+    is_relative_too: &mut bool,
+) -> Option<Table> {
     if model.file.kind == FileKind::Image {
         return named_address(model, insn);
     }
@@ -174,9 +218,7 @@ fn named_table<A: Architecture + Decode>(model: &mut Model<'_, A>, insn: InsnId)
         return None;
     }
     let (table, _) = model.file.reloc_at(section, offset)?;
-    // A jump relative to the instruction goes to one fixed entry: the compiler copied a table and
-    // left the code of the other entries behind.
-    model.ignore_unreachable |= is_relative && model.purpose == Purpose::Build;
+    *is_relative_too |= is_relative;
     Some(Table::Relocs(table))
 }
 

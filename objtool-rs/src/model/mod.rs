@@ -57,7 +57,33 @@ struct Covered {
     end: u64,
     /// The first instruction from the end on, and its offset.
     behind: Option<(InsnId, u64)>,
-    id: SymbolId,
+    owner: Owner,
+}
+
+/// The general case of [`Model::assign_covered`]: what is looked at are the places where the owner may
+/// change.
+fn assign_overlapping(covered: &[Covered], starts: &mut Vec<(InsnId, Owner)>) {
+    let mut by_start: Vec<usize> = (0..covered.len()).collect();
+    by_start.sort_by_key(|&i| covered[i].first);
+    let starts_at = covered.iter().map(|covered| (covered.first, covered.start));
+    let ends = covered.iter().filter_map(|covered| covered.behind);
+    let mut places: Vec<(InsnId, u64)> = starts_at.chain(ends).collect();
+    // Two stretches, both nearly in order.
+    places.sort();
+    places.dedup();
+
+    let mut by_start = by_start.into_iter().peekable();
+    let mut open = BinaryHeap::new();
+    for (insn, offset) in places {
+        while let Some(i) = by_start.next_if(|&i| covered[i].first == insn) {
+            open.push(i);
+        }
+        while open.peek().is_some_and(|&i| covered[i].end <= offset) {
+            open.pop();
+        }
+        let owner = open.peek().map(|&i| covered[i].owner);
+        starts.push((insn, owner.unwrap_or(Owner::NOBODY)));
+    }
 }
 
 /// A symbol that covers instructions.
@@ -354,7 +380,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
                 start: symbol.value,
                 end,
                 behind: self.place_from(section, end),
-                id,
+                owner: Owner::new(id, symbol.is_function()),
             },
             is_landing_pad: end > symbol.value
                 && symbol.is_function()
@@ -373,7 +399,7 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
     }
 
     /// Says from where on the instructions of a section belong to which symbol; of several the last
-    /// one counts. What is looked at are the places where that may change.
+    /// one counts.
     fn assign_covered(
         &self,
         section: SectionId,
@@ -384,30 +410,26 @@ impl<'f, A: Architecture + Decode + Copy + Sync> Model<'f, A> {
         else {
             return;
         };
-        let mut by_start: Vec<usize> = (0..covered.len()).collect();
-        by_start.sort_by_key(|&i| covered[i].first);
-        let starts_at = covered.iter().map(|covered| (covered.first, covered.start));
-        let ends = covered.iter().filter_map(|covered| covered.behind);
-        let mut places: Vec<(InsnId, u64)> = starts_at.chain(ends).collect();
-        // Two stretches, both nearly in order.
-        places.sort();
-        places.dedup();
-
         starts.push((first, Owner::NOBODY));
-        let mut by_start = by_start.into_iter().peekable();
-        let mut open = BinaryHeap::new();
-        for (insn, offset) in places {
-            while let Some(i) = by_start.next_if(|&i| covered[i].first == insn) {
-                open.push(i);
+        // The first instruction of all symbols from each one on.
+        let mut first_from = vec![u32::MAX; covered.len() + 1];
+        for (i, covered) in covered.iter().enumerate().rev() {
+            first_from[i] = first_from[i + 1].min(covered.first.0);
+        }
+        // Nearly always they come one after the other, and what one covers is its own.
+        let (mut from, mut end) = (0, 0);
+        for (i, symbol) in covered.iter().enumerate() {
+            end = end.max(symbol.behind.map_or(u32::MAX, |(insn, _)| insn.0));
+            if end > first_from[i + 1] {
+                continue;
             }
-            while open.peek().is_some_and(|&i| covered[i].end <= offset) {
-                open.pop();
+            if from == i {
+                starts.push((symbol.first, symbol.owner));
+                starts.extend(symbol.behind.map(|(insn, _)| (insn, Owner::NOBODY)));
+            } else {
+                assign_overlapping(&covered[from..=i], starts);
             }
-            let owner = open.peek().map(|&i| {
-                let id = covered[i].id;
-                Owner::new(id, self.file.symbol(id).is_function())
-            });
-            starts.push((insn, owner.unwrap_or(Owner::NOBODY)));
+            from = i + 1;
         }
         starts.push((InsnId(last.0 + 1), Owner::NOBODY));
     }
