@@ -181,7 +181,7 @@ fn find<A: Architecture + Decode>(
                 Table::Addresses(place) => entry_of_image(model, place),
             };
             let dest = dest.and_then(|dest| model.insns.at(dest.section, dest.offset));
-            if dest.is_some_and(|dest| own(dest)) {
+            if dest.is_some_and(own) {
                 return Some(table);
             }
         }
