@@ -3,7 +3,9 @@
  * Both unwinders over every task, while these fork, fault, sleep and are traced: what one says is
  * held against what the other says.
  */
+#include <linux/bitmap.h>
 #include <linux/delay.h>
+#include <linux/jhash.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -17,6 +19,9 @@
 
 struct counts {
 	unsigned long walks, running, both_reliable, both_refuse, frames;
+	/* Stacks that were not seen before, by a hash of their addresses. */
+	unsigned long different;
+	unsigned long *seen;
 	/* By the reason of ours. */
 	unsigned long only_c_reliable[MOST_REASONS], refused[MOST_REASONS];
 	/* Failures. */
@@ -29,6 +34,20 @@ struct look {
 	unsigned int shown;
 };
 
+/* 2^22 bits: of a hundred thousand different stacks some hundreds are taken for others. */
+#define SEEN_BITS 22
+
+static void note_stack(struct counts *counts, const struct walk *walk)
+{
+	u32 hash = walk->verdict.reason;
+	unsigned int i;
+
+	for (i = 0; i < walk->count; i++)
+		hash = jhash_2words(walk->frames[i].address, walk->frames[i].slot, hash);
+	if (!__test_and_set_bit(hash >> (32 - SEEN_BITS), counts->seen))
+		counts->different++;
+}
+
 static void count_walk(struct look *look, struct task_struct *task)
 {
 	struct counts *counts = look->counts;
@@ -37,6 +56,7 @@ static void count_walk(struct look *look, struct task_struct *task)
 
 	counts->walks++;
 	counts->frames += walk->count;
+	note_stack(counts, walk);
 	if (walk->verdict.reliable && !walk->c_result) {
 		counts->both_reliable++;
 		if (!compare_with_c(walk, C_AGREES))
@@ -110,6 +130,9 @@ int walk_with_both(unsigned long walks)
 	victims = kcalloc(4, sizeof(*victims), GFP_KERNEL);
 	if (!look.walk || !counts || !victims)
 		goto free;
+	counts->seen = bitmap_zalloc(1UL << SEEN_BITS, GFP_KERNEL | __GFP_NOWARN);
+	if (!counts->seen)
+		goto free;
 	for (i = 0; i < THREADS; i++)
 		busy[i] = kthread_run(busy_thread, NULL, "unwind_busy");
 	for (i = 0; i < 4; i++) {
@@ -117,6 +140,11 @@ int walk_with_both(unsigned long walks)
 		if (start_victim(&victims[i], i & 1))
 			victims[i].task = NULL;
 	}
+	/*
+	 * In front of those that it looks at, of which there are hundreds; it sleeps after each look
+	 * at all of them, so that they get on.
+	 */
+	set_user_nice(current, MIN_NICE);
 	while (counts->walks < walks) {
 		rcu_read_lock();
 		for_each_process_thread(group, task) {
@@ -128,10 +156,9 @@ int walk_with_both(unsigned long walks)
 		rcu_read_unlock();
 		for_each_online_cpu(i)
 			task_call_func(idle_task(i), look_at_task, &look);
-		cond_resched();
-		if (!(counts->walks & 15))
-			usleep_range(50, 100);
+		usleep_range(1000, 2000);
 	}
+	set_user_nice(current, 0);
 	for (i = 0; i < 4; i++) {
 		if (victims[i].task)
 			stop_victim(&victims[i]);
@@ -141,8 +168,8 @@ int walk_with_both(unsigned long walks)
 			kthread_stop(busy[i]);
 	}
 
-	pr_info("# walks %lu, running %lu, frames %lu\n", counts->walks, counts->running,
-		counts->frames);
+	pr_info("# walks %lu, different stacks %lu, running %lu, frames %lu\n", counts->walks,
+		counts->different, counts->running, counts->frames);
 	pr_info("# both reliable %lu, both refuse %lu\n", counts->both_reliable,
 		counts->both_refuse);
 	pr_info("# only ours reliable %lu, other frames %lu\n", counts->only_ours_reliable,
@@ -157,6 +184,8 @@ int walk_with_both(unsigned long walks)
 	}
 	error = counts->only_ours_reliable || counts->other_frames ? -EINVAL : 0;
 free:
+	if (counts)
+		bitmap_free(counts->seen);
 	kfree(victims);
 	kfree(counts);
 	kfree(look.walk);
