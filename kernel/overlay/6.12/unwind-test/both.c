@@ -5,6 +5,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/delay.h>
+#include <linux/hash.h>
 #include <linux/jhash.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
@@ -19,19 +20,27 @@
 
 struct counts {
 	unsigned long walks, running, both_reliable, both_refuse, frames;
+	/* Walks of tasks that had run since they were looked at last. */
+	unsigned long moved;
 	/* Stacks that were not seen before, by a hash of their addresses. */
 	unsigned long different;
 	unsigned long *seen;
 	/* By the reason of ours. */
 	unsigned long only_c_reliable[MOST_REASONS], refused[MOST_REASONS];
 	/* Failures. */
-	unsigned long only_ours_reliable, other_frames;
+	unsigned long only_ours_reliable, other_frames, blind;
 };
+
+/* Tasks that are told apart by their numbers; two with one place only look as if they had run. */
+#define PLACES 4096
 
 struct look {
 	struct walk *walk;
 	struct counts *counts;
 	unsigned int shown;
+	/* Looks at all tasks so far; and how often a task had run when it was looked at. */
+	unsigned int round;
+	unsigned long *runs;
 };
 
 /* 2^22 bits: of a hundred thousand different stacks some hundreds are taken for others. */
@@ -58,7 +67,9 @@ static void count_walk(struct look *look, struct task_struct *task)
 	counts->frames += walk->count;
 	note_stack(counts, walk);
 	if (walk->verdict.reliable && !walk->c_result) {
-		counts->both_reliable++;
+		/* Now and then whether the comparison is one. */
+		if (!(counts->both_reliable++ & 1023))
+			counts->blind += !comparison_can_fail(walk);
 		if (!compare_with_c(walk, C_AGREES))
 			return;
 		counts->other_frames++;
@@ -82,11 +93,19 @@ static void count_walk(struct look *look, struct task_struct *task)
 static int look_at_task(struct task_struct *task, void *data)
 {
 	struct look *look = data;
+	unsigned long *place, runs;
 
 	if (task->on_cpu) {
 		look->counts->running++;
 		return 0;
 	}
+	place = &look->runs[hash_32(task->pid ^ task_cpu(task) * !task->pid, ilog2(PLACES))];
+	runs = ((unsigned long)task->pid << 32) + (u32)(task->nvcsw + task->nivcsw) + 1;
+	/* Those that have not run in between are the same as before: not in every round. */
+	if (*place == runs && look->round % 4)
+		return 0;
+	look->counts->moved += *place != runs;
+	*place = runs;
 	record(look->walk, task);
 	count_walk(look, task);
 	return 0;
@@ -130,6 +149,9 @@ int walk_with_both(unsigned long walks)
 	victims = kcalloc(4, sizeof(*victims), GFP_KERNEL);
 	if (!look.walk || !counts || !victims)
 		goto free;
+	look.runs = kcalloc(PLACES, sizeof(*look.runs), GFP_KERNEL);
+	if (!look.runs)
+		goto free;
 	counts->seen = bitmap_zalloc(1UL << SEEN_BITS, GFP_KERNEL | __GFP_NOWARN);
 	if (!counts->seen)
 		goto free;
@@ -156,6 +178,7 @@ int walk_with_both(unsigned long walks)
 		rcu_read_unlock();
 		for_each_online_cpu(i)
 			task_call_func(idle_task(i), look_at_task, &look);
+		look.round++;
 		usleep_range(1000, 2000);
 	}
 	set_user_nice(current, 0);
@@ -168,8 +191,9 @@ int walk_with_both(unsigned long walks)
 			kthread_stop(busy[i]);
 	}
 
-	pr_info("# walks %lu, different stacks %lu, running %lu, frames %lu\n", counts->walks,
-		counts->different, counts->running, counts->frames);
+	pr_info("# walks %lu, of tasks that had run in between %lu, different stacks %lu\n",
+		counts->walks, counts->moved, counts->different);
+	pr_info("# frames %lu, running %lu\n", counts->frames, counts->running);
 	pr_info("# both reliable %lu, both refuse %lu\n", counts->both_reliable,
 		counts->both_refuse);
 	pr_info("# only ours reliable %lu, other frames %lu\n", counts->only_ours_reliable,
@@ -182,8 +206,11 @@ int walk_with_both(unsigned long walks)
 				counts->refused[i], counts->only_c_reliable[i], words.length,
 				words.text);
 	}
-	error = counts->only_ours_reliable || counts->other_frames ? -EINVAL : 0;
+	if (counts->blind)
+		pr_info("# changes that the comparison does not notice: %lu\n", counts->blind);
+	error = counts->only_ours_reliable || counts->other_frames || counts->blind ? -EINVAL : 0;
 free:
+	kfree(look.runs);
 	if (counts)
 		bitmap_free(counts->seen);
 	kfree(victims);

@@ -52,6 +52,31 @@ static const char *judge(const struct test_case *test, const struct walk *walk)
 	return compare_with_c(walk, test->c_says[UNWINDER]);
 }
 
+/* What wrong expectation of a walk passes, which is right otherwise; NULL for none. */
+static const char *doubt(const struct test_case *test, struct walk *walk)
+{
+	struct test_case wrong = *test;
+	char *frames = kasprintf(GFP_KERNEL, "%s no_such_frame", test->frames[UNWINDER]);
+	const char *passed;
+
+	if (!frames)
+		return "no memory";
+	wrong.frames[UNWINDER] = frames;
+	passed = judge(&wrong, walk) ? NULL : "a missing frame is not noticed";
+	kfree(frames);
+	wrong = *test;
+	wrong.why[UNWINDER] = test->why[UNWINDER] ? NULL : "no such reason";
+	if (!judge(&wrong, walk))
+		passed = "another verdict is not noticed";
+	wrong.why[UNWINDER] = "no such reason";
+	if (!judge(&wrong, walk))
+		passed = "another reason is not noticed";
+	if (walk->verdict.reliable && test->c_says[UNWINDER] == C_AGREES &&
+	    !comparison_can_fail(walk))
+		passed = "a contradiction to C is not noticed";
+	return passed;
+}
+
 static void run_case(const struct test_case *test, struct walk *walk)
 {
 	const char *wrong;
@@ -63,6 +88,8 @@ static void run_case(const struct test_case *test, struct walk *walk)
 	if (error)
 		pr_info("# error %d\n", error);
 	wrong = error ? "the state could not be brought about" : judge(test, walk);
+	if (!wrong)
+		wrong = doubt(test, walk);
 	result(test->name, wrong);
 	if (wrong && walk->done) {
 		pr_info("# expected: %s: %s\n", test->frames[UNWINDER],

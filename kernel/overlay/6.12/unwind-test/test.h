@@ -58,6 +58,7 @@ enum c_says {
 };
 
 const char *compare_with_c(const struct walk *walk, enum c_says c_says);
+bool comparison_can_fail(struct walk *walk);
 
 /* Addresses alone, as those get them who take what they can. */
 struct addresses {

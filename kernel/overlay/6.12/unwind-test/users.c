@@ -92,13 +92,6 @@ static int look_in_system_call(struct walk *walk)
 	return look_at_this_task(walk, act_in_system_call);
 }
 
-static void look_at_user(void *data)
-{
-	struct victim *victim = data;
-
-	record_resting(victim->walk, victim->task);
-}
-
 static bool holds_registers(const struct walk *walk)
 {
 	unsigned int i;
@@ -110,16 +103,30 @@ static bool holds_registers(const struct walk *walk)
 	return false;
 }
 
+/*
+ * Runs in front of the program, which it preempts when its own sleep is over. Now and then the
+ * program is in the kernel then, on its way out of an interrupt.
+ */
+static void look_at_user(void *data)
+{
+	struct victim *victim = data;
+	struct walk *walk = victim->walk;
+	int i;
+
+	for (i = 0; i < 100 && !(walk->verdict.reliable && !holds_registers(walk)); i++) {
+		usleep_range(3000, 5000);
+		record_resting(walk, victim->task);
+	}
+}
+
 static int look_at_preempted_user(struct walk *walk)
 {
 	struct victim victim = { .walk = walk };
-	int error = start_user(&victim), i;
+	int error = start_user(&victim);
 
 	if (error)
 		return error;
-	/* Now and then it is in the kernel, on its way out of an interrupt. */
-	for (i = 0; i < 50 && !error && !(walk->verdict.reliable && !holds_registers(walk)); i++)
-		error = run_before_others(THERE, look_at_user, &victim);
+	error = run_before_others(THERE, look_at_user, &victim);
 	stop_user(&victim);
 	return error;
 }

@@ -126,6 +126,26 @@ const char *compare_with_c(const struct walk *walk, enum c_says c_says)
 	return NULL;
 }
 
+/* Whether the comparison of a walk that both call reliable notices another frame, one less, a refusal. */
+bool comparison_can_fail(struct walk *walk)
+{
+	unsigned long *last = &walk->c_addresses[walk->c_count - 1];
+	bool can;
+
+	if (!walk->c_count)
+		return true;
+	*last ^= 1;
+	can = compare_with_c(walk, C_AGREES);
+	*last ^= 1;
+	walk->c_count--;
+	can = can && compare_with_c(walk, C_AGREES);
+	walk->c_count++;
+	walk->c_result = !walk->c_result;
+	can = can && compare_with_c(walk, C_AGREES);
+	walk->c_result = !walk->c_result;
+	return can;
+}
+
 /*
  * A frame's function as patterns name it. Of a task that has not run yet, where it starts: no call
  * returns there.
