@@ -17,6 +17,8 @@
 
 /* More reasons than there are. */
 #define MOST_REASONS 64
+/* More places than there should be at which ours is stricter; what comes last is counted together. */
+#define MOST_PLACES 16
 
 struct counts {
 	unsigned long walks, running, both_reliable, both_refuse, frames;
@@ -27,6 +29,10 @@ struct counts {
 	unsigned long *seen;
 	/* By the reason of ours. */
 	unsigned long only_c_reliable[MOST_REASONS], refused[MOST_REASONS];
+	/* Where ours was lost and C's was not, and how often. */
+	struct {
+		unsigned long address, count;
+	} stricter[MOST_PLACES];
 	/* Failures. */
 	unsigned long only_ours_reliable, other_frames, blind;
 };
@@ -57,6 +63,18 @@ static void note_stack(struct counts *counts, const struct walk *walk)
 		counts->different++;
 }
 
+static void count_stricter(struct counts *counts, const struct walk *walk)
+{
+	unsigned long address = walk->verdict.lost_at.address;
+	unsigned int i = 0;
+
+	while (i < MOST_PLACES - 1 && counts->stricter[i].count &&
+	       counts->stricter[i].address != address)
+		i++;
+	counts->stricter[i].address = address;
+	counts->stricter[i].count++;
+}
+
 static void count_walk(struct look *look, struct task_struct *task)
 {
 	struct counts *counts = look->counts;
@@ -77,10 +95,12 @@ static void count_walk(struct look *look, struct task_struct *task)
 		counts->only_ours_reliable++;
 	} else {
 		counts->refused[reason]++;
-		if (walk->c_result)
+		if (walk->c_result) {
 			counts->both_refuse++;
-		else
+		} else {
 			counts->only_c_reliable[reason]++;
+			count_stricter(counts, walk);
+		}
 		return;
 	}
 	if (look->shown++ < 5) {
@@ -206,6 +226,9 @@ int walk_with_both(unsigned long walks)
 				counts->refused[i], counts->only_c_reliable[i], words.length,
 				words.text);
 	}
+	for (i = 0; i < MOST_PLACES && counts->stricter[i].count; i++)
+		pr_info("# only C reliable %lu, ours is lost at %pS\n", counts->stricter[i].count,
+			(void *)counts->stricter[i].address);
 	if (counts->blind)
 		pr_info("# changes that the comparison does not notice: %lu\n", counts->blind);
 	error = counts->only_ours_reliable || counts->other_frames || counts->blind ? -EINVAL : 0;
