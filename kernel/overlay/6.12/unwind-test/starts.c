@@ -231,8 +231,10 @@ const struct test_case start_cases[] = {
 	{ "from nothing, preempted", other_from_nothing,
 	  BOTH("__schedule preempt_schedule_irq ... spin " THREAD_END), .state = PREEMPTED },
 	{ "from a first frame, by the best effort", from_first_frame, BOTH(THREAD_END) },
+	/* It is where a return address lies: between the two words of a record. */
 	{ "from a first frame, sleeping", other_from_frame,
-	  BOTH(THREAD_END), .state = SLEEPING },
+	  { "outer victim_thread kthread ret_from_fork ret_from_fork_asm", THREAD_END },
+	  .state = SLEEPING },
 	{ "from registers, by the best effort", from_interrupts_registers,
 	  BOTH("*spin_for_interrupt " THREAD_END) },
 	{ "from registers of an NMI", from_nmis_registers,
