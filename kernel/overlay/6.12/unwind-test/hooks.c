@@ -7,6 +7,7 @@
 #include <linux/err.h>
 #include <linux/filter.h>
 #include <linux/ftrace.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/objtool.h>
 #include <linux/static_call.h>
@@ -114,8 +115,12 @@ static int look_from_tracer_with_registers(struct walk *walk)
 
 /* Graph tracer: rewrites return addresses. */
 
+/* Whether one was: without, a case would show nothing. */
+static bool rewritten;
+
 static int graph_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
 {
+	WRITE_ONCE(rewritten, true);
 	return 1;
 }
 
@@ -141,13 +146,14 @@ static int look_with_graph_tracer(struct walk *walk, struct fgraph_ops *tracer, 
 	for (i = 0; functions[i] && !error; i++)
 		error = ftrace_set_filter_ip(&tracer->ops,
 					     ftrace_location((unsigned long)functions[i]), 0, !i);
+	rewritten = false;
 	if (!error)
 		error = register_ftrace_graph(tracer);
 	if (!error) {
 		error = look(walk);
 		unregister_ftrace_graph(tracer);
 	}
-	return error;
+	return error ?: rewritten ? 0 : -ENODATA;
 }
 
 static int with_graph_tracer(struct walk *walk, int (*look)(struct walk *walk))
@@ -167,12 +173,37 @@ static int look_at_leaver_under_graph_tracer(struct walk *walk)
 	return with_graph_tracer(walk, look_at_leaver);
 }
 
+/* An idle task calls do_idle() anew each time that it has had its CPU taken. */
+
+static int idle_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
+{
+	return is_idle_task(current) && smp_processor_id() == THERE ? graph_entry(entry, ops) : 0;
+}
+
+static int look_at_traced_idle(struct walk *walk)
+{
+	int error = 0, i;
+
+	for (i = 0; i < 20 && !error && !READ_ONCE(rewritten); i++)
+		error = look_at_idle(walk);
+	return error ?: look_at_idle(walk);
+}
+
+static int look_at_idle_under_graph_tracer(struct walk *walk)
+{
+	static struct fgraph_ops ops = { .entryfunc = idle_entry, .retfunc = graph_return };
+	void *const functions[] = { (void *)kallsyms_lookup_name("do_idle"), NULL };
+
+	return functions[0] ? look_with_graph_tracer(walk, &ops, functions, look_at_traced_idle) :
+			      -ENOENT;
+}
+
 /* The graph tracer's own handlers, when a function begins and when it has returned. */
 
 static int act_at_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
 {
 	act_if_hooked();
-	return 1;
+	return graph_entry(entry, ops);
 }
 
 static void act_at_return(struct ftrace_graph_ret *ret, struct fgraph_ops *ops)
@@ -208,16 +239,27 @@ static int probe_return(struct kretprobe_instance *instance, struct pt_regs *reg
 	return 0;
 }
 
+static bool probed_entry;
+
+static int probe_entry(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	WRITE_ONCE(probed_entry, true);
+	return 0;
+}
+
 static int with_return_probes(struct walk *walk, int (*look)(struct walk *walk))
 {
 	struct kretprobe first = {
 		.handler = probe_return, .maxactive = 8, .kp.addr = (void *)inner,
+		.entry_handler = probe_entry,
 	};
 	struct kretprobe second = {
 		.handler = probe_return, .maxactive = 8, .kp.addr = (void *)outer,
 	};
-	int error = register_kretprobe(&first);
+	int error;
 
+	probed_entry = false;
+	error = register_kretprobe(&first);
 	if (error)
 		return error;
 	error = register_kretprobe(&second);
@@ -226,7 +268,7 @@ static int with_return_probes(struct walk *walk, int (*look)(struct walk *walk))
 		unregister_kretprobe(&second);
 	}
 	unregister_kretprobe(&first);
-	return error;
+	return error ?: probed_entry ? 0 : -ENODATA;
 }
 
 static int look_under_return_probes(struct walk *walk)
@@ -479,6 +521,9 @@ const struct test_case hook_cases[] = {
 	  { PREEMPTED_FRAMES, SPINS THREAD_END }, PREEMPTED_THERE, .state = PREEMPTED },
 	{ "under the graph tracer, exiting", look_at_leaver_under_graph_tracer,
 	  BOTH("record end_of_victim ... do_exit ... leave " THREAD_END) },
+	{ "under the graph tracer, idle", look_at_idle_under_graph_tracer,
+	  BOTH("__schedule schedule_idle do_idle cpu_startup_entry start_secondary "
+	       "common_startup_64") },
 	{ "in the graph tracer's handler of a call", look_from_graph_entry,
 	  { LOOKS "act_at_entry ...", LOOKS "act_at_entry ... " TRACER }, NO_FRAME },
 	{ "in the graph tracer's handler of a return", look_from_graph_return,

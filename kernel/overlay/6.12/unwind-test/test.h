@@ -113,6 +113,7 @@ void leave(struct victim *victim);
 int look_at_thread(struct walk *walk, void (*body)(struct victim *victim));
 int look_at_this_task(struct walk *walk, void (*body)(struct victim *victim));
 int look_at_leaver(struct walk *walk);
+int look_at_idle(struct walk *walk);
 /* Lets a probe see what the action does at a tracepoint; the probe gets the walk. */
 int with_probe(const char *name, void *probe, struct walk *walk, int (*action)(void));
 /* deep.c, built in: calls itself as often, and then body(). */

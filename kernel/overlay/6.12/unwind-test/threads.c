@@ -296,7 +296,7 @@ static void look_at_idle_task(void *data)
 	record_resting(look->walk, idle_task(look->cpu));
 }
 
-static int look_at_idle(struct walk *walk)
+int look_at_idle(struct walk *walk)
 {
 	struct idle_look look = { walk, THERE };
 
