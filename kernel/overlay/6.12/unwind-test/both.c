@@ -122,7 +122,7 @@ static int look_at_task(struct task_struct *task, void *data)
 	place = &look->runs[hash_32(task->pid ^ task_cpu(task) * !task->pid, ilog2(PLACES))];
 	runs = ((unsigned long)task->pid << 32) + (u32)(task->nvcsw + task->nivcsw) + 1;
 	/* Those that have not run in between are the same as before: not in every round. */
-	if (*place == runs && look->round % 16)
+	if (*place == runs && look->round % 8)
 		return 0;
 	look->counts->moved += *place != runs;
 	*place = runs;
