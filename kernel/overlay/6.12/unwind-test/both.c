@@ -32,6 +32,7 @@ struct counts {
 	/* Where ours was lost and C's was not, and how often. */
 	struct {
 		unsigned long address, count;
+		struct stack_words kind;
 	} stricter[MOST_PLACES];
 	/* Failures. */
 	unsigned long only_ours_reliable, other_frames, blind;
@@ -72,6 +73,7 @@ static void count_stricter(struct counts *counts, const struct walk *walk)
 	       counts->stricter[i].address != address)
 		i++;
 	counts->stricter[i].address = address;
+	counts->stricter[i].kind = walk->verdict.lost_at.kind;
 	counts->stricter[i].count++;
 }
 
@@ -227,8 +229,9 @@ int walk_with_both(unsigned long walks)
 				words.text);
 	}
 	for (i = 0; i < MOST_PLACES && counts->stricter[i].count; i++)
-		pr_info("# only C reliable %lu, ours is lost at %pS\n", counts->stricter[i].count,
-			(void *)counts->stricter[i].address);
+		pr_info("# only C reliable %lu, ours is lost at %pS (%.*s)\n",
+			counts->stricter[i].count, (void *)counts->stricter[i].address,
+			counts->stricter[i].kind.length, counts->stricter[i].kind.text);
 	if (counts->blind)
 		pr_info("# changes that the comparison does not notice: %lu\n", counts->blind);
 	error = counts->only_ours_reliable || counts->other_frames || counts->blind ? -EINVAL : 0;
