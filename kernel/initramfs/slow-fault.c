@@ -1,10 +1,12 @@
-// The kernel reads a page for this program that never comes: the page is registered with
-// userfaultfd(2), and nobody serves it. It prints its process number and then sleeps in the fault.
+// A page is read that never comes: it is registered with userfaultfd(2), and nobody serves it. The
+// kernel reads it for this program, or the program itself if its argument is `user`. It prints its
+// process number and then sleeps in the fault.
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -16,7 +18,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-int main(void)
+int main(int count, char **words)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
@@ -39,5 +41,7 @@ int main(void)
 		fail("pipe");
 	printf("%d\n", getpid());
 	fflush(stdout);
+	if (count > 1 && !strcmp(words[1], "user"))
+		return *(volatile char *)page;
 	return write(ends[1], page, 8) == 8 ? 0 : 1;
 }

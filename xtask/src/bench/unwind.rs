@@ -10,7 +10,6 @@ use std::path::Path;
 use anyhow::{bail, Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags};
 
-use crate::configs::Config;
 use crate::kernel::{build, unwind};
 use crate::paths::Tool;
 use crate::setup;
@@ -34,13 +33,12 @@ pub struct Args {
 /// # Errors
 /// A kernel does not build or boot, or a bar is not met.
 pub fn run(args: &Args) -> Result<()> {
+    let configs = unwind::chosen(args.config.as_deref())?;
     setup::run()?;
     let mut missed = Vec::new();
-    for name in unwind::CONFIGS {
-        if args.config.as_ref().is_some_and(|wanted| *wanted != name) {
-            continue;
-        }
-        let built = build::run(Config::named(name)?, Tool::Rs)?;
+    for config in configs {
+        let name = config.name;
+        let built = build::run(config, Tool::Rs)?;
         let words = ["cases=0".to_owned(), format!("rounds={}", args.rounds)];
         let limit = unwind::LIMIT.saturating_mul(2);
         let results = unwind::test(&built, &words, limit)?;

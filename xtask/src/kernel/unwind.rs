@@ -18,13 +18,37 @@ use crate::paths::Tool;
 use crate::{progress, setup};
 
 /// The configurations, by what one types.
-pub const CONFIGS: [&str; 2] = ["fp-unwind-test", "orc-unwind-test"];
+const CONFIGS: [&str; 2] = ["fp-unwind-test", "orc-unwind-test"];
+
+/// Those of the configurations that are asked for: the one of this name, or all.
+///
+/// # Errors
+/// None has this name; the message lists those there are.
+pub fn chosen(name: Option<&str>) -> Result<Vec<&'static Config>> {
+    let Some(name) = name else {
+        return CONFIGS.iter().map(|name| Config::named(name)).collect();
+    };
+    match CONFIGS
+        .iter()
+        .find(|known| **known == name || name.strip_prefix("x86_64-") == Some(known))
+    {
+        Some(known) => Ok(vec![Config::named(known)?]),
+        None => bail!(
+            "no configuration `{name}` has the unwinder's tests; there are {}",
+            CONFIGS.join(" and ")
+        ),
+    }
+}
 
 /// The test module's file below the build folder.
 const MODULE: &str = "arch/x86/kernel/rust_unwind/test/unwind_test.ko";
 
 /// How long a boot may take that does nothing long.
 pub const LIMIT: Duration = Duration::from_secs(400);
+
+/// How long a walk by both unwinders may take, with all that the load does in between. A tenth is
+/// usual, but not on a busy host.
+const WALK: Duration = Duration::from_millis(5);
 
 /// `./x kernel test unwind …`
 #[derive(clap::Args)]
@@ -48,13 +72,11 @@ pub struct Args {
 /// # Errors
 /// A kernel does not build or boot, or a test fails.
 pub fn run(args: &Args) -> Result<()> {
+    let configs = chosen(args.config.as_deref())?;
     setup::run()?;
     let mut failures = Vec::new();
-    for name in CONFIGS {
-        let config = Config::named(name)?;
-        if args.config.as_ref().is_some_and(|wanted| *wanted != name) {
-            continue;
-        }
+    for config in configs {
+        let name = config.name;
         let built = build::run(config, Tool::Rs)?;
         println!("{}", built.summary());
         let words = [
@@ -67,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
         match test(
             &built,
             &words,
-            LIMIT + Duration::from_millis(args.walks * 2),
+            LIMIT + WALK.saturating_mul(u32::try_from(args.walks).unwrap_or(u32::MAX)),
         ) {
             Ok(results) => {
                 for remark in &results.remarks {
@@ -130,7 +152,7 @@ pub fn test(built: &Built, parameters: &[String], limit: Duration) -> Result<Res
 }
 
 /// What /proc shows of a program that sleeps in nanosleep(2), of kthreadd, and of a program that
-/// waits for a page that the kernel reads.
+/// waits for a page that the kernel reads for it.
 const SLEEP: &[&str] = &[
     "hrtimer_nanosleep",
     "__x64_sys_clock_nanosleep",
@@ -144,6 +166,9 @@ const SLOW_FAULT: &[&str] = &[
     "do_syscall_64",
     "entry_SYSCALL_64_after_hwframe",
 ];
+
+/// The same of a program that reads the page itself.
+const USER_FAULT: &[&str] = &["handle_userfault", "asm_exc_page_fault"];
 
 /// The calls of the thread that dies of a mistake.
 const MISTAKE: &[&str] = &[
@@ -210,11 +235,17 @@ fn judge(log: &str, orc: bool, with_cases: bool, runs: &[&str]) -> Result<Result
         "reliable: it ends at the first instruction of a new task",
     )?;
     if orc {
-        verdict("slow-fault", Some(SLOW_FAULT), system_call)?;
+        verdict("slow-fault-of-kernel", Some(SLOW_FAULT), system_call)?;
     } else {
         let why = ": interrupted in the kernel by a page fault";
-        verdict("slow-fault", None, why)?;
+        verdict("slow-fault-of-kernel", None, why)?;
     }
+    // The interruption is where the kernel was entered.
+    verdict(
+        "slow-fault-of-user",
+        Some(USER_FAULT),
+        "reliable: it ends at an interrupt or exception of user space",
+    )?;
     let dump = |task: &str, frames: &[&str]| {
         let shown = value(&format!("dump-of-{task}"))?;
         boot::whole(shown, frames)
@@ -245,8 +276,11 @@ mod tests {
         do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
         objtool-rs: verdict-of-kthreadd schedule kthreadd ret_from_fork ret_from_fork_asm \
         | reliable: it ends at the first instruction of a new task\r\n\
-        objtool-rs: verdict-of-slow-fault schedule handle_userfault asm_exc_page_fault pipe_write \
-        do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
+        objtool-rs: verdict-of-slow-fault-of-kernel schedule handle_userfault asm_exc_page_fault \
+        pipe_write do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system \
+        call\r\n\
+        objtool-rs: verdict-of-slow-fault-of-user schedule handle_userfault asm_exc_page_fault \
+        | reliable: it ends at an interrupt or exception of user space\r\n\
         objtool-rs: dump-of-sleep hrtimer_nanosleep __x64_sys_clock_nanosleep do_syscall_64 \
         entry_SYSCALL_64_after_hwframe\r\n\
         objtool-rs: quiet loaded\r\n\
@@ -269,6 +303,24 @@ mod tests {
         assert!(GOOD.contains(from), "{from}");
         let error = judge(&GOOD.replacen(from, to, 1), true, true, RUNS).unwrap_err();
         format!("{error:#}")
+    }
+
+    #[test]
+    fn only_configurations_with_the_tests_can_be_chosen() {
+        let names = |name| -> Vec<_> { chosen(name).unwrap().iter().map(|c| c.name).collect() };
+        let all = ["x86_64-fp-unwind-test", "x86_64-orc-unwind-test"];
+        assert_eq!(names(None), all);
+        assert_eq!(names(Some("orc-unwind-test")), all[1..]);
+        assert_eq!(names(Some("x86_64-fp-unwind-test")), all[..1]);
+        // One that there is, but without the tests; a part of a name; and none.
+        for name in ["fp-unwind", "orc", "orc-unwind-tests", ""] {
+            let error = chosen(Some(name)).unwrap_err().to_string();
+            let known = "there are fp-unwind-test and orc-unwind-test";
+            assert!(
+                error.contains(&format!("`{name}`")) && error.ends_with(known),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -304,7 +356,15 @@ mod tests {
         );
         assert!(error.contains("the verdict on sleep is to be"), "{error}");
         let error = failure("handle_userfault ", "");
-        assert!(error.contains("the frames of slow-fault"), "{error}");
+        assert!(
+            error.contains("the frames of slow-fault-of-kernel"),
+            "{error}"
+        );
+        let error = failure("interrupt or exception of user space", "system call");
+        assert!(
+            error.contains("the verdict on slow-fault-of-user"),
+            "{error}"
+        );
         let error = failure("dump-of-mistake inner", "dump-of-mistake");
         assert!(error.contains("the dump of mistake"), "{error}");
         // With frame pointers that fault cannot be reliable.

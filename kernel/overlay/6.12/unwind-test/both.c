@@ -3,7 +3,10 @@
  * Both unwinders over every task, while these fork, fault, sleep and are traced: what one says is
  * held against what the other says.
  */
+#include <linux/bitmap.h>
 #include <linux/delay.h>
+#include <linux/hash.h>
+#include <linux/jhash.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -14,20 +17,65 @@
 
 /* More reasons than there are. */
 #define MOST_REASONS 64
+/* More places than there should be at which ours is stricter; what comes last is counted together. */
+#define MOST_PLACES 16
 
 struct counts {
 	unsigned long walks, running, both_reliable, both_refuse, frames;
+	/* Walks of tasks that had run since they were looked at last. */
+	unsigned long moved;
+	/* Stacks that were not seen before, by a hash of their addresses. */
+	unsigned long different;
+	unsigned long *seen;
 	/* By the reason of ours. */
 	unsigned long only_c_reliable[MOST_REASONS], refused[MOST_REASONS];
+	/* Where ours was lost and C's was not, and how often. */
+	struct {
+		unsigned long address, count;
+		struct stack_words kind;
+	} stricter[MOST_PLACES];
 	/* Failures. */
-	unsigned long only_ours_reliable, other_frames;
+	unsigned long only_ours_reliable, other_frames, blind;
 };
+
+/* Tasks that are told apart by their numbers; two with one place only look as if they had run. */
+#define PLACES 4096
 
 struct look {
 	struct walk *walk;
 	struct counts *counts;
 	unsigned int shown;
+	/* Looks at all tasks so far; and how often a task had run when it was looked at. */
+	unsigned int round;
+	unsigned long *runs;
 };
+
+/* 2^22 bits: of a hundred thousand different stacks some hundreds are taken for others. */
+#define SEEN_BITS 22
+
+static void note_stack(struct counts *counts, const struct walk *walk)
+{
+	u32 hash = walk->verdict.reason;
+	unsigned int i;
+
+	for (i = 0; i < walk->count; i++)
+		hash = jhash_2words(walk->frames[i].address, walk->frames[i].slot, hash);
+	if (!__test_and_set_bit(hash >> (32 - SEEN_BITS), counts->seen))
+		counts->different++;
+}
+
+static void count_stricter(struct counts *counts, const struct walk *walk)
+{
+	unsigned long address = walk->verdict.lost_at.address;
+	unsigned int i = 0;
+
+	while (i < MOST_PLACES - 1 && counts->stricter[i].count &&
+	       counts->stricter[i].address != address)
+		i++;
+	counts->stricter[i].address = address;
+	counts->stricter[i].kind = walk->verdict.lost_at.kind;
+	counts->stricter[i].count++;
+}
 
 static void count_walk(struct look *look, struct task_struct *task)
 {
@@ -37,8 +85,11 @@ static void count_walk(struct look *look, struct task_struct *task)
 
 	counts->walks++;
 	counts->frames += walk->count;
+	note_stack(counts, walk);
 	if (walk->verdict.reliable && !walk->c_result) {
-		counts->both_reliable++;
+		/* Now and then whether the comparison is one. */
+		if (!(counts->both_reliable++ & 1023))
+			counts->blind += !comparison_can_fail(walk);
 		if (!compare_with_c(walk, C_AGREES))
 			return;
 		counts->other_frames++;
@@ -46,10 +97,12 @@ static void count_walk(struct look *look, struct task_struct *task)
 		counts->only_ours_reliable++;
 	} else {
 		counts->refused[reason]++;
-		if (walk->c_result)
+		if (walk->c_result) {
 			counts->both_refuse++;
-		else
+		} else {
 			counts->only_c_reliable[reason]++;
+			count_stricter(counts, walk);
+		}
 		return;
 	}
 	if (look->shown++ < 5) {
@@ -62,11 +115,19 @@ static void count_walk(struct look *look, struct task_struct *task)
 static int look_at_task(struct task_struct *task, void *data)
 {
 	struct look *look = data;
+	unsigned long *place, runs;
 
 	if (task->on_cpu) {
 		look->counts->running++;
 		return 0;
 	}
+	place = &look->runs[hash_32(task->pid ^ task_cpu(task) * !task->pid, ilog2(PLACES))];
+	runs = ((unsigned long)task->pid << 32) + (u32)(task->nvcsw + task->nivcsw) + 1;
+	/* Those that have not run in between are the same as before: not in every round. */
+	if (*place == runs && look->round % 8)
+		return 0;
+	look->counts->moved += *place != runs;
+	*place = runs;
 	record(look->walk, task);
 	count_walk(look, task);
 	return 0;
@@ -110,6 +171,12 @@ int walk_with_both(unsigned long walks)
 	victims = kcalloc(4, sizeof(*victims), GFP_KERNEL);
 	if (!look.walk || !counts || !victims)
 		goto free;
+	look.runs = kcalloc(PLACES, sizeof(*look.runs), GFP_KERNEL);
+	if (!look.runs)
+		goto free;
+	counts->seen = bitmap_zalloc(1UL << SEEN_BITS, GFP_KERNEL | __GFP_NOWARN);
+	if (!counts->seen)
+		goto free;
 	for (i = 0; i < THREADS; i++)
 		busy[i] = kthread_run(busy_thread, NULL, "unwind_busy");
 	for (i = 0; i < 4; i++) {
@@ -117,6 +184,11 @@ int walk_with_both(unsigned long walks)
 		if (start_victim(&victims[i], i & 1))
 			victims[i].task = NULL;
 	}
+	/*
+	 * In front of those that it looks at, of which there are hundreds; it sleeps after each look
+	 * at all of them, so that they get on.
+	 */
+	set_user_nice(current, MIN_NICE);
 	while (counts->walks < walks) {
 		rcu_read_lock();
 		for_each_process_thread(group, task) {
@@ -128,10 +200,10 @@ int walk_with_both(unsigned long walks)
 		rcu_read_unlock();
 		for_each_online_cpu(i)
 			task_call_func(idle_task(i), look_at_task, &look);
-		cond_resched();
-		if (!(counts->walks & 15))
-			usleep_range(50, 100);
+		look.round++;
+		usleep_range(1000, 2000);
 	}
+	set_user_nice(current, 0);
 	for (i = 0; i < 4; i++) {
 		if (victims[i].task)
 			stop_victim(&victims[i]);
@@ -141,8 +213,9 @@ int walk_with_both(unsigned long walks)
 			kthread_stop(busy[i]);
 	}
 
-	pr_info("# walks %lu, running %lu, frames %lu\n", counts->walks, counts->running,
-		counts->frames);
+	pr_info("# walks %lu, of tasks that had run in between %lu, different stacks %lu\n",
+		counts->walks, counts->moved, counts->different);
+	pr_info("# frames %lu, running %lu\n", counts->frames, counts->running);
 	pr_info("# both reliable %lu, both refuse %lu\n", counts->both_reliable,
 		counts->both_refuse);
 	pr_info("# only ours reliable %lu, other frames %lu\n", counts->only_ours_reliable,
@@ -155,8 +228,17 @@ int walk_with_both(unsigned long walks)
 				counts->refused[i], counts->only_c_reliable[i], words.length,
 				words.text);
 	}
-	error = counts->only_ours_reliable || counts->other_frames ? -EINVAL : 0;
+	for (i = 0; i < MOST_PLACES && counts->stricter[i].count; i++)
+		pr_info("# only C reliable %lu, ours is lost at %pS (%.*s)\n",
+			counts->stricter[i].count, (void *)counts->stricter[i].address,
+			counts->stricter[i].kind.length, counts->stricter[i].kind.text);
+	if (counts->blind)
+		pr_info("# changes that the comparison does not notice: %lu\n", counts->blind);
+	error = counts->only_ours_reliable || counts->other_frames || counts->blind ? -EINVAL : 0;
 free:
+	kfree(look.runs);
+	if (counts)
+		bitmap_free(counts->seen);
 	kfree(victims);
 	kfree(counts);
 	kfree(look.walk);

@@ -5,6 +5,8 @@
 #include <linux/export.h>
 #include <linux/filter.h>
 #include <linux/ftrace.h>
+#include <linux/kallsyms.h>
+#include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
@@ -25,5 +27,7 @@ EXPORT_SYMBOL_GPL(idle_task);
 EXPORT_SYMBOL_GPL(bpf_prog_kallsyms_add);
 EXPORT_SYMBOL_GPL(bpf_prog_kallsyms_del);
 EXPORT_SYMBOL_GPL(ftrace_location);
+EXPORT_SYMBOL_GPL(kallsyms_lookup_name);
+EXPORT_SYMBOL_GPL(perf_callchain_kernel);
 EXPORT_SYMBOL_GPL(register_ftrace_graph);
 EXPORT_SYMBOL_GPL(unregister_ftrace_graph);

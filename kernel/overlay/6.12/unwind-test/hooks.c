@@ -3,19 +3,33 @@
  * Code that others have put something into: tracers, probes, return hooks, static calls, BPF; and
  * code that keeps no frame.
  */
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/filter.h>
 #include <linux/ftrace.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/objtool.h>
 #include <linux/static_call.h>
+#include <asm/text-patching.h>
 
 #include "test.h"
 
-/* What hooks record; one case runs at a time. */
-static struct walk *hooked_walk;
+/* In whom a hook is to act, once; one case runs at a time. */
+static struct victim *hooked;
 
-/* A function that is traced, and one that is not, with a probe on its first byte. */
+static __always_inline void act_if_hooked(void)
+{
+	struct victim *victim = READ_ONCE(hooked);
+
+	if (!victim || victim->task != current)
+		return;
+	WRITE_ONCE(hooked, NULL);
+	victim->action(victim);
+	barrier();
+}
+
+/* A function that is traced, and some that are not, with a probe at their beginning. */
 
 static noinline void traced(struct victim *victim)
 {
@@ -27,45 +41,38 @@ static noinline notrace void probed(struct victim *victim)
 	barrier();
 }
 
+/* Of instructions that may run elsewhere, so that the breakpoint is made a jump. */
+static noinline notrace void jumped_from(struct victim *victim)
+{
+	asm volatile("mov %%rax, %%rax\n\tmov %%rax, %%rax\n\t"
+		     "mov %%rax, %%rax\n\tmov %%rax, %%rax" : : : "memory");
+}
+
 static noinline void call_traced(struct victim *victim)
 {
+	WRITE_ONCE(hooked, victim);
 	traced(victim);
 	WRITE_ONCE(victim->ready, true);
 }
 
 static noinline void call_probed(struct victim *victim)
 {
+	WRITE_ONCE(hooked, victim);
 	probed(victim);
 	WRITE_ONCE(victim->ready, true);
 }
 
-/* Runs a thread with this body to its end. */
-static int run_body(struct walk *walk, void (*body)(struct victim *victim))
+static noinline void call_jumped_from(struct victim *victim)
 {
-	struct victim victim = { .body = body, .walk = walk };
-	int error;
-
-	hooked_walk = walk;
-	error = start_victim(&victim, THERE);
-	if (error)
-		return error;
-	wait_until(&victim.ready);
-	stop_victim(&victim);
-	return 0;
+	WRITE_ONCE(hooked, victim);
+	jumped_from(victim);
+	WRITE_ONCE(victim->ready, true);
 }
 
-/* Looks at a thread that sleeps with this body. */
-static int look_asleep(struct walk *walk, void (*body)(struct victim *victim))
+static noinline void act(struct victim *victim)
 {
-	struct victim victim = { .body = body, .walk = walk };
-	int error = start_victim(&victim, THERE);
-
-	if (error)
-		return error;
-	if (wait_until(&victim.ready) && wait_asleep(victim.task))
-		record_resting(walk, victim.task);
-	stop_victim(&victim);
-	return 0;
+	victim->action(victim);
+	barrier();
 }
 
 /* Function tracer. */
@@ -73,9 +80,7 @@ static int look_asleep(struct walk *walk, void (*body)(struct victim *victim))
 static void trace_handler(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
 			  struct ftrace_regs *regs)
 {
-	if (hooked_walk && !hooked_walk->done)
-		record(hooked_walk, current);
-	barrier();
+	act_if_hooked();
 }
 
 static int look_from_tracer(struct walk *walk, unsigned long flags)
@@ -91,7 +96,7 @@ static int look_from_tracer(struct walk *walk, unsigned long flags)
 		return error;
 	error = register_ftrace_function(&ops);
 	if (!error) {
-		error = run_body(walk, call_traced);
+		error = look_at_thread(walk, call_traced);
 		unregister_ftrace_function(&ops);
 	}
 	ftrace_free_filter(&ops);
@@ -110,8 +115,12 @@ static int look_from_tracer_with_registers(struct walk *walk)
 
 /* Graph tracer: rewrites return addresses. */
 
+/* Whether one was: without, a case would show nothing. */
+static bool rewritten;
+
 static int graph_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
 {
+	WRITE_ONCE(rewritten, true);
 	return 1;
 }
 
@@ -124,33 +133,103 @@ static struct fgraph_ops graph_ops = {
 	.retfunc = graph_return,
 };
 
-static int with_graph_tracer(struct walk *walk,
-			     int (*look)(struct walk *walk, void (*body)(struct victim *victim)),
-			     void (*body)(struct victim *victim))
+static int look_plainly(struct walk *walk)
 {
-	void *functions[] = { inner, outer, body };
+	return look_at_thread(walk, NULL);
+}
+
+static int look_with_graph_tracer(struct walk *walk, struct fgraph_ops *tracer, void *const *functions,
+				  int (*look)(struct walk *walk))
+{
 	int error = 0, i;
 
-	for (i = 0; i < ARRAY_SIZE(functions) && !error; i++)
-		error = ftrace_set_filter_ip(&graph_ops.ops,
+	for (i = 0; functions[i] && !error; i++)
+		error = ftrace_set_filter_ip(&tracer->ops,
 					     ftrace_location((unsigned long)functions[i]), 0, !i);
+	rewritten = false;
 	if (!error)
-		error = register_ftrace_graph(&graph_ops);
+		error = register_ftrace_graph(tracer);
 	if (!error) {
-		error = look(walk, body);
-		unregister_ftrace_graph(&graph_ops);
+		error = look(walk);
+		unregister_ftrace_graph(tracer);
 	}
-	return error;
+	return error ?: rewritten ? 0 : -ENODATA;
+}
+
+static int with_graph_tracer(struct walk *walk, int (*look)(struct walk *walk))
+{
+	void *const functions[] = { inner, outer, look_at_itself, nap, spin, leave, NULL };
+
+	return look_with_graph_tracer(walk, &graph_ops, functions, look);
 }
 
 static int look_under_graph_tracer(struct walk *walk)
 {
-	return with_graph_tracer(walk, run_body, look_at_itself);
+	return with_graph_tracer(walk, look_plainly);
 }
 
-static int look_asleep_under_graph_tracer(struct walk *walk)
+static int look_at_leaver_under_graph_tracer(struct walk *walk)
 {
-	return with_graph_tracer(walk, look_asleep, nap);
+	return with_graph_tracer(walk, look_at_leaver);
+}
+
+/* An idle task calls do_idle() anew each time that it has had its CPU taken. */
+
+static int idle_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
+{
+	return is_idle_task(current) && smp_processor_id() == THERE ? graph_entry(entry, ops) : 0;
+}
+
+static int look_at_traced_idle(struct walk *walk)
+{
+	int error = 0, i;
+
+	for (i = 0; i < 20 && !error && !READ_ONCE(rewritten); i++)
+		error = look_at_idle(walk);
+	return error ?: look_at_idle(walk);
+}
+
+static int look_at_idle_under_graph_tracer(struct walk *walk)
+{
+	static struct fgraph_ops ops = { .entryfunc = idle_entry, .retfunc = graph_return };
+	void *const functions[] = { (void *)kallsyms_lookup_name("do_idle"), NULL };
+
+	return functions[0] ? look_with_graph_tracer(walk, &ops, functions, look_at_traced_idle) :
+			      -ENOENT;
+}
+
+/* The graph tracer's own handlers, when a function begins and when it has returned. */
+
+static int act_at_entry(struct ftrace_graph_ent *entry, struct fgraph_ops *ops)
+{
+	act_if_hooked();
+	return graph_entry(entry, ops);
+}
+
+static void act_at_return(struct ftrace_graph_ret *ret, struct fgraph_ops *ops)
+{
+	act_if_hooked();
+}
+
+static int look_at_calls(struct walk *walk)
+{
+	return look_at_thread(walk, call_traced);
+}
+
+static int look_from_graph_entry(struct walk *walk)
+{
+	static struct fgraph_ops ops = { .entryfunc = act_at_entry, .retfunc = graph_return };
+	void *const functions[] = { traced, NULL };
+
+	return look_with_graph_tracer(walk, &ops, functions, look_at_calls);
+}
+
+static int look_from_graph_return(struct walk *walk)
+{
+	static struct fgraph_ops ops = { .entryfunc = graph_entry, .retfunc = act_at_return };
+	void *const functions[] = { traced, NULL };
+
+	return look_with_graph_tracer(walk, &ops, functions, look_at_calls);
 }
 
 /* Return probes: rewrite return addresses too. */
@@ -160,48 +239,51 @@ static int probe_return(struct kretprobe_instance *instance, struct pt_regs *reg
 	return 0;
 }
 
-static int with_return_probes(struct walk *walk,
-			      int (*look)(struct walk *walk, void (*body)(struct victim *victim)),
-			      void (*body)(struct victim *victim))
+static bool probed_entry;
+
+static int probe_entry(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	WRITE_ONCE(probed_entry, true);
+	return 0;
+}
+
+static int with_return_probes(struct walk *walk, int (*look)(struct walk *walk))
 {
 	struct kretprobe first = {
 		.handler = probe_return, .maxactive = 8, .kp.addr = (void *)inner,
+		.entry_handler = probe_entry,
 	};
 	struct kretprobe second = {
 		.handler = probe_return, .maxactive = 8, .kp.addr = (void *)outer,
 	};
-	int error = register_kretprobe(&first);
+	int error;
 
+	probed_entry = false;
+	error = register_kretprobe(&first);
 	if (error)
 		return error;
 	error = register_kretprobe(&second);
 	if (!error) {
-		error = look(walk, body);
+		error = look(walk);
 		unregister_kretprobe(&second);
 	}
 	unregister_kretprobe(&first);
-	return error;
+	return error ?: probed_entry ? 0 : -ENODATA;
 }
 
 static int look_under_return_probes(struct walk *walk)
 {
-	return with_return_probes(walk, run_body, look_at_itself);
+	return with_return_probes(walk, look_plainly);
 }
 
-static int look_asleep_under_return_probes(struct walk *walk)
+static int look_at_leaver_under_return_probes(struct walk *walk)
 {
-	return with_return_probes(walk, look_asleep, nap);
+	return with_return_probes(walk, look_at_leaver);
 }
 
-static int look_asleep_under_probes_and_graph(struct walk *walk,
-					      void (*body)(struct victim *victim))
+static int look_under_both(struct walk *walk)
 {
-	return with_graph_tracer(walk, look_asleep, body);
-}
-
-static int look_asleep_under_both(struct walk *walk)
-{
-	return with_return_probes(walk, look_asleep_under_probes_and_graph, nap);
+	return with_return_probes(walk, look_under_graph_tracer);
 }
 
 /* The handler of a return probe: the function has returned, and its caller waits. */
@@ -210,8 +292,7 @@ static int look_asleep_under_both(struct walk *walk)
 
 static KEPT int look_from_return(struct kretprobe_instance *instance, struct pt_regs *regs)
 {
-	if (!hooked_walk->done)
-		record(hooked_walk, current);
+	act_if_hooked();
 	return 0;
 }
 
@@ -224,7 +305,7 @@ static int look_from_return_probe(struct walk *walk)
 
 	if (error)
 		return error;
-	error = run_body(walk, call_traced);
+	error = look_at_thread(walk, call_traced);
 	unregister_kretprobe(&probe);
 	return error;
 }
@@ -233,8 +314,7 @@ static int look_from_return_probe(struct walk *walk)
 
 static KEPT int probe_before(struct kprobe *probe, struct pt_regs *regs)
 {
-	if (!hooked_walk->done)
-		record(hooked_walk, current);
+	act_if_hooked();
 	return 0;
 }
 
@@ -245,6 +325,38 @@ static void probe_after(struct kprobe *probe, struct pt_regs *regs, unsigned lon
 
 /* Where in the function: behind endbr64, if there is one. The validator is not to see a reference. */
 static unsigned int probe_offset = IS_ENABLED(CONFIG_X86_KERNEL_IBT) ? 4 : 0;
+
+/* A probe on a function that can be traced is a handler of the tracer's. */
+static int look_from_probe_by_tracer(struct walk *walk)
+{
+	struct kprobe probe = { .addr = (void *)traced, .pre_handler = probe_before };
+	int error = register_kprobe(&probe);
+
+	if (error)
+		return error;
+	error = look_at_thread(walk, call_traced);
+	unregister_kprobe(&probe);
+	return error;
+}
+
+/* The kernel makes the breakpoint a jump when it has the time. */
+static int look_from_jump(struct walk *walk)
+{
+	struct kprobe probe = {
+		.addr = (void *)jumped_from + READ_ONCE(probe_offset), .pre_handler = probe_before,
+	};
+	int error = register_kprobe(&probe), i;
+
+	if (error)
+		return error;
+	error = -ETIMEDOUT;
+	for (i = 0; i < 4000 && *(volatile u8 *)probe.addr != JMP32_INSN_OPCODE; i++)
+		usleep_range(2000, 5000);
+	if (*(volatile u8 *)probe.addr == JMP32_INSN_OPCODE)
+		error = look_at_thread(walk, call_jumped_from);
+	unregister_kprobe(&probe);
+	return error;
+}
 
 /* The instruction there pushes the frame pointer, or returns. */
 static int look_from_breakpoint(struct walk *walk)
@@ -258,7 +370,7 @@ static int look_from_breakpoint(struct walk *walk)
 
 	if (error)
 		return error;
-	error = run_body(walk, call_probed);
+	error = look_at_thread(walk, call_probed);
 	unregister_kprobe(&probe);
 	return error;
 }
@@ -270,12 +382,12 @@ static noinline void other_body(struct victim *victim)
 	barrier();
 }
 
-DEFINE_STATIC_CALL(looks, look_at_itself);
+DEFINE_STATIC_CALL(acts, act);
 DEFINE_STATIC_CALL(naps, nap);
 
 static noinline void call_static(struct victim *victim)
 {
-	static_call(looks)(victim);
+	static_call(acts)(victim);
 	barrier();
 }
 
@@ -287,7 +399,7 @@ static noinline void nap_static(struct victim *victim)
 
 static int look_through_static_call(struct walk *walk)
 {
-	return run_body(walk, call_static);
+	return look_at_thread(walk, call_static);
 }
 
 static int look_through_changed_static_call(struct walk *walk)
@@ -316,10 +428,7 @@ static noinline u64 called_by_program(u64 a, u64 b, u64 c, u64 d, u64 e)
 {
 	struct victim *victim = (struct victim *)a;
 
-	if (victim->data)
-		nap(victim);
-	else
-		look_at_itself(victim);
+	victim->action(victim);
 	barrier();
 	return 0;
 }
@@ -330,16 +439,7 @@ static noinline void run_program(struct victim *victim)
 	barrier();
 }
 
-static noinline void sleep_in_program(struct victim *victim)
-{
-	victim->data = victim;
-	program->bpf_func(victim, program->insnsi);
-	barrier();
-}
-
-static int with_program(struct walk *walk,
-			int (*look)(struct walk *walk, void (*body)(struct victim *victim)),
-			void (*body)(struct victim *victim))
+static int look_from_program(struct walk *walk)
 {
 	struct bpf_insn instructions[] = {
 		BPF_EMIT_CALL(called_by_program),
@@ -360,21 +460,11 @@ static int with_program(struct walk *walk,
 	if (!error) {
 		/* Makes its text known. */
 		bpf_prog_kallsyms_add(program);
-		error = look(walk, body);
+		error = look_at_thread(walk, run_program);
 		bpf_prog_kallsyms_del(program);
 	}
 	bpf_prog_free(program);
 	return error;
-}
-
-static int look_from_program(struct walk *walk)
-{
-	return with_program(walk, run_body, run_program);
-}
-
-static int look_at_sleeping_program(struct walk *walk)
-{
-	return with_program(walk, look_asleep, sleep_in_program);
 }
 
 /* A function without a frame, which the validator's table holds. */
@@ -384,7 +474,7 @@ void keep_no_frame(struct victim *victim);
 noinline void called_without_frame(struct victim *victim);
 noinline __used void called_without_frame(struct victim *victim)
 {
-	look_at_itself(victim);
+	victim->action(victim);
 	barrier();
 }
 
@@ -402,52 +492,92 @@ STACK_FRAME_NON_STANDARD_FP(keep_no_frame);
 
 static int look_without_frame(struct walk *walk)
 {
-	return run_body(walk, keep_no_frame);
+	return look_at_thread(walk, keep_no_frame);
 }
 
 #define NO_FRAME { "text that keeps no frame, says the validator", NULL }
-#define GENERATED BOTH("code that was made at run time")
+#define GENERATED "code that was made at run time"
+#define LOST "a rewritten return address cannot be recovered"
+#define PREEMPTED_THERE { INTERRUPTED, NULL }
+#define TRACER "ftrace_trampoline traced call_traced " THREAD_END
+#define UNFRAMED "called_without_frame keep_no_frame " THREAD_END
+#define BY_PROGRAM "called_by_program"
 
 const struct test_case hook_cases[] = {
 	/* With frame pointers the tracer's entry makes records for others, but none of its own. */
 	{ "in an ftrace handler", look_from_plain_tracer,
-	  { "record trace_handler",
-	    "record trace_handler ftrace_trampoline traced call_traced " THREAD_END },
-	  NO_FRAME },
+	  { LOOKS "trace_handler", LOOKS "trace_handler " TRACER }, NO_FRAME },
+	{ "in an ftrace handler, sleeping", look_from_plain_tracer,
+	  { NAPS "trace_handler", NAPS "trace_handler " TRACER }, NO_FRAME, .state = SLEEPING },
+	{ "in an ftrace handler, preempted", look_from_plain_tracer,
+	  { PREEMPTED_FRAMES, SPINS "trace_handler " TRACER }, PREEMPTED_THERE,
+	  .state = PREEMPTED },
 	{ "in an ftrace handler with registers", look_from_tracer_with_registers,
-	  { "record trace_handler",
-	    "record trace_handler ftrace_trampoline traced call_traced " THREAD_END },
-	  NO_FRAME },
-	{ "under the graph tracer", look_under_graph_tracer,
-	  BOTH("record look_at_itself " THREAD_END) },
-	{ "sleeping under the graph tracer", look_asleep_under_graph_tracer,
-	  BOTH("__schedule schedule nap " THREAD_END) },
-	{ "under return probes", look_under_return_probes,
-	  BOTH("record look_at_itself " THREAD_END) },
-	{ "sleeping under return probes", look_asleep_under_return_probes,
-	  BOTH("__schedule schedule nap " THREAD_END) },
-	{ "sleeping under return probes and the graph tracer", look_asleep_under_both,
-	  BOTH("__schedule schedule nap " THREAD_END), BOTH(NULL), BOTH(C_IS_WRONG) },
+	  { LOOKS "trace_handler", LOOKS "trace_handler " TRACER }, NO_FRAME },
+	{ "under the graph tracer", look_under_graph_tracer, BOTH(LOOKS THREAD_END) },
+	{ "under the graph tracer, sleeping", look_under_graph_tracer, BOTH(NAPS THREAD_END),
+	  .state = SLEEPING },
+	{ "under the graph tracer, preempted", look_under_graph_tracer,
+	  { PREEMPTED_FRAMES, SPINS THREAD_END }, PREEMPTED_THERE, .state = PREEMPTED },
+	{ "under the graph tracer, exiting", look_at_leaver_under_graph_tracer,
+	  BOTH("record end_of_victim ... do_exit ... leave " THREAD_END) },
+	{ "under the graph tracer, idle", look_at_idle_under_graph_tracer,
+	  BOTH("__schedule schedule_idle do_idle cpu_startup_entry start_secondary "
+	       "common_startup_64") },
+	{ "in the graph tracer's handler of a call", look_from_graph_entry,
+	  { LOOKS "act_at_entry ...", LOOKS "act_at_entry ... " TRACER }, NO_FRAME },
+	{ "in the graph tracer's handler of a return", look_from_graph_return,
+	  { LOOKS "act_at_return ...",
+	    LOOKS "act_at_return ... return_to_handler call_traced " THREAD_END }, NO_FRAME },
+	{ "under return probes", look_under_return_probes, BOTH(LOOKS THREAD_END) },
+	{ "under return probes, sleeping", look_under_return_probes, BOTH(NAPS THREAD_END),
+	  .state = SLEEPING },
+	/* The kernel looks for the original of a task only that sleeps. */
+	{ "under return probes, preempted", look_under_return_probes,
+	  { PREEMPTED_FRAMES, SPINS "inner" }, { INTERRUPTED, LOST }, .state = PREEMPTED },
+	{ "under return probes, exiting", look_at_leaver_under_return_probes,
+	  BOTH("record end_of_victim ... do_exit ... leave " THREAD_END) },
+	{ "under return probes and the graph tracer", look_under_both, BOTH(LOOKS THREAD_END),
+	  BOTH(NULL), BOTH(C_IS_WRONG) },
+	{ "under return probes and the graph tracer, sleeping", look_under_both,
+	  BOTH(NAPS THREAD_END), BOTH(NULL), BOTH(C_IS_WRONG), .state = SLEEPING },
+	{ "under return probes and the graph tracer, preempted", look_under_both,
+	  { PREEMPTED_FRAMES, SPINS "inner" }, { INTERRUPTED, LOST }, .state = PREEMPTED },
 	{ "in the handler of a return probe", look_from_return_probe,
-	  { "record look_from_return ... arch_rethook_trampoline_callback",
-	    "record look_from_return ... arch_rethook_trampoline_callback "
+	  { LOOKS "look_from_return ... arch_rethook_trampoline_callback",
+	    LOOKS "look_from_return ... arch_rethook_trampoline_callback "
 	    "arch_rethook_trampoline call_traced " THREAD_END },
 	  NO_FRAME },
 	{ "in the handler of a breakpoint", look_from_breakpoint,
-	  { "record probe_before ...",
-	    "record probe_before ... asm_exc_int3 *probed call_probed " THREAD_END },
+	  { LOOKS "probe_before ...",
+	    LOOKS "probe_before ... asm_exc_int3 *probed call_probed " THREAD_END },
 	  { "interrupted in the kernel by a breakpoint", NULL } },
+	{ "in the handler of a probe by the tracer", look_from_probe_by_tracer,
+	  { LOOKS "probe_before ...",
+	    LOOKS "probe_before kprobe_ftrace_handler ... traced call_traced " THREAD_END },
+	  NO_FRAME },
+	{ "in the handler of a probe by a jump", look_from_jump,
+	  BOTH(LOOKS "probe_before ... optimized_callback"), BOTH(GENERATED) },
 	{ "through a static call", look_through_static_call,
-	  BOTH("record look_at_itself call_static " THREAD_END) },
+	  BOTH(LOOKS "act call_static " THREAD_END) },
+	{ "through a static call, sleeping", look_through_static_call,
+	  BOTH(NAPS "act call_static " THREAD_END), .state = SLEEPING },
+	{ "through a static call, preempted", look_through_static_call,
+	  { PREEMPTED_FRAMES, SPINS "act call_static " THREAD_END }, PREEMPTED_THERE,
+	  .state = PREEMPTED },
 	{ "sleeping in a static call that has changed", look_through_changed_static_call,
 	  BOTH("__schedule schedule nap nap_static " THREAD_END) },
-	{ "in a BPF program", look_from_program,
-	  BOTH("record look_at_itself called_by_program"), GENERATED },
-	{ "sleeping in a BPF program", look_at_sleeping_program,
-	  BOTH("__schedule schedule nap called_by_program"), GENERATED },
+	{ "in a BPF program", look_from_program, BOTH(LOOKS BY_PROGRAM), BOTH(GENERATED) },
+	{ "in a BPF program, sleeping", look_from_program, BOTH(NAPS BY_PROGRAM), BOTH(GENERATED),
+	  .state = SLEEPING },
+	{ "in a BPF program, preempted", look_from_program,
+	  { PREEMPTED_FRAMES, SPINS BY_PROGRAM }, { INTERRUPTED, GENERATED },
+	  .state = PREEMPTED },
 	{ "through text that keeps no frame", look_without_frame,
-	  { "record look_at_itself called_without_frame",
-	    "record look_at_itself called_without_frame keep_no_frame " THREAD_END },
-	  NO_FRAME },
+	  { LOOKS "called_without_frame", LOOKS UNFRAMED }, NO_FRAME },
+	{ "through text that keeps no frame, sleeping", look_without_frame,
+	  { NAPS "called_without_frame", NAPS UNFRAMED }, NO_FRAME, .state = SLEEPING },
+	{ "through text that keeps no frame, preempted", look_without_frame,
+	  { PREEMPTED_FRAMES, SPINS UNFRAMED }, PREEMPTED_THERE, .state = PREEMPTED },
 	{}
 };

@@ -52,16 +52,44 @@ static const char *judge(const struct test_case *test, const struct walk *walk)
 	return compare_with_c(walk, test->c_says[UNWINDER]);
 }
 
+/* What wrong expectation of a walk passes, which is right otherwise; NULL for none. */
+static const char *doubt(const struct test_case *test, struct walk *walk)
+{
+	struct test_case wrong = *test;
+	char *frames = kasprintf(GFP_KERNEL, "%s no_such_frame", test->frames[UNWINDER]);
+	const char *passed;
+
+	if (!frames)
+		return "no memory";
+	wrong.frames[UNWINDER] = frames;
+	passed = judge(&wrong, walk) ? NULL : "a missing frame is not noticed";
+	kfree(frames);
+	wrong = *test;
+	wrong.why[UNWINDER] = test->why[UNWINDER] ? NULL : "no such reason";
+	if (!judge(&wrong, walk))
+		passed = "another verdict is not noticed";
+	wrong.why[UNWINDER] = "no such reason";
+	if (!judge(&wrong, walk))
+		passed = "another reason is not noticed";
+	if (walk->verdict.reliable && test->c_says[UNWINDER] == C_AGREES &&
+	    !comparison_can_fail(walk))
+		passed = "a contradiction to C is not noticed";
+	return passed;
+}
+
 static void run_case(const struct test_case *test, struct walk *walk)
 {
 	const char *wrong;
 	int error;
 
 	memset(walk, 0, sizeof(*walk));
+	walk->state = test->state;
 	error = test->run(walk);
 	if (error)
 		pr_info("# error %d\n", error);
 	wrong = error ? "the state could not be brought about" : judge(test, walk);
+	if (!wrong)
+		wrong = doubt(test, walk);
 	result(test->name, wrong);
 	if (wrong && walk->done) {
 		pr_info("# expected: %s: %s\n", test->frames[UNWINDER],
@@ -70,21 +98,28 @@ static void run_case(const struct test_case *test, struct walk *walk)
 	}
 }
 
+static noinline __init void act_in_init_text(struct victim *victim)
+{
+	victim->action(victim);
+	barrier();
+}
+
 static noinline __init int look_at_init_text(struct walk *walk)
 {
-	record(walk, current);
-	barrier();
-	return 0;
+	return look_at_this_task(walk, act_in_init_text);
 }
 
 static const struct test_case *const all_cases[] = {
-	thread_cases, hook_cases, context_cases, last_cases
+	thread_cases, user_cases, hook_cases, context_cases, fault_cases, breakpoint_cases,
+	start_cases, last_cases
 };
+
+#define INIT_TEXT_CASES 3
 
 static unsigned int __init count_cases(void)
 {
 	const struct test_case *test;
-	unsigned int count = 1, i;
+	unsigned int count = INIT_TEXT_CASES, i;
 
 	for (i = 0; i < ARRAY_SIZE(all_cases); i++) {
 		for (test = all_cases[i]; test->name; test++)
@@ -95,10 +130,15 @@ static unsigned int __init count_cases(void)
 
 static int __init unwind_test_init(void)
 {
-	const struct test_case in_init_text = {
-		"in a module's init text", look_at_init_text,
-		BOTH("record look_at_init_text ... do_one_initcall ... do_syscall_64 "
-		     "entry_SYSCALL_64_after_hwframe"),
+#define INIT_TEXT "act_in_init_text look_at_this_task ... do_one_initcall ... " \
+		  "do_syscall_64 entry_SYSCALL_64_after_hwframe"
+	const struct test_case in_init_text[INIT_TEXT_CASES] = {
+		{ "in a module's init text", look_at_init_text, BOTH(LOOKS INIT_TEXT) },
+		{ "in a module's init text, sleeping", look_at_init_text, BOTH(NAPS INIT_TEXT),
+		  .state = SLEEPING },
+		{ "in a module's init text, preempted", look_at_init_text,
+		  { PREEMPTED_FRAMES, SPINS INIT_TEXT }, { INTERRUPTED, NULL },
+		  .state = PREEMPTED },
 	};
 	const struct test_case *test;
 	struct walk *walk;
@@ -112,7 +152,8 @@ static int __init unwind_test_init(void)
 	pr_info("KTAP version 1\n");
 	pr_info("1..%u\n", (cases ? count_cases() : 0) + !!walks + !!damaged + !!rounds);
 	if (cases) {
-		run_case(&in_init_text, walk);
+		for (i = 0; i < INIT_TEXT_CASES; i++)
+			run_case(&in_init_text[i], walk);
 		for (i = 0; i < ARRAY_SIZE(all_cases); i++) {
 			for (test = all_cases[i]; test->name; test++)
 				run_case(test, walk);

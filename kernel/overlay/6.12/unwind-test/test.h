@@ -18,8 +18,21 @@
 /* The most frames that are kept of a walk. */
 #define MOST_FRAMES 96
 
+/* What the task is doing that is looked at. */
+enum state {
+	/* It looks itself. */
+	CURRENT,
+	/* It sleeps, and another looks. */
+	SLEEPING,
+	/* An interrupt has taken its CPU from it, and who got it looks. */
+	PREEMPTED,
+};
+
 /* What one walk showed, and what the C unwinder said of the same stack. */
 struct walk {
+	/* Set before: the state that is asked for, and how it is looked at; NULL for record(). */
+	enum state state;
+	void (*look)(struct walk *walk, struct task_struct *task);
 	bool done;
 	unsigned int count;
 	struct stack_frame_seen frames[MOST_FRAMES];
@@ -45,6 +58,17 @@ enum c_says {
 };
 
 const char *compare_with_c(const struct walk *walk, enum c_says c_says);
+bool comparison_can_fail(struct walk *walk);
+
+/* Addresses alone, as those get them who take what they can. */
+struct addresses {
+	unsigned int count;
+	unsigned long at[MOST_FRAMES];
+};
+
+bool store_address(void *cookie, unsigned long address);
+void keep_addresses(struct walk *walk, const struct addresses *ours, const struct addresses *theirs,
+		    bool first_is_interrupted);
 bool matches(const struct walk *walk, const char *pattern);
 void show_walk(const struct walk *walk);
 
@@ -66,6 +90,8 @@ struct victim {
 	struct task_struct *task;
 	/* What it does, called by inner() and that by outer(). */
 	void (*body)(struct victim *victim);
+	/* What it does there where the body gets it to. */
+	void (*action)(struct victim *victim);
 	struct walk *walk;
 	void *data;
 	bool ready;
@@ -82,6 +108,14 @@ bool wait_asleep(struct task_struct *task);
 void nap(struct victim *victim);
 void spin(struct victim *victim);
 void look_at_itself(struct victim *victim);
+void leave(struct victim *victim);
+/* Gets a thread, or the task that loads this module, to where the body leads, and looks at it there. */
+int look_at_thread(struct walk *walk, void (*body)(struct victim *victim));
+int look_at_this_task(struct walk *walk, void (*body)(struct victim *victim));
+int look_at_leaver(struct walk *walk);
+int look_at_idle(struct walk *walk);
+/* Lets a probe see what the action does at a tracepoint; the probe gets the walk. */
+int with_probe(const char *name, void *probe, struct walk *walk, int (*action)(void));
 /* deep.c, built in: calls itself as often, and then body(). */
 void descend(struct victim *victim, unsigned long depth, void (*body)(struct victim *victim));
 /* Runs look() on a CPU in front of everything else that is there. */
@@ -94,16 +128,19 @@ struct test_case {
 	int (*run)(struct walk *walk);
 	/*
 	 * The functions of all frames, from the innermost: "*" in front of those that were
-	 * interrupted, "..." for any number of frames that are the kernel's affair.
+	 * interrupted, "..." for any number of frames that are the kernel's affair, "x*" for one
+	 * whose name begins with x.
 	 */
 	const char *frames[2];
 	/* Why it is not reliable; NULL if it is. */
 	const char *why[2];
 	enum c_says c_says[2];
+	enum state state;
 };
 
 /* Those of each file, with an empty one at the end. */
-extern const struct test_case thread_cases[], hook_cases[], context_cases[], last_cases[];
+extern const struct test_case thread_cases[], user_cases[], hook_cases[], context_cases[],
+	fault_cases[], breakpoint_cases[], start_cases[], last_cases[];
 
 /* Longer ones, which print what came of them; 0 if all is well. */
 int walk_with_both(unsigned long walks);
@@ -117,5 +154,11 @@ int measure_cost(unsigned long rounds);
 /* The way down of each victim. */
 #define THREAD_END "inner outer victim_thread kthread ret_from_fork ret_from_fork_asm"
 #define BOTH(x) { x, x }
+/* Where the innermost frames are, by state; and why a preempted task is refused with frame pointers. */
+#define LOOKS "record look_at_itself "
+#define NAPS "__schedule schedule nap "
+#define SPINS "__schedule preempt_schedule_irq ... *spin "
+#define PREEMPTED_FRAMES "__schedule preempt_schedule_irq ..."
+#define INTERRUPTED "interrupted in the kernel by an interrupt"
 
 #endif

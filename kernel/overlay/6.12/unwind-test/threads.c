@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What a task can be doing: running, sleeping, preempted, being born, dying, idling; here or on
- * another CPU.
+ * another CPU. Threads of the kernel's only; user tasks are in users.c.
  */
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -9,7 +9,6 @@
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/tracepoint.h>
-#include <linux/umh.h>
 
 #include "test.h"
 
@@ -165,29 +164,86 @@ int run_before_others(int cpu, void (*look)(void *cookie), void *cookie)
 
 /* Cases. */
 
-static int look_at_current(struct walk *walk)
+static void look_at_victim(void *data)
 {
-	struct victim victim = { .body = look_at_itself, .walk = walk };
-	int error = start_victim(&victim, THERE);
+	struct victim *victim = data;
 
-	if (error)
-		return error;
-	wait_until(&victim.ready);
-	stop_victim(&victim);
-	return 0;
+	record_resting(victim->walk, victim->task);
 }
 
-static int look_at_sleeper(struct walk *walk)
+/* Looks at one that is getting where it is to be looked at. */
+static int look_from_outside(struct victim *victim)
 {
-	struct victim victim = { .body = nap };
-	int error = start_victim(&victim, THERE);
+	if (!wait_until(&victim->ready))
+		return -ETIMEDOUT;
+	switch (victim->walk->state) {
+	case CURRENT:
+		return 0;
+	case SLEEPING:
+		if (!wait_asleep(victim->task))
+			return -ETIMEDOUT;
+		return record_resting(victim->walk, victim->task) ? 0 : -EBUSY;
+	case PREEMPTED:
+		return run_before_others(task_cpu(victim->task), look_at_victim, victim);
+	}
+	return -EINVAL;
+}
 
+static void (*const actions[])(struct victim *victim) = {
+	[CURRENT] = look_at_itself, [SLEEPING] = nap, [PREEMPTED] = spin,
+};
+
+int look_at_thread(struct walk *walk, void (*body)(struct victim *victim))
+{
+	struct victim victim = { .action = actions[walk->state], .walk = walk };
+	int error;
+
+	victim.body = body ?: victim.action;
+	error = start_victim(&victim, THERE);
 	if (error)
 		return error;
-	if (wait_until(&victim.ready) && wait_asleep(victim.task))
-		record_resting(walk, victim.task);
+	error = look_from_outside(&victim);
 	stop_victim(&victim);
-	return 0;
+	return error;
+}
+
+static int look_from_outside_thread(void *data)
+{
+	struct victim *victim = data;
+	int error = look_from_outside(victim);
+
+	WRITE_ONCE(victim->stop, true);
+	wake_up_process(victim->task);
+	while (!kthread_should_stop())
+		schedule_timeout_idle(1);
+	return error;
+}
+
+int look_at_this_task(struct walk *walk, void (*body)(struct victim *victim))
+{
+	struct victim victim = {
+		.task = current, .body = body, .action = actions[walk->state], .walk = walk,
+	};
+	struct task_struct *looker;
+
+	if (walk->state == CURRENT) {
+		body(&victim);
+		return 0;
+	}
+	looker = kthread_create(look_from_outside_thread, &victim, "unwind_looker");
+	if (IS_ERR(looker))
+		return PTR_ERR(looker);
+	kthread_bind(looker, THERE);
+	wake_up_process(looker);
+	body(&victim);
+	/* If it did not get there, nobody is to wait for that. */
+	WRITE_ONCE(victim.ready, true);
+	return kthread_stop(looker);
+}
+
+static int look_plainly(struct walk *walk)
+{
+	return look_at_thread(walk, NULL);
 }
 
 static int look_at_running(struct walk *walk)
@@ -202,26 +258,6 @@ static int look_at_running(struct walk *walk)
 	put_cpu();
 	stop_victim(&victim);
 	return 0;
-}
-
-static void look_at_victim(void *data)
-{
-	struct victim *victim = data;
-
-	record_resting(victim->walk, victim->task);
-}
-
-static int look_at_preempted(struct walk *walk)
-{
-	struct victim victim = { .body = spin, .walk = walk };
-	int error = start_victim(&victim, THERE);
-
-	if (error)
-		return error;
-	if (wait_until(&victim.ready))
-		error = run_before_others(THERE, look_at_victim, &victim);
-	stop_victim(&victim);
-	return error;
 }
 
 /* Preempted by its own preempt_enable(), for which somebody waits already. */
@@ -260,7 +296,7 @@ static void look_at_idle_task(void *data)
 	record_resting(look->walk, idle_task(look->cpu));
 }
 
-static int look_at_idle(struct walk *walk)
+int look_at_idle(struct walk *walk)
 {
 	struct idle_look look = { walk, THERE };
 
@@ -289,8 +325,7 @@ static void find_point(struct tracepoint *tracepoint, void *data)
 		point->found = tracepoint;
 }
 
-/* Lets a probe see what it does, which gets the walk. */
-static int with_probe(const char *name, void *probe, struct walk *walk, int (*action)(void))
+int with_probe(const char *name, void *probe, struct walk *walk, int (*action)(void))
 {
 	struct point point = { .name = name };
 	int error;
@@ -322,24 +357,9 @@ static int make_thread(void)
 	return 0;
 }
 
-static int make_process(void)
-{
-	char *argv[] = { "/bin/sh", "-c", "/bin/true; /bin/true", NULL };
-	char *envp[] = { "PATH=/usr/bin", NULL };
-
-	return call_usermodehelper(argv[0], argv, envp, UMH_WAIT_PROC);
-}
-
 static void new_thread(void *walk, struct task_struct *task, unsigned long flags)
 {
 	if ((task->flags & PF_KTHREAD) && !((struct walk *)walk)->done)
-		record(walk, task);
-	barrier();
-}
-
-static void new_process(void *walk, struct task_struct *task, unsigned long flags)
-{
-	if (!(current->flags & PF_KTHREAD) && !((struct walk *)walk)->done)
 		record(walk, task);
 	barrier();
 }
@@ -351,21 +371,9 @@ static void end_of_thread(void *walk, struct task_struct *task)
 	barrier();
 }
 
-static void end_of_process(void *walk, struct task_struct *task)
-{
-	if (!strcmp(task->comm, "true") && !((struct walk *)walk)->done)
-		record(walk, current);
-	barrier();
-}
-
 static int look_at_new_thread(struct walk *walk)
 {
 	return with_probe("task_newtask", new_thread, walk, make_thread);
-}
-
-static int look_at_new_process(struct walk *walk)
-{
-	return with_probe("task_newtask", new_process, walk, make_process);
 }
 
 static int look_at_ending_thread(struct walk *walk)
@@ -373,9 +381,59 @@ static int look_at_ending_thread(struct walk *walk)
 	return with_probe("sched_process_exit", end_of_thread, walk, make_thread);
 }
 
-static int look_at_ending_process(struct walk *walk)
+/* A thread that ends where it is, with all that is on its stack. */
+
+noinline void leave(struct victim *victim)
 {
-	return with_probe("sched_process_exit", end_of_process, walk, make_process);
+	WRITE_ONCE(victim->ready, true);
+	kthread_exit(0);
+}
+
+static int make_leaver(void)
+{
+	struct victim victim = { .body = leave };
+	int error = start_victim(&victim, THERE);
+
+	if (error)
+		return error;
+	wait_until(&victim.ready);
+	stop_victim(&victim);
+	return 0;
+}
+
+static void end_of_victim(void *walk, struct task_struct *task)
+{
+	if (!strcmp(task->comm, "unwind_victim") && !((struct walk *)walk)->done)
+		record(walk, current);
+	barrier();
+}
+
+int look_at_leaver(struct walk *walk)
+{
+	return with_probe("sched_process_exit", end_of_victim, walk, make_leaver);
+}
+
+/* One that has ended, but whose stack is held. */
+static int look_at_dead(struct walk *walk)
+{
+	struct task_struct *task = kthread_create(nothing_thread, NULL, "unwind_nothing");
+	int i;
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	get_task_struct(task);
+	try_get_task_stack(task);
+	wake_up_process(task);
+	for (i = 0; i < 2000 && READ_ONCE(task->__state) != TASK_DEAD; i++)
+		usleep_range(1000, 5000);
+	if (READ_ONCE(task->__state) == TASK_DEAD) {
+		while (READ_ONCE(task->on_cpu))
+			cpu_relax();
+		record(walk, task);
+	}
+	put_task_stack(task);
+	put_task_struct(task);
+	return 0;
 }
 
 /* A thread that dies of a mistake: what it had on its stack is thrown away. */
@@ -398,59 +456,27 @@ static int make_oops(void)
 	return 0;
 }
 
-static void end_by_oops(void *walk, struct task_struct *task)
-{
-	if (!strcmp(task->comm, "unwind_victim") && !((struct walk *)walk)->done)
-		record(walk, current);
-	barrier();
-}
-
 static int look_at_oopsing_thread(struct walk *walk)
 {
-	return with_probe("sched_process_exit", end_by_oops, walk, make_oops);
+	return with_probe("sched_process_exit", end_of_victim, walk, make_oops);
 }
-
-/* The first process: it waits for a child. */
-static int look_at_init(struct walk *walk)
-{
-	struct task_struct *task;
-	int error = -ESRCH;
-
-	rcu_read_lock();
-	task = pid_task(find_pid_ns(1, &init_pid_ns), PIDTYPE_PID);
-	if (task)
-		get_task_struct(task);
-	rcu_read_unlock();
-	if (task) {
-		error = wait_asleep(task) && record_resting(walk, task) ? 0 : -EBUSY;
-		put_task_struct(task);
-	}
-	return error;
-}
-
-#define SLEEPS "__schedule schedule nap "
-#define PREEMPTED "interrupted in the kernel by an interrupt"
 
 const struct test_case thread_cases[] = {
-	{ "current, a kernel thread", look_at_current,
-	  BOTH("record look_at_itself " THREAD_END) },
-	{ "sleeping, a kernel thread", look_at_sleeper, BOTH(SLEEPS THREAD_END) },
-	{ "sleeping, a user task", look_at_init,
-	  BOTH("__schedule schedule ... do_syscall_64 entry_SYSCALL_64_after_hwframe") },
-	{ "running on another CPU", look_at_running, BOTH(""),
-	  BOTH("the stack is being used by a CPU") },
-	{ "preempted by an interrupt", look_at_preempted,
-	  { "__schedule ...", "__schedule preempt_schedule_irq ... *spin " THREAD_END },
-	  { PREEMPTED, NULL } },
+	{ "current, a kernel thread", look_plainly, BOTH(LOOKS THREAD_END) },
+	{ "sleeping, a kernel thread", look_plainly, BOTH(NAPS THREAD_END), .state = SLEEPING },
+	{ "preempted by an interrupt", look_plainly,
+	  { PREEMPTED_FRAMES, SPINS THREAD_END }, { INTERRUPTED, NULL }, .state = PREEMPTED },
 	{ "preempted by itself", look_at_yielding,
 	  BOTH("__schedule ... preempt_schedule_thunk spin_and_let_go " THREAD_END) },
+	{ "running on another CPU", look_at_running, BOTH(""),
+	  BOTH("the stack is being used by a CPU") },
 	{ "just forked, a kernel thread", look_at_new_thread, BOTH("ret_from_fork_asm") },
-	{ "just forked, a user task", look_at_new_process, BOTH("ret_from_fork_asm") },
 	{ "exiting, a kernel thread", look_at_ending_thread,
 	  BOTH("record end_of_thread ... do_exit ... kthread ret_from_fork ret_from_fork_asm") },
-	{ "exiting, a user task", look_at_ending_process,
-	  BOTH("record end_of_process ... do_exit do_group_exit ... do_syscall_64 "
-	       "entry_SYSCALL_64_after_hwframe") },
+	{ "exiting, in the middle", look_at_leaver,
+	  BOTH("record end_of_victim ... do_exit ... leave " THREAD_END) },
+	{ "exited, with its stack held", look_at_dead,
+	  BOTH("__schedule do_task_dead do_exit ... kthread ret_from_fork ret_from_fork_asm") },
 	{ "idle", look_at_idle,
 	  BOTH("__schedule schedule_idle do_idle cpu_startup_entry start_secondary "
 	       "common_startup_64") },
@@ -463,7 +489,7 @@ const struct test_case thread_cases[] = {
 /* The kernel speaks on its console from here on. */
 const struct test_case last_cases[] = {
 	{ "exiting, because of a mistake", look_at_oopsing_thread,
-	  BOTH("record end_by_oops ... do_exit make_task_dead rewind_stack_and_make_dead"),
+	  BOTH("record end_of_victim ... do_exit make_task_dead rewind_stack_and_make_dead"),
 	  BOTH(NULL), { C_AGREES, C_REFUSES } },
 	{}
 };

@@ -46,11 +46,16 @@ static bool is_record(unsigned long address)
 	return address - (unsigned long)record < 0x200;
 }
 
-static int record_resting_task(struct task_struct *task, void *walk)
+static int record_resting_task(struct task_struct *task, void *data)
 {
+	struct walk *walk = data;
+
 	if (task->on_cpu)
 		return -EBUSY;
-	record(walk, task);
+	if (walk->look)
+		walk->look(walk, task);
+	else
+		record(walk, task);
 	return 0;
 }
 
@@ -58,6 +63,38 @@ static int record_resting_task(struct task_struct *task, void *walk)
 bool record_resting(struct walk *walk, struct task_struct *task)
 {
 	return !task_call_func(task, record_resting_task, walk);
+}
+
+bool store_address(void *cookie, unsigned long address)
+{
+	struct addresses *all = cookie;
+
+	if (all->count == MOST_FRAMES)
+		return false;
+	all->at[all->count++] = address;
+	return true;
+}
+
+/*
+ * Addresses as a walk, to be judged as such: there is no verdict, so it is as if both were reliable.
+ */
+void keep_addresses(struct walk *walk, const struct addresses *ours, const struct addresses *theirs,
+		    bool first_is_interrupted)
+{
+	unsigned int i;
+
+	for (i = 0; i < ours->count; i++)
+		walk->frames[i] = (struct stack_frame_seen){
+			.address = ours->at[i],
+			.number = i,
+			.registers = !i && first_is_interrupted,
+		};
+	walk->count = ours->count;
+	walk->verdict = (struct stack_verdict){ .reliable = true };
+	walk->c_result = 0;
+	walk->c_count = theirs->count;
+	memcpy(walk->c_addresses, theirs->at, sizeof(theirs->at));
+	walk->done = true;
 }
 
 /*
@@ -87,6 +124,26 @@ const char *compare_with_c(const struct walk *walk, enum c_says c_says)
 			return "another frame than the C unwinder's";
 	}
 	return NULL;
+}
+
+/* Whether the comparison of a walk that both call reliable notices another frame, one less, a refusal. */
+bool comparison_can_fail(struct walk *walk)
+{
+	unsigned long *last = &walk->c_addresses[walk->c_count - 1];
+	bool can;
+
+	if (!walk->c_count)
+		return true;
+	*last ^= 1;
+	can = compare_with_c(walk, C_AGREES);
+	*last ^= 1;
+	walk->c_count--;
+	can = can && compare_with_c(walk, C_AGREES);
+	walk->c_count++;
+	walk->c_result = !walk->c_result;
+	can = can && compare_with_c(walk, C_AGREES);
+	walk->c_result = !walk->c_result;
+	return can;
 }
 
 /*
@@ -133,8 +190,12 @@ static bool matches_from(const struct walk *walk, unsigned int at, const char *p
 		if (at == walk->count)
 			return false;
 		name_frame(name, walk, at);
-		if (strlen(name) != length || strncmp(name, pattern, length))
+		if (length > 1 && pattern[length - 1] == '*') {
+			if (strncmp(name, pattern, length - 1))
+				return false;
+		} else if (strlen(name) != length || strncmp(name, pattern, length)) {
 			return false;
+		}
 		at++;
 		pattern += length;
 	}
