@@ -76,7 +76,10 @@ pub trait Orc {
 /// Reads entries of an architecture's ORC format, as a kernel has them in memory.
 pub trait Decode {
     /// An entry as it lies in memory.
-    type Entry: Copy;
+    type Entry: Copy + PartialEq;
+
+    /// What kind of frame an entry is of; `None` when the format knows no such kind.
+    fn kind(entry: Self::Entry) -> Option<FrameKind>;
 
     /// What an entry says; `None` when it says nothing that the format knows.
     fn decode(entry: Self::Entry) -> Option<Frame>;

@@ -492,7 +492,7 @@ impl Names {
                 continue;
             };
             places.entry(name.to_owned()).or_insert(symbol.address());
-            let entered = entry::origin(name).is_some();
+            let entered = entry::origin(name.as_bytes()).is_some();
             let function = Function {
                 name: name.to_owned(),
                 begin: symbol.address(),
@@ -537,7 +537,7 @@ impl Names {
     fn entry_code(&self) -> Vec<EntryCode> {
         let mut found: Vec<EntryCode> = Vec::new();
         for function in &self.functions {
-            let Some(origin) = entry::origin(&function.name) else {
+            let Some(origin) = entry::origin(function.name.as_bytes()) else {
                 continue;
             };
             if let Some(before) = found.last_mut() {

@@ -145,7 +145,7 @@ pub(crate) fn check_text<E: Env + ?Sized>(env: &E, address: u64) -> Result<TextK
 }
 
 /// Whether a call may have left `address`.
-#[inline]
+#[inline(never)]
 pub(crate) fn check_return_address<E: Env + ?Sized>(
     env: &E,
     address: u64,

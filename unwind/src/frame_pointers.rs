@@ -12,7 +12,7 @@ use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
 use crate::ends;
 use crate::env::{Env, Recovered, TextKind, Vouch};
 use crate::reason::Reason;
-use crate::stack::{Span, Stack};
+use crate::stack::Span;
 use crate::walk::{At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk};
 
 /// Follows frame pointers.
@@ -23,6 +23,8 @@ pub struct FramePointers {
     /// The frame pointer to go on with instead of the record's, or 0: a call to nowhere has pushed
     /// a return address, but no frame pointer.
     instead: u64,
+    /// The walk has come to its first frame.
+    has_begun: bool,
     /// The frame is the outermost record.
     is_last: bool,
     /// What a reliable walk has found out about the outermost record.
@@ -61,30 +63,29 @@ impl<E: Env + ?Sized> ReturnSlot<E> for FramePointers {
 }
 
 impl<E: Env + ?Sized> Stepper<E> for FramePointers {
-    fn start(env: &E, mode: Mode, start: Start, first: u64) -> Walk<Self> {
-        let mut walk = Walk::new(
-            mode,
-            Self {
-                behind: 0,
-                instead: 0,
-                is_last: false,
-                end: None,
-            },
-        );
+    const NEW: Self = Self {
+        behind: 0,
+        instead: 0,
+        has_begun: false,
+        is_last: false,
+        end: None,
+    };
+
+    fn start(walk: &mut Walk<Self>, env: &E, start: Start, first: u64) {
         if walk.is_reliable() && env.is_running() {
             walk.lose(Reason::Running);
-            return walk;
+            return;
         }
         let fp = match start {
             Start::Here { fp, .. } => fp,
             Start::Inactive { sp } => sp.wrapping_add(E::Arch::INACTIVE.record),
             Start::Interrupted { user: true, .. } => {
-                walk.end_unchecked(Reason::WrongEnd);
-                return walk;
+                walk.finish();
+                return;
             }
             Start::Interrupted { pc, sp, fp, .. } => {
                 if !walk.doubt_or_registers() {
-                    return walk;
+                    return;
                 }
                 if pc == 0 && sp >= first {
                     walk.stepper.instead = fp;
@@ -97,14 +98,11 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         let at = match E::Arch::frame_pointer(fp) {
             FramePointer::Record(address) | FramePointer::Registers(address) => address,
         };
-        match walk.switch_stack(env, at, Reason::StartOffStack) {
-            Ok(stack) => walk.stack = stack,
-            Err(reason) => {
-                walk.lose(reason);
-                return walk;
-            }
+        match walk.other_stack(env, at, Reason::StartOffStack) {
+            Some(stack) => walk.stack = stack,
+            None => return,
         }
-        walk.enter(env, fp, true);
+        walk.enter(env, fp);
         // Registers do not count as a frame that lies high enough.
         while !walk.is_done()
             && (!walk.stack.contains(first, WORD)
@@ -112,7 +110,6 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         {
             walk.next(env);
         }
-        walk
     }
 
     // Called from where walks start, and from where they go on.
@@ -120,9 +117,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish();
-            return;
-        }
-        if walk.stepper.is_last {
+        } else if walk.stepper.is_last {
             if ends::user_registers_at_top(env, &walk.stack) {
                 // Entry code of system calls does not always lead to its registers. What entered
                 // the kernel is found out only if somebody asks, by the address that stays here.
@@ -134,180 +129,177 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
             } else {
                 walk.finish();
             }
-            return;
+        } else {
+            let fp = match walk.stepper.instead {
+                0 => walk.fp,
+                fp => fp,
+            };
+            walk.stepper.instead = 0;
+            walk.enter(env, fp);
         }
-        let fp = match walk.stepper.instead {
-            0 => walk.fp,
-            fp => fp,
-        };
-        walk.stepper.instead = 0;
-        walk.enter(env, fp, false);
     }
 }
 
 impl Walk<FramePointers> {
     /// Behind the last frame.
+    #[cold]
     fn finish(&mut self) {
-        match self.stepper.end {
-            Some(end) => self.end(Ok(end)),
-            None => self.end_unchecked(Reason::WrongEnd),
-        }
-    }
-
-    fn end_unchecked(&mut self, reason: Reason) {
-        match self.mode {
-            Mode::BestEffort => self.status = Status::Ended(None),
-            Mode::Reliable => {
-                self.lose(reason);
+        match (self.stepper.end, self.mode) {
+            (Some(end), _) => self.status = Status::Ended(Some(end)),
+            (None, Mode::BestEffort) => self.status = Status::Ended(None),
+            (None, Mode::Reliable) => {
+                self.lose(Reason::WrongEnd);
             }
         }
     }
 
     /// The walk starts from, or comes to, registers of the kernel; whether it may go on.
+    #[inline]
     fn doubt_or_registers(&mut self) -> bool {
         self.doubt_and_go_on(Reason::Interrupted(ends::event(self.origin)))
     }
 
-    /// Goes to where `fp` leads.
+    /// Goes to where `fp` leads, or gets lost.
     #[inline]
-    fn enter<E: Env + ?Sized>(&mut self, env: &E, fp: u64, first: bool) -> bool {
+    fn enter<E: Env + ?Sized>(&mut self, env: &E, fp: u64) {
         match E::Arch::frame_pointer(fp) {
-            FramePointer::Record(address) => self.enter_record(env, address, first),
-            FramePointer::Registers(address) => self.enter_registers(env, address, first),
+            FramePointer::Record(address) => self.enter_record(env, address),
+            FramePointer::Registers(address) => self.enter_registers(env, address),
         }
     }
 
-    /// The `len` bytes from `address`, which must lie behind the frame that the walk stands on.
+    /// The `len` bytes from `address`, which must lie behind the frame that the walk stands on;
+    /// without them it is lost.
     #[inline]
-    fn climb<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> Result<Span, Reason> {
-        if let Some(span) = self.stack.span(address, len) {
-            if address < self.stepper.behind {
-                return Err(Reason::FramePointerNotRising);
+    fn climb<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> Option<Span> {
+        loop {
+            match self.stack.span(address, len) {
+                Some(span) if address >= self.stepper.behind => return Some(span),
+                Some(_) => return self.lost(Reason::FramePointerNotRising),
+                None if self.next_stack(env, address, len) => {}
+                None => return None,
             }
-            return Ok(span);
         }
-        self.stack = self.next_stack_with(env, address, len)?;
-        self.stack
-            .span(address, len)
-            .ok_or(Reason::FramePointerOffStack)
     }
 
-    /// The stack, of those that were used before this one, on which `len` bytes from `address` lie.
+    /// Goes over to the stack, of those that were used before this one, on which `len` bytes from
+    /// `address` lie.
     #[cold]
     #[inline(never)]
-    fn next_stack_with<E: Env + ?Sized>(
-        &mut self,
-        env: &E,
-        address: u64,
-        len: u64,
-    ) -> Result<Stack, Reason> {
+    fn next_stack<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> bool {
         if address % WORD != 0 {
-            return Err(Reason::FramePointerMisaligned);
+            return self.lose(Reason::FramePointerMisaligned);
         }
         let mut stack = self.stack;
         // It may lie on another stack than the next one, if that is empty.
         while !stack.contains(address, len) {
             if stack.next() == 0 {
-                return Err(match address {
+                return self.lose(match address {
                     // That is how entry code marks the outermost frame.
                     0 => Reason::WrongEnd,
                     _ => Reason::FramePointerOffStack,
                 });
             }
-            stack = self.switch_stack(env, stack.next(), Reason::FramePointerOffStack)?;
+            match self.other_stack(env, stack.next(), Reason::FramePointerOffStack) {
+                Some(next) => stack = next,
+                None => return false,
+            }
         }
-        Ok(stack)
+        self.stack = stack;
+        // What the walk has passed lies elsewhere.
+        self.stepper.behind = 0;
+        true
+    }
+
+    /// Counts the frame that lies in these bytes, and is behind it.
+    #[inline]
+    fn pass(&mut self, address: u64, len: u64) {
+        if self.stepper.has_begun {
+            self.number = self.number.wrapping_add(1);
+        }
+        self.stepper.has_begun = true;
+        self.stepper.behind = address.wrapping_add(len);
     }
 
     #[inline(never)]
-    fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
+    fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64) {
         let layout = E::Arch::RECORD;
-        let span = match self.climb(env, address, layout.size) {
-            Ok(span) => span,
-            Err(reason) => return self.lose(reason),
+        let Some(span) = self.climb(env, address, layout.size) else {
+            return;
         };
         let (caller, slot) = (span.slot(layout.caller), span.slot(layout.return_address));
         let (Some(caller), Some(slot)) = (caller, slot) else {
-            return self.lose(Reason::FramePointerOffStack);
+            self.lose(Reason::FramePointerOffStack);
+            return;
         };
-        self.stepper.behind = address.wrapping_add(layout.size);
-        if !first {
-            self.number = self.number.wrapping_add(1);
-        }
+        let first = !self.stepper.has_begun;
+        self.pass(address, layout.size);
         self.at = At::Call;
         self.registers = 0;
         self.sp = address;
         self.fp = env.read(caller);
-        let found = env.read(slot);
-        self.pc = match env.recover(&mut self.recovery, found, slot.address()) {
-            Recovered::Same => found,
-            Recovered::Original(original) => original,
-            Recovered::Lost(instead) => {
-                self.pc = instead;
-                if !self.doubt_and_go_on(Reason::ReturnAddressLost) {
-                    return false;
-                }
-                instead
-            }
-        };
+        let (pc, goes_on) = self.recover(env, slot);
+        self.pc = pc;
+        if !goes_on {
+            return;
+        }
         self.stepper.is_last = self.is_last_record(env);
         if self.is_reliable() {
             if let Err(reason) = self.check_record(env, first) {
-                return self.lose(reason);
+                self.lose(reason);
             }
         }
-        true
     }
 
+    #[cold]
     #[inline(never)]
-    fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64, first: bool) -> bool {
+    fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64) {
         let layout = E::Arch::REGISTERS;
-        let span = match self.climb(env, address, layout.size) {
-            Ok(span) => span,
-            Err(reason) => return self.lose(reason),
+        let Some(span) = self.climb(env, address, layout.size) else {
+            return;
         };
         let saved = Saved::read(env, &self.stack, address);
         let (Some(fp), Some(saved)) = (span.slot(layout.fp), saved) else {
-            return self.lose(Reason::FramePointerOffStack);
+            self.lose(Reason::FramePointerOffStack);
+            return;
         };
-        self.stepper.behind = address.wrapping_add(layout.size);
         // Only in front of registers is it of interest what called.
         self.origin = match self.at {
-            At::Call if !first => env.origin(self.pc.wrapping_sub(1)),
+            At::Call if self.stepper.has_begun => env.origin(self.pc.wrapping_sub(1)),
             _ => None,
         };
-        if !first {
-            self.number = self.number.wrapping_add(1);
-        }
+        self.pass(address, layout.size);
         self.registers = address;
         self.sp = 0;
         self.fp = env.read(fp);
         self.stepper.is_last = false;
+        self.at = At::Kernel;
+        self.pc = saved.pc;
         match saved.privilege {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = 0;
                 // What entry code calls has the outermost record, and the walk would have ended
                 // there: nothing else leads here.
-                return !self.is_reliable() || self.lose(Reason::WrongEnd);
+                if self.is_reliable() {
+                    self.lose(Reason::WrongEnd);
+                }
+                return;
             }
             Privilege::Kernel => {}
             // The tracer's entry saves registers without their segments.
             Privilege::Neither => {
                 if !self.doubt_and_go_on(Reason::BadRegisters) {
-                    self.at = At::Kernel;
-                    self.pc = saved.pc;
-                    return false;
+                    return;
                 }
             }
         }
-        self.at = At::Kernel;
         let left = saved.sp.wrapping_sub(WORD);
         self.pc = match env.recover_interrupted(&mut self.recovery, saved.pc, left) {
             Recovered::Same => saved.pc,
             Recovered::Original(address) | Recovered::Lost(address) => address,
         };
-        self.doubt_or_registers()
+        self.doubt_or_registers();
     }
 
     /// Whether the record that the walk stands on is the outermost one of the task.

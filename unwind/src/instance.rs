@@ -89,14 +89,20 @@ impl Decode for MadeUp {
     type Entry = [i8; 4];
 
     #[inline]
-    fn decode([kind, register, cfa, fp]: [i8; 4]) -> Option<Entry> {
-        let kind = match kind {
+    fn kind([kind, ..]: [i8; 4]) -> Option<FrameKind> {
+        Some(match kind {
             0 => FrameKind::Undefined,
             1 => FrameKind::EndOfStack,
             2 => FrameKind::Call,
             3 => FrameKind::Regs,
-            _ => FrameKind::RegsPartial,
-        };
+            4 => FrameKind::RegsPartial,
+            _ => return None,
+        })
+    }
+
+    #[inline]
+    fn decode(entry @ [_, register, cfa, fp]: [i8; 4]) -> Option<Entry> {
+        let kind = Self::kind(entry)?;
         let cfa_base = match register {
             0 => Base::StackPointerIndirect,
             1 => Base::FramePointerIndirect,

@@ -41,19 +41,29 @@ impl<'a> UnreliableText<'a> {
     /// It looks once whether they are in the order of their addresses. A module's sections need not
     /// be loaded in the order in which they stand in its file; then every lookup takes longer.
     pub fn new(base: Base, ranges: &'a [Range]) -> Self {
-        let mut table = Self {
-            base,
-            ranges,
-            is_sorted: true,
-        };
-        let mut last = 0;
-        for index in 0..ranges.len() {
-            if let Some((first, end)) = table.get(index) {
-                table.is_sorted &= first >= last && end >= first;
-                last = end;
+        let mut table = Self::known(base, ranges, false);
+        table.is_sorted = table.survey(|_| ());
+        table
+    }
+
+    /// Shows each page that some of its ranges lies in, and returns whether the ranges are in the
+    /// order of their addresses; if they are not, some pages may be missing.
+    #[inline]
+    pub fn survey(&self, mut mark: impl FnMut(Page)) -> bool {
+        let (mut in_order, mut last) = (true, 0);
+        for index in 0..self.ranges.len() {
+            let Some((first, end)) = self.get(index) else {
+                continue;
+            };
+            in_order &= first >= last && end >= first;
+            last = end;
+            let mut at = Some(first & !(Page::SIZE - 1));
+            while let Some(page) = at.filter(|page| *page <= end) {
+                mark(Page::of(page));
+                at = page.checked_add(Page::SIZE);
             }
         }
-        table
+        in_order
     }
 
     /// The same for ranges of which it is known whether they are in the order of their addresses;
@@ -134,52 +144,31 @@ impl<'a> UnreliableText<'a> {
     }
 }
 
-/// Which pages of text may hold ranges of a table: for most addresses this answers at once that they
-/// lie in none. Pages that lie far apart share a bit.
-#[derive(Clone, Copy, Debug)]
-pub struct Pages([u64; Pages::WORDS]);
+/// A page of text, as a bit in a few words. Whoever sets those of [`UnreliableText::survey`] knows for
+/// most addresses at once that they lie in no range. Pages that lie far apart share a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The word: less than [`Page::WORDS`].
+    pub word: usize,
+    /// The bit, in its place.
+    pub bit: u64,
+}
 
-impl Pages {
-    /// Words of the answer.
+impl Page {
+    /// How many words there are.
     pub const WORDS: usize = 16;
 
-    /// The size of a page, as a power of two; it need not be the processor's.
-    const SHIFT: u32 = 12;
+    /// Size in bytes of a page; it need not be the processor's.
+    const SIZE: u64 = 4096;
 
-    /// Those of a table.
-    pub fn of(table: &UnreliableText<'_>) -> Self {
-        let mut pages = Self([0; Self::WORDS]);
-        for index in 0..table.len() {
-            let Some((first, end)) = table.get(index) else {
-                continue;
-            };
-            if end < first {
-                // It goes over the end of all addresses, as no text does.
-                return Self([u64::MAX; Self::WORDS]);
-            }
-            let mut page = first >> Self::SHIFT;
-            let pages_held = (end >> Self::SHIFT).wrapping_sub(page).wrapping_add(1);
-            for _ in 0..pages_held {
-                let (word, bit) = Self::place(page << Self::SHIFT);
-                if let Some(word) = pages.0.get_mut(word) {
-                    *word |= bit;
-                }
-                page = page.wrapping_add(1);
-            }
-        }
-        pages
-    }
-
-    /// The words, for whoever keeps them elsewhere.
-    pub const fn words(&self) -> [u64; Self::WORDS] {
-        self.0
-    }
-
-    /// Which of the words speaks of an address, and with which bit: set if the table may hold it.
+    /// The page that an address lies in.
     #[inline]
-    pub const fn place(address: u64) -> (usize, u64) {
-        let page = address >> Self::SHIFT;
-        ((page as usize >> 6) % Self::WORDS, 1 << (page & 63))
+    pub const fn of(address: u64) -> Self {
+        let page = address / Self::SIZE;
+        Self {
+            word: (page as usize / 64) % Self::WORDS,
+            bit: 1 << (page % 64),
+        }
     }
 }
 
@@ -194,22 +183,57 @@ pub struct EntryCode {
     pub origin: Origin,
 }
 
-/// The origin of the code at `address`, by a table that is sorted by address and disjoint.
-#[inline]
-pub fn origin(table: &[EntryCode], address: u64) -> Option<Origin> {
-    let (mut low, mut high) = (0, table.len());
-    while low < high {
-        let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
-        let code = table.get(middle)?;
-        if address < code.begin {
-            high = middle;
-        } else if address >= code.end {
-            low = middle.wrapping_add(1);
-        } else {
-            return Some(code.origin);
+impl EntryCode {
+    /// The same, packed. It lies within 2 GiB of `base`, as all of an image does; what is behind its
+    /// first 64 KiB is left out.
+    #[inline]
+    pub fn packed(&self, base: u64) -> Packed {
+        let size = self.end.wrapping_sub(self.begin);
+        Packed {
+            distance: self.begin.wrapping_sub(base) as i32,
+            size: size.min(u64::from(u16::MAX)) as u16,
+            origin: self.origin,
         }
     }
-    None
+}
+
+/// The origin of the code at `address`.
+#[inline]
+pub fn origin(table: &[EntryCode], address: u64) -> Option<Origin> {
+    let holds = |code: &&EntryCode| code.begin <= address && address < code.end;
+    table.iter().find(holds).map(|code| code.origin)
+}
+
+/// A piece of entry code in the room of a word. Its place is a distance from a base, such as the
+/// begin of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    distance: i32,
+    size: u16,
+    origin: Origin,
+}
+
+impl Packed {
+    /// Both as one, if `next` begins where this ends and is entered for the same.
+    #[inline]
+    pub fn joined(self, next: Self) -> Option<Self> {
+        let follows = self.distance.wrapping_add(i32::from(self.size)) == next.distance;
+        let size = self.size.checked_add(next.size);
+        match size {
+            Some(size) if follows && self.origin == next.origin => Some(Self { size, ..self }),
+            _ => None,
+        }
+    }
+
+    /// The origin of the code that lies `distance` bytes behind the base.
+    #[inline]
+    pub fn origin(table: &[Self], distance: u64) -> Option<Origin> {
+        let holds = |code: &&Self| {
+            let offset = distance.wrapping_sub(i64::from(code.distance) as u64);
+            offset < u64::from(code.size)
+        };
+        table.iter().find(holds).map(|code| code.origin)
+    }
 }
 
 #[cfg(test)]
@@ -260,11 +284,12 @@ mod tests {
             range(0x0123_4567, 1),
         ];
         let table = UnreliableText::new(Base::Image(base), &ranges);
-        let words = Pages::of(&table).words();
+        let mut words = [0; Page::WORDS];
+        assert!(table.survey(|page| words[page.word] |= page.bit));
         let (mut held, mut free) = (0, 0);
         for address in (base..base + 0x0130_0000).step_by(0x333) {
-            let (word, bit) = Pages::place(address);
-            match (words[word] & bit != 0, table.contains(address)) {
+            let page = Page::of(address);
+            match (words[page.word] & page.bit != 0, table.contains(address)) {
                 (false, true) => panic!("{address:#x}"),
                 (true, _) => held += 1,
                 (false, false) => free += 1,
@@ -272,6 +297,17 @@ mod tests {
         }
         assert!(held > 0 && free > 100 * held);
         assert_eq!(words.map(u64::count_ones).iter().sum::<u32>(), 2 + 3 + 1);
+    }
+
+    #[test]
+    fn disorder_is_seen_and_pages_end_with_the_addresses() {
+        let at_the_end = [range(-0x1800, 0x1000)];
+        let mut pages = 0;
+        let table = UnreliableText::known(Base::Image(0), &at_the_end, false);
+        assert!(table.survey(|_| pages += 1) && pages == 2);
+        for disorder in [[range(0x20, 1), range(0, 1)], [range(-4, 8), range(8, 1)]] {
+            assert!(!UnreliableText::new(Base::Image(0), &disorder).is_sorted());
+        }
     }
 
     #[test]
@@ -295,5 +331,30 @@ mod tests {
         assert_eq!(origin(&table, 0x20f), Some(Origin::Fork));
         assert_eq!(origin(&table, 0x210), None);
         assert_eq!(origin(&[], 0), None);
+        let base = 0x110;
+        let packed = table.map(|code| code.packed(base));
+        for address in 0..0x300u64 {
+            let distance = address.wrapping_sub(base);
+            assert_eq!(Packed::origin(&packed, distance), origin(&table, address));
+        }
+        assert_eq!(size_of::<Packed>(), 8);
+    }
+
+    #[test]
+    fn neighbours_of_one_origin_become_one_piece() {
+        let piece = |begin, end, origin| EntryCode { begin, end, origin }.packed(0x1000);
+        let first = piece(0x1000, 0x1010, Origin::SystemCall);
+        let joined = first.joined(piece(0x1010, 0x1018, Origin::SystemCall));
+        assert_eq!(joined, Some(piece(0x1000, 0x1018, Origin::SystemCall)));
+        for other in [
+            piece(0x1010, 0x1018, Origin::Fork),
+            piece(0x1011, 0x1018, Origin::SystemCall),
+            piece(0xfff, 0x1000, Origin::SystemCall),
+        ] {
+            assert_eq!(first.joined(other), None);
+        }
+        let large = piece(0x1000, 0x3_0000, Origin::Fork);
+        assert_eq!(large.size, u16::MAX);
+        assert_eq!(first.joined(large), None);
     }
 }

@@ -97,45 +97,68 @@ impl Reason {
         Self::RegisterNotSaved,
     ];
 
+    /// Its place in [`Self::ALL`].
+    #[inline]
+    pub fn number(self) -> usize {
+        let place = Self::ALL.iter().position(|other| *other == self);
+        place.unwrap_or(Self::ALL.len())
+    }
+
     /// One sentence for people.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Running => "the stack is being used by a CPU",
-            Self::StartOffStack => "the saved stack pointer is not on a stack of the task",
-            Self::Interrupted(event) => match event {
-                Event::Interrupt => "interrupted in the kernel by an interrupt",
-                Event::NonMaskable => {
-                    "interrupted in the kernel by an interrupt that cannot be masked"
-                }
-                Event::PageFault => "interrupted in the kernel by a page fault",
-                Event::Breakpoint => "interrupted in the kernel by a breakpoint",
-                Event::Exception => "interrupted in the kernel by an exception",
-                Event::Unknown => "interrupted in the kernel, or registers saved by a tracer",
-            },
-            Self::BadRegisters => "saved registers that no processor saves",
-            Self::FramePointerOffStack => "a frame pointer is off the stack",
-            Self::FramePointerMisaligned => "a frame pointer is not aligned",
-            Self::FramePointerNotRising => "a frame pointer goes down or in a circle",
-            Self::FramePointerPastEnd => "a frame pointer leads past the beginning of the stack",
-            Self::StackPointerOffStack => "a stack pointer is off the stack",
-            Self::StackPointerMisaligned => "a stack pointer is not aligned",
-            Self::StackPointerNotRising => "a stack pointer goes down or in a circle",
-            Self::StackRevisited => "a stack comes up for a second time",
-            Self::AddressNotInText => "an address on the stack is not in kernel text",
-            Self::AddressNotAfterCall => "an address on the stack does not follow a call",
-            Self::KeepsNoFrame => "text that keeps no frame, says the validator",
-            Self::NotVouchedFor => "text that the validator has not seen",
-            Self::GeneratedCode => "code that was made at run time",
-            Self::ReturnAddressLost => "a rewritten return address cannot be recovered",
-            Self::WrongEnd => "the walk ended where this kind of task does not end",
-            Self::TooDeep => "too many frames",
-            Self::OrcNotReady => "the ORC tables are not set up",
-            Self::OrcMissing => "no ORC entry for an address",
-            Self::OrcUndefined => "the ORC entry for an address is undefined",
-            Self::OrcInvalid => "an ORC entry that means nothing",
-            Self::RegisterNotSaved => "an ORC entry asks for a register that was not saved",
+    #[inline]
+    pub fn text(self) -> &'static str {
+        line(TEXTS, self.number())
+    }
+}
+
+/// A sentence for each of [`Reason::ALL`], in the same order, a line each.
+const TEXTS: &str = "\
+the stack is being used by a CPU
+the saved stack pointer is not on a stack of the task
+interrupted in the kernel by an interrupt
+interrupted in the kernel by an interrupt that cannot be masked
+interrupted in the kernel by a page fault
+interrupted in the kernel by a breakpoint
+interrupted in the kernel by an exception
+interrupted in the kernel, or registers saved by a tracer
+saved registers that no processor saves
+a frame pointer is off the stack
+a frame pointer is not aligned
+a frame pointer goes down or in a circle
+a frame pointer leads past the beginning of the stack
+a stack pointer is off the stack
+a stack pointer is not aligned
+a stack pointer goes down or in a circle
+a stack comes up for a second time
+an address on the stack is not in kernel text
+an address on the stack does not follow a call
+text that keeps no frame, says the validator
+text that the validator has not seen
+code that was made at run time
+a rewritten return address cannot be recovered
+the walk ended where this kind of task does not end
+too many frames
+the ORC tables are not set up
+no ORC entry for an address
+the ORC entry for an address is undefined
+an ORC entry that means nothing
+an ORC entry asks for a register that was not saved
+";
+
+/// A line of a text, by its number; none behind the last. Each ends with a line feed.
+#[inline(never)]
+pub(crate) fn line(text: &'static str, number: usize) -> &'static str {
+    let (mut begin, mut left) = (0, number);
+    for (at, byte) in (0..text.len()).zip(text.as_bytes()) {
+        if *byte == b'\n' {
+            if left == 0 {
+                return text.get(begin..at).unwrap_or("");
+            }
+            left = left.wrapping_sub(1);
+            begin = at.wrapping_add(1);
         }
     }
+    ""
 }
 
 impl fmt::Display for Reason {
@@ -147,6 +170,35 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_has_its_line() {
+        assert_eq!(TEXTS.lines().count(), Reason::ALL.len());
+        assert_eq!(line(TEXTS, Reason::ALL.len()), "");
+        for (reason, text) in [
+            (Reason::Running, "the stack is being used by a CPU"),
+            (
+                Reason::Interrupted(Event::Unknown),
+                "interrupted in the kernel, or registers saved by a tracer",
+            ),
+            (
+                Reason::BadRegisters,
+                "saved registers that no processor saves",
+            ),
+            (Reason::StackRevisited, "a stack comes up for a second time"),
+            (
+                Reason::KeepsNoFrame,
+                "text that keeps no frame, says the validator",
+            ),
+            (Reason::TooDeep, "too many frames"),
+            (
+                Reason::RegisterNotSaved,
+                "an ORC entry asks for a register that was not saved",
+            ),
+        ] {
+            assert_eq!(reason.text(), text, "{reason:?}");
+        }
+    }
 
     #[test]
     fn each_reason_has_words_of_its_own() {

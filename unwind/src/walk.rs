@@ -5,12 +5,14 @@
 //! share everything: a *reliable* walk stops at the first doubt, a *best-effort* walk goes on as
 //! long as something can be read and remembers its first doubt.
 
+use core::mem::MaybeUninit;
+
 use arch::frame::{Event, Frames, Origin, Privilege};
 
 use crate::ends::{self, End};
-use crate::env::{Env, Recovery, TextKind};
+use crate::env::{Env, Recovered, Recovery, TextKind};
 use crate::reason::Reason;
-use crate::stack::{Stack, StackKind};
+use crate::stack::{Slot, Stack, StackKind};
 use crate::Verdict;
 
 /// The most frames of a walk: more than fit on the largest stack, 64 KiB of frame records.
@@ -184,15 +186,22 @@ pub struct Walk<S> {
 
 /// A way to find the next frame.
 pub trait Stepper<E: Env + ?Sized>: Copy + Sized {
-    /// A walk that stands on its first frame, which lies at or above `first` on its stack.
-    fn start(env: &E, mode: Mode, start: Start, first: u64) -> Walk<Self>;
+    /// What it knows before a walk has started.
+    const NEW: Self;
+
+    /// Takes a new walk to its first frame, which lies at or above `first` on its stack.
+    fn start(walk: &mut Walk<Self>, env: &E, start: Start, first: u64);
 
     /// Goes to the next frame, or changes the walk's status.
     fn next(walk: &mut Walk<Self>, env: &E);
 }
 
 impl<S> Walk<S> {
-    pub(crate) const fn new(mode: Mode, stepper: S) -> Self {
+    #[inline]
+    const fn new<E: Env + ?Sized>(mode: Mode) -> Self
+    where
+        S: Stepper<E>,
+    {
         Self {
             stack: Stack::NONE,
             pc: 0,
@@ -207,7 +216,7 @@ impl<S> Walk<S> {
             origin: None,
             status: Status::Walking,
             doubt: None,
-            stepper,
+            stepper: S::NEW,
         }
     }
 
@@ -220,7 +229,24 @@ impl<S> Walk<S> {
     where
         S: Stepper<E>,
     {
-        S::start(env, mode, start, first)
+        *Self::start_in(&mut MaybeUninit::uninit(), env, mode, start, first)
+    }
+
+    /// The same for a walk that stays in its place, which saves moving it there.
+    #[inline(never)]
+    pub fn start_in<'a, E: Env + ?Sized>(
+        place: &'a mut MaybeUninit<Self>,
+        env: &E,
+        mode: Mode,
+        start: Start,
+        first: u64,
+    ) -> &'a mut Self
+    where
+        S: Stepper<E>,
+    {
+        let walk = place.write(Self::new::<E>(mode));
+        S::start(walk, env, start, first);
+        walk
     }
 
     /// Goes to the next frame; false if there is none, for whatever reason.
@@ -377,37 +403,47 @@ impl<S> Walk<S> {
         false
     }
 
-    /// Ends the walk where a check says that it may, or gives up.
-    #[inline]
-    pub(crate) fn end(&mut self, end: Result<End, Reason>) {
-        match end {
-            Ok(end) => self.status = Status::Ended(Some(end)),
-            Err(reason) => {
-                self.lose(reason);
-            }
-        }
-    }
-
     #[inline]
     pub(crate) const fn is_reliable(&self) -> bool {
         matches!(self.mode, Mode::Reliable)
     }
 
-    /// Goes over to the stack that `address` lies on, if that did not come up yet.
+    /// Gives up, for callers that have nothing to return.
     #[inline]
-    pub(crate) fn switch_stack<E: Env + ?Sized>(
+    pub(crate) fn lost<T>(&mut self, reason: Reason) -> Option<T> {
+        self.lose(reason);
+        None
+    }
+
+    /// The stack that `address` lies on, if that did not come up yet; without it the walk is lost.
+    #[inline(never)]
+    pub(crate) fn other_stack<E: Env + ?Sized>(
         &mut self,
         env: &E,
         address: u64,
         off_stack: Reason,
-    ) -> Result<Stack, Reason> {
-        let stack = env.stack_at(address).ok_or(off_stack)?;
+    ) -> Option<Stack> {
+        let Some(stack) = env.stack_at(address) else {
+            return self.lost(off_stack);
+        };
         let bit = stack.kind().bit();
         if self.visited & bit != 0 {
-            return Err(Reason::StackRevisited);
+            return self.lost(Reason::StackRevisited);
         }
         self.visited |= bit;
-        Ok(stack)
+        Some(stack)
+    }
+
+    /// The return address in `slot`, as it was before a tracer replaced it, and whether the walk
+    /// may go on with it.
+    #[inline]
+    pub(crate) fn recover<E: Env + ?Sized>(&mut self, env: &E, slot: Slot) -> (u64, bool) {
+        let found = env.read(slot);
+        match env.recover(&mut self.recovery, found, slot.address()) {
+            Recovered::Same => (found, true),
+            Recovered::Original(original) => (original, true),
+            Recovered::Lost(instead) => (instead, self.doubt_and_go_on(Reason::ReturnAddressLost)),
+        }
     }
 }
 
@@ -475,7 +511,8 @@ where
     E: Env + ?Sized,
     S: Stepper<E> + ReturnSlot<E> + Partial,
 {
-    let walk = to_the_end::<S, E>(env, start, first, |walk| visit(&walk.frame(env)));
+    let place = &mut MaybeUninit::uninit();
+    let walk = to_the_end::<S, E>(place, env, start, first, |walk| visit(&walk.frame(env)));
     match verdict(env, &walk.status) {
         Ok(end) => Outcome {
             verdict: Verdict::Reliable,
@@ -502,7 +539,8 @@ where
     E: Env + ?Sized,
     S: Stepper<E>,
 {
-    let walk = to_the_end::<S, E>(env, start, first, |walk| visit(walk.pc));
+    let place = &mut MaybeUninit::uninit();
+    let walk = to_the_end::<S, E>(place, env, start, first, |walk| visit(walk.pc));
     match verdict(env, &walk.status) {
         Ok(_) => Verdict::Reliable,
         Err(reason) => Verdict::Unreliable(reason),
@@ -511,19 +549,20 @@ where
 
 /// A reliable walk that is over.
 #[inline]
-fn to_the_end<S, E>(
+fn to_the_end<'a, S, E>(
+    place: &'a mut MaybeUninit<Walk<S>>,
     env: &E,
     start: Start,
     first: u64,
     mut visit: impl FnMut(&Walk<S>) -> bool,
-) -> Walk<S>
+) -> &'a Walk<S>
 where
     E: Env + ?Sized,
     S: Stepper<E>,
 {
-    let mut walk = Walk::<S>::start(env, Mode::Reliable, start, first);
+    let walk = Walk::start_in(place, env, Mode::Reliable, start, first);
     while !walk.is_done() {
-        let wanted = matches!(walk.at, At::User) || visit(&walk);
+        let wanted = matches!(walk.at, At::User) || visit(walk);
         if wanted {
             walk.next(env);
         } else {

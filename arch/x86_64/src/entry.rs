@@ -6,90 +6,87 @@
 
 use arch::frame::{Event, Origin};
 
-/// System calls and the parts of their entry that have labels of their own.
-const SYSTEM_CALLS: &[&str] = &[
-    "entry_SYSCALL_64",
-    "entry_SYSCALL_64_safe_stack",
-    "entry_SYSCALL_64_after_hwframe",
-    "entry_SYSCALL_compat",
-    "entry_SYSCALL_compat_safe_stack",
-    "entry_SYSCALL_compat_after_hwframe",
-    "entry_SYSENTER_compat",
-    "entry_SYSENTER_compat_after_hwframe",
-    "asm_int80_emulation",
-];
+/// One line for each: a digit for what it is entered for (its place in [`ORIGINS`]), and the symbol.
+/// Where an asterisk stands, any symbol is meant that begins so. The first line that fits counts.
+const SYMBOLS: &str = "\
+1ret_from_fork_asm
+2rewind_stack_and_make_dead
+0entry_SYSCALL_64
+0entry_SYSCALL_64_safe_stack
+0entry_SYSCALL_64_after_hwframe
+0entry_SYSCALL_compat*
+0entry_SYSENTER_compat*
+0asm_int80_emulation
+4asm_exc_page_fault
+5asm_exc_int3
+6asm_exc_nmi*
+6asm_xenpv_exc_nmi
+8asm_exc_*
+8asm_xenpv_exc_*
+8asm_iret_error
+7asm_sysvec_*
+7asm_common_interrupt
+7asm_spurious_interrupt
+7irq_entries_start
+7spurious_entries_start
+6nested_nmi*
+6first_nmi
+6repeat_nmi
+6end_repeat_nmi
+6nmi_no_fsgsbase
+6nmi_swapgs
+6nmi_restore
+9asm_fred_entrypoint_*
+9error_entry
+9error_return
+9paranoid_entry
+9paranoid_exit
+9xen_error_entry
+9common_interrupt_return
+9swapgs_restore_regs_and_return_to_usermode
+9restore_regs_and_return_to_kernel
+9native_irq_return_iret
+9early_idt_handler_common
+3startup_64
+3secondary_startup_64*
+3common_startup_64
+3soft_restart_cpu
+";
 
-/// Where a CPU comes from before it runs its idle task's first function.
-const STARTUP: &[&str] = &[
-    "startup_64",
-    "secondary_startup_64",
-    "secondary_startup_64_no_verify",
-    "common_startup_64",
-    "soft_restart_cpu",
-];
-
-/// Code that several entries share, and FRED's, which one entry is for all events.
-const SHARED: &[&str] = &[
-    "asm_fred_entrypoint_user",
-    "asm_fred_entrypoint_kernel",
-    "error_entry",
-    "error_return",
-    "paranoid_entry",
-    "paranoid_exit",
-    "xen_error_entry",
-    "common_interrupt_return",
-    "swapgs_restore_regs_and_return_to_usermode",
-    "restore_regs_and_return_to_kernel",
-    "native_irq_return_iret",
-    "early_idt_handler_common",
-];
-
-/// The entry of interrupts that cannot be masked, and the parts of it that have labels of their own.
-const NON_MASKABLE: &[&str] = &[
-    "asm_exc_nmi",
-    "asm_xenpv_exc_nmi",
-    "asm_exc_nmi_kvm_vmx",
-    "nested_nmi",
-    "nested_nmi_out",
-    "first_nmi",
-    "repeat_nmi",
-    "end_repeat_nmi",
-    "nmi_no_fsgsbase",
-    "nmi_swapgs",
-    "nmi_restore",
+/// What entry code is entered for: system calls; where a new task comes from, one that is to die, a
+/// CPU; events; and code that several entries share.
+const ORIGINS: [Origin; 10] = [
+    Origin::SystemCall,
+    Origin::Fork,
+    Origin::Rewound,
+    Origin::Startup,
+    Origin::Event(Event::PageFault),
+    Origin::Event(Event::Breakpoint),
+    Origin::Event(Event::NonMaskable),
+    Origin::Event(Event::Interrupt),
+    Origin::Event(Event::Exception),
+    Origin::Event(Event::Unknown),
 ];
 
 /// What the entry code of this symbol is entered for; `None` if it is no entry code.
 #[inline]
-pub fn origin(symbol: &str) -> Option<Origin> {
-    let event = |event| Some(Origin::Event(event));
-    match symbol {
-        "ret_from_fork_asm" => return Some(Origin::Fork),
-        "rewind_stack_and_make_dead" => return Some(Origin::Rewound),
-        "asm_exc_page_fault" => return event(Event::PageFault),
-        "asm_exc_int3" => return event(Event::Breakpoint),
-        "asm_common_interrupt"
-        | "asm_spurious_interrupt"
-        | "irq_entries_start"
-        | "spurious_entries_start" => return event(Event::Interrupt),
-        "asm_iret_error" => return event(Event::Exception),
-        _ => {}
+pub fn origin(symbol: &[u8]) -> Option<Origin> {
+    let mut rest = symbol.iter();
+    let (mut digit, mut fits) = (None, true);
+    for &byte in SYMBOLS.as_bytes() {
+        match (digit, byte) {
+            (None, _) => digit = Some(byte),
+            (_, b'*') if fits => break,
+            (_, b'\n') => {
+                if fits && rest.as_slice().is_empty() {
+                    break;
+                }
+                (rest, digit, fits) = (symbol.iter(), None, true);
+            }
+            _ => fits = fits && rest.next() == Some(&byte),
+        }
     }
-    if SYSTEM_CALLS.contains(&symbol) {
-        Some(Origin::SystemCall)
-    } else if STARTUP.contains(&symbol) {
-        Some(Origin::Startup)
-    } else if NON_MASKABLE.contains(&symbol) {
-        event(Event::NonMaskable)
-    } else if SHARED.contains(&symbol) {
-        event(Event::Unknown)
-    } else if symbol.starts_with("asm_sysvec_") {
-        event(Event::Interrupt)
-    } else if symbol.starts_with("asm_exc_") || symbol.starts_with("asm_xenpv_exc_") {
-        event(Event::Exception)
-    } else {
-        None
-    }
+    ORIGINS.get(usize::from(digit?.wrapping_sub(b'0'))).copied()
 }
 
 #[cfg(test)]
@@ -113,13 +110,21 @@ mod tests {
             ("end_repeat_nmi", Some(Origin::Event(Event::NonMaskable))),
             ("ret_from_fork_asm", Some(Origin::Fork)),
             ("secondary_startup_64", Some(Origin::Startup)),
+            ("startup_64", Some(Origin::Startup)),
+            ("entry_SYSCALL_64", Some(Origin::SystemCall)),
+            ("entry_SYSENTER_compat", Some(Origin::SystemCall)),
+            ("error_entry", Some(Origin::Event(Event::Unknown))),
+            ("nested_nmi_out", Some(Origin::Event(Event::NonMaskable))),
             ("rewind_stack_and_make_dead", Some(Origin::Rewound)),
             // Functions, although they lie in entry text or their names look like it.
             ("asm_load_gs_index", None),
             ("entry_ibpb", None),
+            ("startup_64_setup_gdt_idt", None),
+            ("entry_SYSCALL32_ignore", None),
+            ("", None),
             ("do_syscall_64", None),
         ] {
-            assert_eq!(origin(symbol), expected, "{symbol}");
+            assert_eq!(origin(symbol.as_bytes()), expected, "{symbol}");
         }
     }
 }

@@ -12,7 +12,7 @@ use arch::insn::Reg;
 use crate::{reg, X86_64};
 
 /// Offsets of the registers in `struct pt_regs`, by register number (rax, rcx, rdx, ...).
-const OFFSETS: [u64; 16] = [
+const OFFSETS: [u8; 16] = [
     80, 88, 96, 40, 152, 32, 104, 112, 72, 64, 56, 48, 24, 16, 8, 0,
 ];
 
@@ -29,8 +29,21 @@ const XEN_KERNEL_CS: u64 = 0xe030;
 /// The breakpoint instruction.
 const INT3: u8 = 0xcc;
 
-/// What stands between functions: no call that was probed.
-const PADDING: [u8; 4] = [INT3; 4];
+/// The opcode of a direct call; that of a jump differs in the lowest bit.
+const CALL: u64 = 0xe8;
+
+/// The opcode of indirect calls and jumps, and what the ModRM byte of a call has in the middle.
+const INDIRECT: u8 = 0xff;
+const INDIRECT_CALL: u8 = 2 << 3;
+
+/// What stands between functions, behind the first byte: no call that was probed.
+const PADDING: u64 = u32::from_le_bytes([INT3; 4]) as u64;
+
+/// What a static call or the tracer's call is switched off with.
+const SWITCHED_OFF: u64 = u64::from_le_bytes([0x0f, 0x1f, 0x44, 0, 0, 0, 0, 0]);
+
+/// What a static call to a function that only returns zero becomes.
+const RETURNS_ZERO: u64 = u64::from_le_bytes([0x2e, 0x2e, 0x2e, 0x31, 0xc0, 0, 0, 0]);
 
 /// Bits of the word with the code segment: the selector; with FRED, three more about the event
 /// (`struct fred_cs`, `arch/x86/include/asm/ptrace.h`).
@@ -109,42 +122,59 @@ impl Frames for X86_64 {
 
     #[inline]
     fn register_offset(reg: Reg) -> Option<u64> {
-        OFFSETS.get(usize::from(reg.0)).copied()
+        OFFSETS
+            .get(usize::from(reg.0))
+            .map(|offset| u64::from(*offset))
     }
 
     #[inline]
     fn may_follow_call(before: [u8; 8]) -> bool {
-        let [_, seven, b2, b3, b4, b5, b6, b7] = before;
-        let [six, five, four, three, two] = [b2, b3, b4, b5, b6];
-        // A kprobe replaces the first byte by a breakpoint.
-        let indirect = |opcode: u8| opcode == 0xff || opcode == 0xcc;
-        // ModRM: mode in the two high bits, 2 (the call) in the middle, register in the low ones.
-        let (mode_reg, rm) = (|m: u8| m & 0xf8, |m: u8| m & 7);
-        // Direct: call; a breakpoint or jump over it (kprobes, text being patched).
-        matches!(five, 0xe8 | 0xe9)
-            || five == 0xcc && [b4, b5, b6, b7] != PADDING
-            // What a static call or the tracer's call is switched off with.
-            || before[3..] == [0x0f, 0x1f, 0x44, 0x00, 0x00]
-            // What a static call to a function that only returns zero becomes.
-            || before[3..] == [0x2e, 0x2e, 0x2e, 0x31, 0xc0]
-            // Register; memory without displacement.
-            || indirect(two)
-                && (mode_reg(b7) == 0xd0 || mode_reg(b7) == 0x10 && rm(b7) != 4 && rm(b7) != 5)
-            // Memory: 8-bit displacement; index without displacement.
-            || indirect(three)
-                && (mode_reg(b6) == 0x50 && rm(b6) != 4 || b6 == 0x14 && rm(b7) != 5)
-            // Index and 8-bit displacement.
-            || indirect(four) && b5 == 0x54
-            // 32-bit displacement; relative to the next instruction.
-            || indirect(six) && (mode_reg(b3) == 0x90 && rm(b3) != 4 || b3 == 0x15)
-            // Index and 32-bit displacement.
-            || indirect(seven) && (b2 == 0x94 || b2 == 0x14 && rm(b3) == 5)
+        let word = u64::from_le_bytes(before);
+        let five = word >> 24;
+        // Direct: call, or a jump over it; what kprobes and text that is being patched put there.
+        (five & 0xfe == CALL || five & 0xff == u64::from(INT3) && word >> 32 != PADDING)
+            || five == SWITCHED_OFF
+            || five == RETURNS_ZERO
+            || may_end_in_indirect_call(word)
     }
 
     #[inline]
     fn breakpoint([.., last]: [u8; 8]) -> Option<u64> {
         // int3, a trap: the saved address is that of the next byte.
         (last == INT3).then_some(1)
+    }
+}
+
+/// Whether an indirect call may end with these bytes: its opcode, or the breakpoint of a kprobe in
+/// its place, stands as far from the end as the instruction that begins there is long.
+#[cold]
+#[inline(never)]
+fn may_end_in_indirect_call(bytes: u64) -> bool {
+    (2..8).any(|size: u32| {
+        let begin = bytes.wrapping_shr(64u32.wrapping_sub(size.wrapping_mul(8)));
+        let [opcode, modrm, sib, ..] = begin.to_le_bytes();
+        (opcode == INDIRECT || opcode == INT3)
+            && modrm & 0x38 == INDIRECT_CALL
+            && size == indirect_size(modrm, sib)
+    })
+}
+
+/// Size in bytes of an instruction with one byte of opcode and these two behind it (Intel SDM
+/// volume 2, 2.1.5, tables 2-2 and 2-3, in 64-bit mode).
+#[inline]
+const fn indirect_size(modrm: u8, sib: u8) -> u32 {
+    let has_sib = modrm & 7 == 4;
+    let base = if has_sib { sib & 7 } else { modrm & 7 };
+    match modrm >> 6 {
+        3 => 2,
+        mode => {
+            let displacement = match mode {
+                1 => 1,
+                0 if base != 5 => 0,
+                _ => 4,
+            };
+            2u32.wrapping_add(displacement).wrapping_add(has_sib as u32)
+        }
     }
 }
 
@@ -181,6 +211,27 @@ mod tests {
         ];
         for call in calls {
             assert!(follows(call), "{call:x?}");
+        }
+    }
+
+    #[test]
+    fn indirect_calls_are_as_long_as_their_operands_make_them() {
+        // By form: mode, low bits of ModRM, low bits of SIB where there is one, size.
+        let expected = |modrm: u8, sib: u8| match (modrm >> 6, modrm & 7, sib & 7) {
+            (3, _, _) => 2,
+            (0, 4, 5) => 7,
+            (0, 4, _) => 3,
+            (0, 5, _) => 6,
+            (0, _, _) => 2,
+            (1, 4, _) => 4,
+            (1, _, _) => 3,
+            (_, 4, _) => 7,
+            _ => 6,
+        };
+        for modrm in 0..=u8::MAX {
+            for sib in 0..=u8::MAX {
+                assert_eq!(indirect_size(modrm, sib), expected(modrm, sib));
+            }
         }
     }
 

@@ -103,37 +103,54 @@ fn pack(cfa: Rule, sp: u8, frame_pointer: Rule, bp: u8, kind: u8, signal: bool) 
     [a, b, c, d, sp | bp << 4, flags, 0, 0]
 }
 
+/// What the types say, by number.
+const KINDS: [Option<FrameKind>; 8] = {
+    let mut kinds = [None; 8];
+    kinds[kind::UNDEFINED as usize] = Some(FrameKind::Undefined);
+    kinds[kind::END_OF_STACK as usize] = Some(FrameKind::EndOfStack);
+    kinds[kind::CALL as usize] = Some(FrameKind::Call);
+    kinds[kind::REGS as usize] = Some(FrameKind::Regs);
+    kinds[kind::REGS_PARTIAL as usize] = Some(FrameKind::RegsPartial);
+    kinds
+};
+
+/// What the caller's stack pointer may be from, by number.
+const CFA_BASES: [Option<Base>; 16] = {
+    let mut bases = [None; 16];
+    bases[base::UNDEFINED as usize] = Some(Base::Undefined);
+    bases[base::SP as usize] = Some(Base::Reg(reg::RSP));
+    bases[base::BP as usize] = Some(Base::Reg(reg::RBP));
+    bases[base::R10 as usize] = Some(Base::Reg(reg::R10));
+    bases[base::R13 as usize] = Some(Base::Reg(reg::R13));
+    bases[base::DI as usize] = Some(Base::Reg(reg::RDI));
+    bases[base::DX as usize] = Some(Base::Reg(reg::RDX));
+    bases[base::SP_INDIRECT as usize] = Some(Base::StackPointerIndirect);
+    bases[base::BP_INDIRECT as usize] = Some(Base::FramePointerIndirect);
+    bases
+};
+
+/// What the caller's frame pointer may be from, by number.
+const FRAME_POINTER_BASES: [Option<Base>; 16] = {
+    let mut bases = [None; 16];
+    bases[base::UNDEFINED as usize] = Some(Base::Undefined);
+    bases[base::PREV_SP as usize] = Some(Base::Cfa);
+    bases[base::BP as usize] = Some(Base::Reg(reg::RBP));
+    bases
+};
+
 impl Decode for X86_64 {
     type Entry = [u8; 6];
 
     #[inline]
-    fn decode([a, b, c, d, regs, flags]: [u8; 6]) -> Option<Frame> {
-        let kind = match flags & 7 {
-            kind::UNDEFINED => FrameKind::Undefined,
-            kind::END_OF_STACK => FrameKind::EndOfStack,
-            kind::CALL => FrameKind::Call,
-            kind::REGS => FrameKind::Regs,
-            kind::REGS_PARTIAL => FrameKind::RegsPartial,
-            _ => return None,
-        };
-        let cfa = match regs & 0xf {
-            base::UNDEFINED => Base::Undefined,
-            base::SP => Base::Reg(reg::RSP),
-            base::BP => Base::Reg(reg::RBP),
-            base::R10 => Base::Reg(reg::R10),
-            base::R13 => Base::Reg(reg::R13),
-            base::DI => Base::Reg(reg::RDI),
-            base::DX => Base::Reg(reg::RDX),
-            base::SP_INDIRECT => Base::StackPointerIndirect,
-            base::BP_INDIRECT => Base::FramePointerIndirect,
-            _ => return None,
-        };
-        let frame_pointer = match regs >> 4 {
-            base::UNDEFINED => Base::Undefined,
-            base::PREV_SP => Base::Cfa,
-            base::BP => Base::Reg(reg::RBP),
-            _ => return None,
-        };
+    fn kind([.., flags]: [u8; 6]) -> Option<FrameKind> {
+        KINDS[usize::from(flags & 7)]
+    }
+
+    #[inline]
+    fn decode(entry @ [a, b, c, d, regs, flags]: [u8; 6]) -> Option<Frame> {
+        let kind = Self::kind(entry)?;
+        let cfa = CFA_BASES[usize::from(regs & 0xf)]?;
+        let frame_pointer = FRAME_POINTER_BASES[usize::from(regs >> 4)]?;
         Some(Frame {
             kind,
             signal: flags >> 3 & 1 != 0,

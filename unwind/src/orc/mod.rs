@@ -15,7 +15,7 @@ use arch::orc::{Decode, Frame as Entry, FrameKind as EntryKind};
 use crate::ends::{self, End};
 use crate::env::{Lookup, OrcEnv, Recovered, TextKind};
 use crate::reason::Reason;
-use crate::stack::Slot;
+use crate::stack::{Slot, Stack};
 use crate::walk::{
     At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk, START_REGISTERS,
 };
@@ -53,73 +53,59 @@ impl<E: OrcEnv + ?Sized> ReturnSlot<E> for Orc {
 }
 
 impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
-    fn start(env: &E, mode: Mode, start: Start, first: u64) -> Walk<Self> {
-        let mut walk = Walk::new(
-            mode,
-            Self {
-                floor: 0,
-                whole: 0,
-                partial: false,
-                exact: false,
-                never_ran: false,
-                end: None,
-            },
-        );
+    const NEW: Self = Self {
+        floor: 0,
+        whole: 0,
+        partial: false,
+        exact: false,
+        never_ran: false,
+        end: None,
+    };
+
+    fn start(walk: &mut Walk<Self>, env: &E, start: Start, first: u64) {
         // In either mode: what is on the stack changes under the walk.
         if env.is_running() {
             walk.lose(Reason::Running);
-            return walk;
+            return;
         }
-        let begun = match start {
+        let has_begun = match start {
             Start::Here { pc, sp, fp } => {
                 walk.stepper.exact = true;
-                walk.begin(env, pc, sp, fp)
+                walk.begin_at(env, pc, sp, fp)
             }
             Start::Inactive { sp } => walk.begin_inactive(env, sp),
             Start::Interrupted { user: true, .. } => {
-                walk.end_unchecked();
-                return walk;
+                walk.finish(None);
+                return;
             }
             Start::Interrupted { pc, sp, fp, .. } => {
                 walk.at = At::Kernel;
                 walk.registers = START_REGISTERS;
                 walk.stepper.exact = true;
-                walk.begin(env, pc, sp, fp)
+                walk.begin_at(env, pc, sp, fp)
             }
         };
-        if let Err(reason) = begun {
-            walk.lose(reason);
-            return walk;
+        if !has_begun || walk.check_address(env).is_none() {
+            return;
         }
-        if walk.is_reliable() {
-            if let Err(reason) = walk.check_address(env) {
-                walk.lose(reason);
-                return walk;
-            }
-        }
-        if matches!(start, Start::Interrupted { .. }) {
+        if walk.registers == START_REGISTERS {
             // Whoever has the registers knows them.
             walk.next(env);
-            return walk;
+            return;
         }
         while !walk.is_done() && (!walk.stack.contains(first, WORD) || walk.sp <= first) {
             walk.next(env);
         }
-        walk
     }
 
     // Called from where walks start, and from where they go on.
     #[inline(never)]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
-            match walk.stepper.end {
-                Some(end) => walk.end(Ok(end)),
-                None => walk.end_unchecked(),
-            }
-            return;
-        }
-        if let Err(reason) = walk.step(env) {
-            walk.lose(reason);
+            walk.finish(walk.stepper.end);
+        } else {
+            // Without a next frame it is over: that is its status.
+            let _: Option<()> = walk.step(env);
         }
     }
 }
@@ -158,73 +144,97 @@ impl Walk<Orc> {
         self.sp
     }
 
-    fn end_unchecked(&mut self) {
-        match self.mode {
-            Mode::BestEffort => self.status = Status::Ended(None),
-            Mode::Reliable => {
+    /// The end of the walk, which only a best-effort walk may come to without knowing where it is.
+    #[cold]
+    fn finish(&mut self, end: Option<End>) {
+        match (end, self.mode) {
+            (None, Mode::Reliable) => {
                 self.lose(Reason::WrongEnd);
             }
+            _ => self.status = Status::Ended(end),
         }
     }
 
-    fn begin<E: OrcEnv + ?Sized>(
-        &mut self,
-        env: &E,
-        pc: u64,
-        sp: u64,
-        fp: u64,
-    ) -> Result<(), Reason> {
+    /// Begins in a function that goes on at `pc`; false if the walk is lost.
+    #[cold]
+    #[inline(never)]
+    fn begin_at<E: OrcEnv + ?Sized>(&mut self, env: &E, pc: u64, sp: u64, fp: u64) -> bool {
+        let mut stack = env.stack_at(sp);
+        if stack.is_none() && self.doubt_and_go_on(Reason::StartOffStack) {
+            // It may have run over the end of a stack, into the page that guards it.
+            let page = E::Arch::PAGE;
+            stack = env.stack_at(sp.wrapping_add(page.wrapping_sub(1)) & page.wrapping_neg());
+        }
+        self.begin_on(stack, pc, sp, fp)
+    }
+
+    #[inline]
+    fn begin_on(&mut self, stack: Option<Stack>, pc: u64, sp: u64, fp: u64) -> bool {
         self.pc = pc;
         self.sp = sp;
         self.fp = fp;
-        match self.switch_stack(env, sp, Reason::StartOffStack) {
-            Ok(stack) => self.stack = stack,
-            Err(reason) => {
-                if !self.doubt_and_go_on(reason) {
-                    return Err(reason);
-                }
-                // It may have run over the end of a stack, into the page that guards it.
-                let page = E::Arch::PAGE;
-                let above = sp.wrapping_add(page.wrapping_sub(1)) & page.wrapping_neg();
-                self.stack = self.switch_stack(env, above, reason)?;
-            }
-        }
-        Ok(())
+        let Some(stack) = stack else {
+            return self.lose(Reason::StartOffStack);
+        };
+        self.visited = stack.kind().bit();
+        self.stack = stack;
+        true
     }
 
-    fn begin_inactive<E: OrcEnv + ?Sized>(&mut self, env: &E, sp: u64) -> Result<(), Reason> {
+    /// Begins in a task that is not running, by its saved stack pointer.
+    #[inline]
+    fn begin_inactive<E: OrcEnv + ?Sized>(&mut self, env: &E, sp: u64) -> bool {
         let layout = E::Arch::INACTIVE;
-        let record = sp.wrapping_add(layout.record);
-        let stack = env.stack_at(sp).ok_or(Reason::StartOffStack)?;
-        let word = |offset| stack.slot(record.wrapping_add(offset));
-        let caller = word(E::Arch::RECORD.caller).ok_or(Reason::StartOffStack)?;
-        let address = word(E::Arch::RECORD.return_address).ok_or(Reason::StartOffStack)?;
-        let pc = env.read(address);
+        let stack = env.stack_at(sp);
+        let word = |offset: u64| {
+            // Behind all of it, the function that goes on has something on the stack.
+            let span = stack?.span(sp, layout.size.wrapping_add(WORD))?;
+            Some(env.read(span.slot(layout.record.wrapping_add(offset))?))
+        };
+        let (caller, address) = (
+            word(E::Arch::RECORD.caller),
+            word(E::Arch::RECORD.return_address),
+        );
+        let (Some(fp), Some(pc)) = (caller, address) else {
+            return self.lose(Reason::StartOffStack);
+        };
         self.stepper.never_ran = env.is_fork_return(pc);
         self.stepper.exact = self.stepper.never_ran;
-        self.begin(env, pc, sp.wrapping_add(layout.size), env.read(caller))
+        self.begin_on(stack, pc, sp.wrapping_add(layout.size), fp)
     }
 
-    /// The word at `address`, on this stack or, for the first time, on another.
+    /// The word at `address`, on this stack or, for the first time, on another; without it the walk
+    /// is lost.
     #[inline]
-    fn slot<E: OrcEnv + ?Sized>(&mut self, env: &E, address: u64) -> Result<Slot, Reason> {
+    fn slot<E: OrcEnv + ?Sized>(&mut self, env: &E, address: u64) -> Option<Slot> {
+        match self.stack.slot(address) {
+            Some(slot) => Some(slot),
+            None => self.slot_elsewhere(env, address),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slot_elsewhere<E: OrcEnv + ?Sized>(&mut self, env: &E, address: u64) -> Option<Slot> {
         if address % WORD != 0 {
-            return Err(Reason::StackPointerMisaligned);
+            return self.lost(Reason::StackPointerMisaligned);
         }
-        if let Some(slot) = self.stack.slot(address) {
-            return Ok(slot);
+        self.stack = self.other_stack(env, address, Reason::StackPointerOffStack)?;
+        match self.stack.slot(address) {
+            Some(slot) => Some(slot),
+            None => self.lost(Reason::StackPointerOffStack),
         }
-        self.stack = self.switch_stack(env, address, Reason::StackPointerOffStack)?;
-        self.stack.slot(address).ok_or(Reason::StackPointerOffStack)
     }
 
     #[inline]
-    fn word<E: OrcEnv + ?Sized>(&mut self, env: &E, address: u64) -> Result<u64, Reason> {
+    fn word<E: OrcEnv + ?Sized>(&mut self, env: &E, address: u64) -> Option<u64> {
         let slot = self.slot(env, address)?;
-        Ok(env.read(slot))
+        Some(env.read(slot))
     }
 
     /// A register of the interrupted function, if it was saved.
+    #[cold]
+    #[inline(never)]
     fn register<E: OrcEnv + ?Sized>(&self, env: &E, register: Reg) -> Option<u64> {
         let registers = match (self.registers, self.stepper.partial) {
             (0, _) => return None,
@@ -248,12 +258,12 @@ impl Walk<Orc> {
         }
     }
 
-    /// The entry for the address that the walk stands on.
+    /// The entry for the address that the walk stands on; without one it is lost.
     #[inline]
-    fn entry<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<Entry, Reason> {
+    fn entry<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Option<Entry> {
         let at = if self.stepper.exact {
             if self.pc == 0 {
-                return Ok(of_nowhere::<E::Arch>());
+                return Some(of_nowhere::<E::Arch>());
             }
             match (self.at, self.origin) {
                 (At::Kernel, Some(Origin::Event(Event::Breakpoint))) => self.at_breakpoint(env)?,
@@ -263,21 +273,38 @@ impl Walk<Orc> {
             // The next instruction may belong to another function, and have another stack.
             self.pc.wrapping_sub(1)
         };
-        match Self::look_up(env, at) {
-            Lookup::Found(entry) => E::Format::decode(entry).ok_or(Reason::OrcInvalid),
-            Lookup::NotReady => Err(Reason::OrcNotReady),
-            Lookup::Missing if self.doubt_and_go_on(Reason::OrcMissing) => Ok(guess::<E::Arch>()),
-            Lookup::Missing => Err(Reason::OrcMissing),
+        let reason = match Self::look_up(env, at) {
+            Lookup::Found(entry) => match E::Format::decode(entry) {
+                Some(entry) => return Some(entry),
+                None => Reason::OrcInvalid,
+            },
+            Lookup::NotReady => Reason::OrcNotReady,
+            Lookup::Missing if self.doubt_and_go_on(Reason::OrcMissing) => {
+                return Some(guess::<E::Arch>())
+            }
+            Lookup::Missing => Reason::OrcMissing,
+        };
+        self.lost(reason)
+    }
+
+    #[inline]
+    fn look_up<E: OrcEnv + ?Sized>(env: &E, at: u64) -> Lookup<<E::Format as Decode>::Entry> {
+        match env.orc(at) {
+            Lookup::Missing => Self::look_up_copied(env, at),
+            found => found,
         }
     }
 
-    fn look_up<E: OrcEnv + ?Sized>(env: &E, at: u64) -> Lookup<<E::Format as Decode>::Entry> {
-        match env.orc(at) {
-            Lookup::Missing => match env.template(at) {
-                Some(original) if original != at => env.orc(original),
-                _ => Lookup::Missing,
-            },
-            found => found,
+    /// The entry of the original of what is a copy.
+    #[cold]
+    #[inline(never)]
+    fn look_up_copied<E: OrcEnv + ?Sized>(
+        env: &E,
+        at: u64,
+    ) -> Lookup<<E::Format as Decode>::Entry> {
+        match env.template(at) {
+            Some(original) if original != at => env.orc(original),
+            _ => Lookup::Missing,
         }
     }
 
@@ -285,58 +312,64 @@ impl Walk<Orc> {
     /// saved.
     #[cold]
     #[inline(never)]
-    fn at_breakpoint<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<u64, Reason> {
+    fn at_breakpoint<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Option<u64> {
         let before = env.bytes_before(self.pc);
         if let Some(distance) = before.and_then(E::Arch::breakpoint) {
-            return Ok(self.pc.wrapping_sub(distance));
+            return Some(self.pc.wrapping_sub(distance));
         }
         // It was taken away since, or whoever handles it has set another address: that does not
         // matter where the stack is the same in front of the address and behind it.
-        let decoded = |at| match Self::look_up(env, at) {
-            Lookup::Found(entry) => E::Format::decode(entry),
+        let entry = |at| match Self::look_up(env, at) {
+            Lookup::Found(entry) => Some(entry),
             _ => None,
         };
-        let same = decoded(self.pc.wrapping_sub(1)) == decoded(self.pc);
-        if same || self.doubt_and_go_on(Reason::Interrupted(Event::Breakpoint)) {
-            Ok(self.pc)
-        } else {
-            Err(Reason::Interrupted(Event::Breakpoint))
-        }
+        let same = entry(self.pc.wrapping_sub(1)) == entry(self.pc);
+        (same || self.doubt_and_go_on(Reason::Interrupted(Event::Breakpoint))).then_some(self.pc)
     }
 
-    /// The caller's stack pointer.
+    /// The caller's stack pointer; without it the walk is lost.
     #[inline]
-    fn cfa<E: OrcEnv + ?Sized>(&mut self, env: &E, rule: Rule) -> Result<u64, Reason> {
+    fn cfa<E: OrcEnv + ?Sized>(&mut self, env: &E, rule: Rule) -> Option<u64> {
         let offset = rule.offset;
-        Ok(match rule.base {
+        Some(match rule.base {
             Base::Reg(register) if register == E::Arch::SP => moved(self.sp, offset),
             Base::Reg(register) if register == E::Arch::FP => moved(self.fp, offset),
-            Base::StackPointerIndirect => moved(self.word(env, self.sp)?, offset),
-            Base::FramePointerIndirect => self.word(env, moved(self.fp, offset))?,
-            Base::Reg(register) => {
-                let value = self.register(env, register);
-                moved(value.ok_or(Reason::RegisterNotSaved)?, offset)
-            }
-            Base::Undefined | Base::Cfa => return Err(Reason::OrcInvalid),
+            _ => return self.unusual_cfa(env, rule),
         })
     }
 
+    #[cold]
+    #[inline(never)]
+    fn unusual_cfa<E: OrcEnv + ?Sized>(&mut self, env: &E, rule: Rule) -> Option<u64> {
+        let offset = rule.offset;
+        match rule.base {
+            Base::StackPointerIndirect => Some(moved(self.word(env, self.sp)?, offset)),
+            Base::FramePointerIndirect => self.word(env, moved(self.fp, offset)),
+            Base::Reg(register) => match self.register(env, register) {
+                Some(value) => Some(moved(value, offset)),
+                None => self.lost(Reason::RegisterNotSaved),
+            },
+            Base::Undefined | Base::Cfa => self.lost(Reason::OrcInvalid),
+        }
+    }
+
+    /// Goes to the next frame; without one the walk is over.
     #[inline]
-    fn step<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
+    fn step<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Option<()> {
         let entry = self.entry(env)?;
         match entry.kind {
-            EntryKind::Undefined => return Err(Reason::OrcUndefined),
+            EntryKind::Undefined => return self.lost(Reason::OrcUndefined),
             EntryKind::EndOfStack => {
                 self.marked_end(env);
-                return Ok(());
+                return None;
             }
             EntryKind::Call | EntryKind::Regs | EntryKind::RegsPartial => {}
         }
-        if self.is_reliable() && self.is_rewound(env) {
+        if self.is_reliable() && self.sp == env.top() && self.is_rewound(env) {
             self.status = Status::Ended(Some(End::Rewound));
-            return Ok(());
+            return None;
         }
-        let (kind, from) = (self.stack.kind(), self.sp);
+        let (stack, from) = (self.stack.begin(), self.sp);
         let cfa = self.cfa(env, entry.cfa)?;
         // The word that makes the frame: it, too, lies on a stack, and no other frame's is it.
         let made_of = match entry.kind {
@@ -344,8 +377,8 @@ impl Walk<Orc> {
             _ => cfa,
         };
         let slot = self.slot(env, made_of)?;
-        if self.stack.kind() == kind && made_of < self.stepper.floor {
-            return Err(Reason::StackPointerNotRising);
+        if self.stack.begin() == stack && made_of < self.stepper.floor {
+            return self.lost(Reason::StackPointerNotRising);
         }
         self.stepper.floor = made_of.wrapping_add(WORD);
         if matches!(entry.kind, EntryKind::Call) {
@@ -356,71 +389,58 @@ impl Walk<Orc> {
         self.stepper.exact = entry.signal;
         self.stepper.never_ran = false;
         self.number = self.number.wrapping_add(1);
-        match entry.frame_pointer.base {
-            Base::Undefined => {
-                if let Some(fp) = self.register(env, E::Arch::FP) {
-                    self.fp = fp;
-                }
-            }
-            Base::Cfa => self.fp = self.word(env, moved(cfa, entry.frame_pointer.offset))?,
-            Base::Reg(register) if register == E::Arch::FP => {
-                self.fp = self.word(env, moved(self.fp, entry.frame_pointer.offset))?;
-            }
-            _ => return Err(Reason::OrcInvalid),
+        let rule = entry.frame_pointer;
+        let saved_at = match rule.base {
+            Base::Cfa => Some(cfa),
+            Base::Reg(register) if register == E::Arch::FP => Some(self.fp),
+            Base::Undefined => None,
+            _ => return self.lost(Reason::OrcInvalid),
+        };
+        if let Some(base) = saved_at {
+            self.fp = self.word(env, moved(base, rule.offset))?;
+        } else if self.registers != 0 {
+            // Nothing is saved in front of a mere call.
+            self.fp = self.register(env, E::Arch::FP).unwrap_or(self.fp);
         }
-        let same_stack = self.stack.kind() == kind && self.stack.contains(self.sp, WORD);
+        let same_stack = self.stack.begin() == stack && self.stack.contains(self.sp, WORD);
         if same_stack && self.sp <= from {
-            return Err(Reason::StackPointerNotRising);
+            return self.lost(Reason::StackPointerNotRising);
         }
-        if self.is_reliable() {
-            self.check_address(env)?;
-        }
-        Ok(())
+        self.check_address(env)
     }
 
     #[inline]
-    fn enter_call<E: OrcEnv + ?Sized>(
-        &mut self,
-        env: &E,
-        cfa: u64,
-        slot: Slot,
-    ) -> Result<(), Reason> {
-        let found = env.read(slot);
-        self.pc = match env.recover(&mut self.recovery, found, slot.address()) {
-            Recovered::Same => found,
-            Recovered::Original(original) => original,
-            Recovered::Lost(instead) => {
-                if !self.doubt_and_go_on(Reason::ReturnAddressLost) {
-                    return Err(Reason::ReturnAddressLost);
-                }
-                instead
-            }
-        };
+    fn enter_call<E: OrcEnv + ?Sized>(&mut self, env: &E, cfa: u64, slot: Slot) -> Option<()> {
+        let (pc, goes_on) = self.recover(env, slot);
+        if !goes_on {
+            return None;
+        }
+        self.pc = pc;
         self.at = At::Call;
         self.sp = cfa;
         self.registers = 0;
         self.stepper.whole = 0;
         self.stepper.partial = false;
-        Ok(())
+        Some(())
     }
 
+    #[cold]
+    #[inline(never)]
     fn enter_registers<E: OrcEnv + ?Sized>(
         &mut self,
         env: &E,
         cfa: u64,
         partial: bool,
-    ) -> Result<(), Reason> {
+    ) -> Option<()> {
         let layout = E::Arch::REGISTERS;
         let start = if partial { layout.partial } else { 0 };
         let address = cfa.wrapping_sub(start);
-        let saved = Saved::read(env, &self.stack, address).ok_or(Reason::StackPointerOffStack)?;
-        self.origin = match self.at {
-            // Of an interrupted instruction, the first one of an entry may be meant.
-            At::Call if self.stepper.exact => env.origin(self.pc),
-            At::Call => env.origin(self.pc.wrapping_sub(1)),
-            At::Kernel => env.origin(self.pc),
-            At::User => None,
+        let Some(saved) = Saved::read(env, &self.stack, address) else {
+            return self.lost(Reason::StackPointerOffStack);
         };
+        // Of an interrupted instruction, the first one of an entry may be meant.
+        let is_call = matches!(self.at, At::Call) && !self.stepper.exact;
+        self.origin = env.origin(self.pc.wrapping_sub(u64::from(is_call)));
         self.stepper.whole = match (partial, self.stepper.partial) {
             (true, false) => self.registers,
             (true, true) => self.stepper.whole,
@@ -434,14 +454,17 @@ impl Walk<Orc> {
                 self.at = At::User;
                 self.pc = saved.pc;
                 if self.is_reliable() {
-                    self.stepper.end = Some(ends::at_user_registers(env, address, self.origin)?);
+                    match ends::at_user_registers(env, address, self.origin) {
+                        Ok(end) => self.stepper.end = Some(end),
+                        Err(reason) => return self.lost(reason),
+                    }
                 }
-                return Ok(());
+                return Some(());
             }
             Privilege::Kernel => {}
             Privilege::Neither => {
                 if !self.doubt_and_go_on(Reason::BadRegisters) {
-                    return Err(Reason::BadRegisters);
+                    return None;
                 }
             }
         }
@@ -453,64 +476,82 @@ impl Walk<Orc> {
             Recovered::Original(original) => original,
             Recovered::Lost(instead) => {
                 if !self.doubt_and_go_on(Reason::ReturnAddressLost) {
-                    return Err(Reason::ReturnAddressLost);
+                    return None;
                 }
                 instead
             }
         };
-        if self.is_reliable() {
-            self.check_interrupted_sp(env, address.wrapping_add(layout.size))?;
+        if !self.is_reliable() {
+            return Some(());
         }
-        Ok(())
-    }
-
-    /// Whether the stack pointer of registers that end at `end` is one that a function can have.
-    fn check_interrupted_sp<E: OrcEnv + ?Sized>(&self, env: &E, end: u64) -> Result<(), Reason> {
         if self.stack.contains(self.sp, 0) {
             // An interrupted function's stack does not reach into what interrupted it.
-            let above = self.sp >= end;
-            return above.then_some(()).ok_or(Reason::StackPointerNotRising);
+            if self.sp < address.wrapping_add(layout.size) {
+                return self.lost(Reason::StackPointerNotRising);
+            }
+        } else if env.stack_at(self.sp).is_none() {
+            // It has something on its stack, if only its return address.
+            return self.lost(Reason::StackPointerOffStack);
         }
-        // It has something on its stack, if only its return address.
-        let other = env.stack_at(self.sp);
-        other.map(|_| ()).ok_or(Reason::StackPointerOffStack)
+        Some(())
     }
 
     /// The end of the stack, says the entry.
+    #[cold]
+    #[inline(never)]
     fn marked_end<E: OrcEnv + ?Sized>(&mut self, env: &E) {
-        if self.is_reliable() {
-            let never_ran = self.stepper.never_ran;
-            let end = ends::at_marked_end(env, &self.stack, self.sp, self.pc, never_ran);
-            self.end(end);
-        } else {
-            self.end_unchecked();
+        if !self.is_reliable() {
+            self.finish(None);
+            return;
+        }
+        match ends::at_marked_end(env, &self.stack, self.sp, self.pc, self.stepper.never_ran) {
+            Ok(end) => self.finish(Some(end)),
+            Err(reason) => {
+                self.lose(reason);
+            }
         }
     }
 
-    /// Whether the walk stands on what calls the end of a task that is to die.
+    /// Whether the walk, which is at the top, stands on what calls the end of a task that is to die.
+    #[cold]
+    #[inline(never)]
     fn is_rewound<E: OrcEnv + ?Sized>(&self, env: &E) -> bool {
-        self.sp == env.top()
-            && matches!(self.at, At::Call)
+        matches!(self.at, At::Call)
             && ends::at_marked_end(env, &self.stack, self.sp, self.pc, false) == Ok(End::Rewound)
     }
 
-    /// Whether a reliable walk may stand on its frame.
-    fn check_address<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
+    /// Whether a reliable walk may stand on its frame; if not, it is lost.
+    #[inline]
+    fn check_address<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Option<()> {
+        if !self.is_reliable() {
+            return Some(());
+        }
+        let is_call = matches!(self.at, At::Call) && (!self.stepper.exact || self.number != 0);
+        let found = match is_call {
+            true => ends::check_return_address(env, self.pc),
+            false => self.check_instruction(env),
+        };
+        match found {
+            Ok(_) => Some(()),
+            Err(reason) => self.lost(reason),
+        }
+    }
+
+    /// The same of a running instruction, where the walk starts, or of an interrupted one: a copy of
+    /// the tracer's entry may be interrupted like anything else.
+    #[cold]
+    #[inline(never)]
+    fn check_instruction<E: OrcEnv + ?Sized>(&self, env: &E) -> Result<TextKind, Reason> {
         match self.at {
-            At::User => Ok(()),
-            // Where the walk starts, by a running instruction.
-            At::Call if self.stepper.exact && self.number == 0 => {
-                ends::check_text(env, self.pc).map(|_: TextKind| ())
-            }
-            At::Call => ends::check_return_address(env, self.pc).map(|_| ()),
-            // A copy of the tracer's entry may be interrupted like anything else.
-            At::Kernel => ends::check_text(env, self.pc).map(|_| ()),
+            At::User => Ok(TextKind::None),
+            At::Call | At::Kernel => ends::check_text(env, self.pc),
         }
     }
 }
 
 /// Whether an entry is a mere mark of where text without entries begins: it must not hide a real
 /// entry for the same address.
+#[inline]
 pub fn is_weak<D: Decode>(entry: D::Entry) -> bool {
-    D::decode(entry).map_or(true, |entry| entry.kind == EntryKind::Undefined)
+    D::kind(entry).map_or(true, |kind| kind == EntryKind::Undefined)
 }

@@ -186,7 +186,7 @@ impl Kernel {
             let call = at + site as usize - 5;
             self.bytes[call..call + 5].copy_from_slice(&[0xe8, 1, 2, 3, 4]);
         }
-        let origin = entry::origin(function.name);
+        let origin = entry::origin(function.name.as_bytes());
         if let Some(origin) = origin {
             self.origins.push(EntryCode { begin, end, origin });
         }
@@ -520,7 +520,7 @@ pub fn addresses(frames: &[Frame]) -> Vec<u64> {
 
 /// The event that an entry of the model is for.
 pub fn event(entry: &str) -> Event {
-    match entry::origin(entry) {
+    match entry::origin(entry.as_bytes()) {
         Some(Origin::Event(event)) => event,
         other => panic!("{entry} is no event: {other:?}"),
     }

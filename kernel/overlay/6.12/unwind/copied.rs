@@ -5,23 +5,21 @@
 
 use core::cell::Cell;
 use core::ffi::{c_uint, c_ulong, c_void};
-use core::ptr;
 
 use arch::frame::Origin;
 use arch::insn::Reg;
 use unwind::{Env, Recovered, Recovery, Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch};
 
-use super::modules::Modules;
 use super::verdict::{self, Judged, Visit};
-use super::{Kernel, Stepper, Task};
+use super::{judge, Kernel, Stepper, Task};
 
 /// The copy.
 ///
 /// # Invariants
 ///
 /// `words` points to `count` words.
-struct Copied {
-    kernel: Kernel,
+struct Copied<'a> {
+    kernel: &'a Kernel<'a>,
     begin: u64,
     words: *const u64,
     count: usize,
@@ -29,7 +27,7 @@ struct Copied {
     outside: Cell<u64>,
 }
 
-impl Stacks for Copied {
+impl Stacks for Copied<'_> {
     fn stack_at(&self, address: u64) -> Option<Stack> {
         self.kernel.stack_at(address)
     }
@@ -47,7 +45,7 @@ impl Stacks for Copied {
     }
 }
 
-impl Text for Copied {
+impl Text for Copied<'_> {
     fn kind(&self, address: u64) -> TextKind {
         self.kernel.kind(address)
     }
@@ -81,8 +79,8 @@ impl Text for Copied {
     }
 }
 
-impl Env for Copied {
-    type Arch = <Kernel as Env>::Arch;
+impl Env for Copied<'_> {
+    type Arch = <Kernel<'static> as Env>::Arch;
 
     fn task_kind(&self) -> TaskKind {
         self.kernel.task_kind()
@@ -102,8 +100,8 @@ impl Env for Copied {
 }
 
 #[cfg(CONFIG_UNWINDER_ORC)]
-impl unwind::OrcEnv for Copied {
-    type Format = <Kernel as unwind::OrcEnv>::Format;
+impl unwind::OrcEnv for Copied<'_> {
+    type Format = <Kernel<'static> as unwind::OrcEnv>::Format;
 
     fn orc(&self, address: u64) -> unwind::Lookup<<Self::Format as arch::orc::Decode>::Entry> {
         self.kernel.orc(address)
@@ -137,23 +135,27 @@ unsafe extern "C" fn stack_verdict_copied(
 ) {
     // SAFETY: by this function's own condition.
     let copy = unsafe { &mut *copy };
-    // INVARIANT: by this function's own condition.
-    let env = Copied {
-        // SAFETY: by this function's own condition.
-        kernel: unsafe { Kernel::new(task, ptr::null(), Modules::held()) },
-        begin: copy.begin,
-        words: copy.words,
-        count: copy.count as usize,
-        reads: Cell::new(0),
-        outside: Cell::new(0),
+    let (sp, words, count) = (copy.sp, copy.words, copy.count as usize);
+    let walk = |kernel: &Kernel<'_>, _: Start, _: u64| {
+        // INVARIANT: by this function's own condition.
+        let env = Copied {
+            kernel,
+            begin: copy.begin,
+            words,
+            count,
+            reads: Cell::new(0),
+            outside: Cell::new(0),
+        };
+        let outcome = unwind::reliable::<Stepper, _>(&env, Start::Inactive { sp }, sp, |frame| {
+            // SAFETY: by this function's own condition.
+            unsafe { verdict::show(visit, cookie, frame) }
+        });
+        copy.reads = env.reads.get();
+        copy.outside = env.outside.get();
+        outcome
     };
-    let start = Start::Inactive { sp: copy.sp };
-    let outcome = unwind::reliable::<Stepper, _>(&env, start, copy.sp, |frame| {
-        // SAFETY: by this function's own condition.
-        unsafe { verdict::show(visit, cookie, frame) }
-    });
-    copy.reads = env.reads.get();
-    copy.outside = env.outside.get();
+    // SAFETY: by this function's own condition.
+    let outcome = unsafe { judge(task, walk) };
     // SAFETY: by this function's own condition.
     unsafe { judged.write(Judged::new(&outcome)) };
 }

@@ -4,114 +4,102 @@
 
 // SPDX-License-Identifier: GPL-2.0-only
 
-use core::cell::Cell;
-use core::ffi::{c_int, c_uint, c_ulong};
+use core::cell::{Cell, UnsafeCell};
+#[cfg(CONFIG_UNWINDER_ORC)]
+use core::ffi::c_int;
+use core::ffi::c_ulong;
 use core::ptr;
 
+#[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
 use unwind::ranges::Range;
 
 /// `struct rust_unwind_module` of `shim.h`: the text that an address lies in, and its module's tables.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub(crate) struct Module {
     pub(crate) begin: c_ulong,
-    pub(crate) end: c_ulong,
+    pub(crate) size: c_ulong,
+    #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
     pub(crate) unreliable: *const Range,
-    pub(crate) unreliable_count: c_uint,
+    #[cfg(CONFIG_UNWINDER_ORC)]
     pub(crate) orc_ips: *const c_int,
+    #[cfg(CONFIG_UNWINDER_ORC)]
     pub(crate) orc_entries: *const [u8; 6],
-    pub(crate) orc_count: c_ulong,
+    pub(crate) count: c_ulong,
+}
+
+impl Module {
+    /// Whether an address lies in this text.
+    #[inline]
+    pub(crate) fn has(&self, address: u64) -> bool {
+        address.wrapping_sub(self.begin) < self.size
+    }
 }
 
 extern "C" {
     fn rust_unwind_hold_modules() -> bool;
-    fn rust_unwind_release_modules();
-    fn rust_unwind_module_at(address: c_ulong, module: *mut Module) -> bool;
+    fn rust_unwind_release_modules(is_awake: bool);
+    fn rust_unwind_module_at(address: c_ulong, module: *mut Module);
 }
 
-/// Modules, which stay while this is held.
+/// Modules: from the first look at one on, all of them stay for as long as this.
 pub(crate) struct Modules {
-    is_held: bool,
-    /// The module that was asked for last.
-    last: Cell<Option<Module>>,
+    /// Whether they are held, and what releasing them is told.
+    held: Cell<Option<bool>>,
+    /// The module that was asked for last, if they are held.
+    last: UnsafeCell<Module>,
 }
 
 impl Modules {
-    /// Holds none but while one is looked at.
     #[inline]
-    pub(crate) const fn passing() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            is_held: false,
-            last: Cell::new(None),
+            held: Cell::new(None),
+            last: UnsafeCell::new(Module {
+                begin: 0,
+                size: 0,
+                #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+                unreliable: ptr::null(),
+                #[cfg(CONFIG_UNWINDER_ORC)]
+                orc_ips: ptr::null(),
+                #[cfg(CONFIG_UNWINDER_ORC)]
+                orc_entries: ptr::null(),
+                count: 0,
+            }),
         }
     }
 
-    /// Holds all until it goes away, unless they cannot be held here.
-    pub(crate) fn held() -> Self {
-        // SAFETY: it may be called anywhere, and is undone here or when this goes away.
-        let is_held = unsafe { rust_unwind_hold_modules() };
-        if !is_held {
-            // SAFETY: undoes what was just done.
-            unsafe { rust_unwind_release_modules() };
-        }
-        Self {
-            is_held,
-            last: Cell::new(None),
-        }
-    }
-
-    /// Whether all stay for as long as this.
+    /// Shows the module that has this text, if one has it.
     #[inline]
-    pub(crate) fn is_held(&self) -> bool {
-        self.is_held
-    }
-
-    /// Shows the module that has this text, if one has it, while it is held.
     pub(crate) fn show<R>(&self, address: u64, look: impl FnOnce(&Module) -> R) -> Option<R> {
-        if self.is_held {
-            if !self.is_last(address) {
-                self.last.set(Self::find(address));
-            }
-            // SAFETY: `look` gets at nothing that could change it.
-            return unsafe { &*self.last.as_ptr() }.as_ref().map(look);
-        }
-        // SAFETY: it may be called anywhere, and is undone below.
-        unsafe { rust_unwind_hold_modules() };
-        let found = Self::find(address).map(|module| look(&module));
-        // SAFETY: undoes what was done above.
-        unsafe { rust_unwind_release_modules() };
-        found
+        self.find(address);
+        // SAFETY: it is only changed by `find`, which nothing that `look` gets at leads to.
+        let last = unsafe { &*self.last.get() };
+        last.has(address).then(|| look(last))
     }
 
-    /// Whether the module that was asked for last has this text.
-    #[inline]
-    fn is_last(&self, address: u64) -> bool {
-        // SAFETY: it is not changed meanwhile: nobody else has it.
-        let last = unsafe { &*self.last.as_ptr() };
-        matches!(last, Some(last) if (last.begin..last.end).contains(&address))
-    }
-
+    /// Makes it the last one.
     #[cold]
-    fn find(address: u64) -> Option<Module> {
-        let mut module = Module {
-            begin: 0,
-            end: 0,
-            unreliable: ptr::null(),
-            unreliable_count: 0,
-            orc_ips: ptr::null(),
-            orc_entries: ptr::null(),
-            orc_count: 0,
-        };
-        // SAFETY: modules are held, and `module` can be written to.
-        unsafe { rust_unwind_module_at(address, &mut module) }.then_some(module)
+    #[inline(never)]
+    fn find(&self, address: u64) {
+        if self.held.get().is_none() {
+            // SAFETY: it may be called anywhere, and is undone when this goes away.
+            self.held.set(Some(unsafe { rust_unwind_hold_modules() }));
+        }
+        // SAFETY: nobody else has it now, see `show`.
+        let last = unsafe { &mut *self.last.get() };
+        if !last.has(address) {
+            // SAFETY: modules are held, and `last` can be written to.
+            unsafe { rust_unwind_module_at(address, last) };
+        }
     }
 }
 
 impl Drop for Modules {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_held {
-            // SAFETY: undoes what `held` did.
-            unsafe { rust_unwind_release_modules() };
+        if let Some(is_awake) = self.held.get() {
+            // SAFETY: undoes what `find` did.
+            unsafe { rust_unwind_release_modules(is_awake) };
         }
     }
 }

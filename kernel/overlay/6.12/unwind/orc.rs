@@ -15,7 +15,7 @@ use unwind::orc::{is_weak, sort};
 use unwind::{Lookup, OrcEnv};
 
 use super::modules::Module;
-use super::{is_init_text, text_bounds, Kernel};
+use super::{image, Kernel};
 
 type Entry = <X86_64 as Decode>::Entry;
 
@@ -26,7 +26,6 @@ extern "C" {
     static __stop_orc_unwind: [Entry; 0];
     static mut orc_lookup: [u32; 0];
     static mut orc_lookup_end: [u32; 0];
-
 }
 
 /// Whether the tables are set up.
@@ -38,7 +37,8 @@ fn count<T>(start: *const T, stop: *const T) -> usize {
 }
 
 /// The image's table.
-fn image() -> Option<Table<'static, Entry>> {
+#[inline]
+fn table() -> Option<Table<'static, Entry>> {
     // SAFETY: the linker script defines the four around two tables, which are not written to.
     let (ips, entries) = unsafe {
         let ips = __start_orc_unwind_ip.as_ptr();
@@ -56,11 +56,12 @@ fn image() -> Option<Table<'static, Entry>> {
 /// # Safety
 ///
 /// Called once, while only one CPU runs.
+#[link_section = ".init.text"]
 pub(super) unsafe fn init() {
-    let Some(table) = image() else {
+    let Some(table) = table() else {
         return;
     };
-    let (start, stop) = text_bounds();
+    let (start, stop) = image::text();
     // SAFETY: the linker script defines both around room for this; nobody else uses it before
     // `READY` is set.
     let firsts = unsafe {
@@ -74,15 +75,16 @@ pub(super) unsafe fn init() {
     }
 }
 
-impl OrcEnv for Kernel {
+impl OrcEnv for Kernel<'_> {
     type Format = X86_64;
 
+    #[inline(never)]
     fn orc(&self, address: u64) -> Lookup<Entry> {
         if !READY.load(Ordering::Acquire) {
             return Lookup::NotReady;
         }
-        let (start, stop) = text_bounds();
-        let found = if (start..stop).contains(&address) {
+        let found = if image::is_text(address) {
+            let (start, stop) = image::text();
             // SAFETY: since `READY` is set, it is only read.
             let firsts = unsafe {
                 let first = core::ptr::addr_of!(orc_lookup).cast::<u32>();
@@ -90,16 +92,25 @@ impl OrcEnv for Kernel {
                 slice::from_raw_parts(first, count(first, end))
             };
             let blocks = Blocks::new(start, stop, firsts);
-            image().and_then(|table| table.find_in(&blocks, address))
-        } else if is_init_text(address) {
-            image().and_then(|table| table.find(address))
+            table().and_then(|table| table.find_in(&blocks, address))
         } else {
-            self.modules.show(address, |found| module(found, address)).flatten()
+            elsewhere(self, address)
         };
         found.map_or(Lookup::Missing, Lookup::Found)
     }
 }
 
+/// The entry for text that is not the image's, or only at its start-up.
+#[cold]
+#[inline(never)]
+fn elsewhere(kernel: &Kernel<'_>, address: u64) -> Option<Entry> {
+    if image::is_init_text(address) {
+        return table()?.find(address);
+    }
+    kernel.modules.show(address, |found| module(found, address)).flatten()
+}
+
+#[inline]
 fn module(module: &Module, address: u64) -> Option<Entry> {
     if module.orc_ips.is_null() || module.orc_entries.is_null() {
         return None;
@@ -107,8 +118,8 @@ fn module(module: &Module, address: u64) -> Option<Entry> {
     // SAFETY: a module's tables are there for as long as the module, which is held.
     let (ips, entries) = unsafe {
         (
-            slice::from_raw_parts(module.orc_ips, module.orc_count as usize),
-            slice::from_raw_parts(module.orc_entries, module.orc_count as usize),
+            slice::from_raw_parts(module.orc_ips, module.count as usize),
+            slice::from_raw_parts(module.orc_entries, module.count as usize),
         )
     };
     let table = Table::new(Addresses::new(ips.as_ptr() as u64, ips), entries).ok()?;

@@ -7,16 +7,15 @@
 
 // SPDX-License-Identifier: GPL-2.0-only
 
-use core::cell::UnsafeCell;
-use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
+#[cfg(CONFIG_RETHOOK)]
+use core::ffi::c_void;
+use core::ffi::{c_int, c_uint, c_ulong};
 use core::mem::{align_of, offset_of, size_of, MaybeUninit};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use arch::frame::{Frames, Origin};
+use arch::frame::{Frames, Origin, Privilege};
 use arch::insn::Reg;
-use arch_x86_64::{entry, X86_64};
+use arch_x86_64::X86_64;
 use modules::{Module, Modules};
-use unwind::ranges::{self, Base, EntryCode, Pages, Range, UnreliableText};
 use unwind::{
     Env, Mode, Recovered, Recovery, Slot, Stack, StackKind, Stacks, Start, Status, TaskKind, Text,
     TextKind, Verdict, Vouch, Walk,
@@ -24,10 +23,14 @@ use unwind::{
 
 #[cfg(CONFIG_RUST_UNWINDER_TEST)]
 mod copied;
+mod image;
 mod modules;
 #[cfg(CONFIG_UNWINDER_ORC)]
 mod orc;
+#[cfg(CONFIG_STACK_VERDICT)]
 mod verdict;
+#[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+mod vouch;
 
 #[cfg(CONFIG_UNWINDER_ORC)]
 type Stepper = unwind::Orc;
@@ -48,92 +51,104 @@ struct Regs {
 
 const REGS_WORDS: usize = (X86_64::REGISTERS.size / arch::frame::WORD) as usize;
 
-/// `struct rust_unwind_stack` of `shim.h`.
+impl Regs {
+    /// The word at an offset, which lies in them.
+    #[inline]
+    fn at(&self, offset: u64) -> u64 {
+        self.words.get((offset / arch::frame::WORD) as usize).copied().unwrap_or(0)
+    }
+}
+
+/// `struct stack_info` of `asm/stacktrace.h`.
 #[repr(C)]
-#[derive(Default)]
 struct StackInfo {
+    kind: c_uint,
     begin: c_ulong,
     end: c_ulong,
     next: c_ulong,
 }
 
+/// `struct rust_unwind_task` of `shim.h`.
+#[repr(C)]
+struct Facts {
+    task: *mut Task,
+    top: c_ulong,
+    sp: c_ulong,
+    /// Not zero while a CPU runs it; null if this one does.
+    on_cpu: *const c_int,
+    kind: c_int,
+}
+
 extern "C" {
-    static _stext: [u8; 0];
-    static _etext: [u8; 0];
     fn ret_from_fork_asm();
     #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
     fn return_to_handler();
     #[cfg(CONFIG_RETHOOK)]
     fn arch_rethook_trampoline();
 
-    fn rust_unwind_stack_at(task: *mut Task, address: c_ulong, stack: *mut StackInfo) -> c_int;
-    fn rust_unwind_text_kind(address: c_ulong) -> c_int;
-    fn rust_unwind_recover_graph(
+    // `asm/stacktrace.h`.
+    fn get_stack_info(
+        address: c_ulong,
+        task: *mut Task,
+        info: *mut StackInfo,
+        visited: *mut c_ulong,
+    ) -> c_int;
+    // `linux/kernel.h`, `linux/ftrace.h`, `linux/rethook.h`, `linux/uaccess.h`.
+    fn core_kernel_text(address: c_ulong) -> c_int;
+    fn __kernel_text_address(address: c_ulong) -> c_int;
+    #[cfg(CONFIG_DYNAMIC_FTRACE)]
+    fn is_ftrace_trampoline(address: c_ulong) -> bool;
+    #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
+    fn ftrace_graph_ret_addr(
         task: *mut Task,
         index: *mut c_int,
         address: c_ulong,
         slot: c_ulong,
     ) -> c_ulong;
-    fn rust_unwind_recover_rethook(
-        task: *mut Task,
-        cursor: *mut *mut c_void,
-        address: c_ulong,
-        slot: c_ulong,
-    ) -> c_ulong;
+    #[cfg(CONFIG_RETHOOK)]
+    fn rethook_find_ret_addr(task: *mut Task, slot: c_ulong, cursor: *mut *mut c_void) -> c_ulong;
+    fn copy_from_kernel_nofault(to: *mut [u8; 8], from: c_ulong, size: usize) -> c_ulong;
+
+    fn rust_unwind_facts(task: *mut Task, facts: *mut Facts);
+    #[cfg(CONFIG_DYNAMIC_FTRACE)]
     fn rust_unwind_template(address: c_ulong) -> c_ulong;
-    fn rust_unwind_top(task: *mut Task) -> c_ulong;
-    fn rust_unwind_saved_sp(task: *mut Task) -> c_ulong;
-    fn rust_unwind_task_kind(task: *mut Task) -> c_int;
-    fn rust_unwind_is_running(task: *mut Task) -> bool;
-    fn rust_unwind_is_current(task: *mut Task) -> bool;
-    fn rust_unwind_user_mode(regs: *const Regs) -> bool;
-    fn rust_unwind_entry_code(
-        each: unsafe extern "C" fn(name: *const c_char, start: c_ulong, size: c_ulong),
-    );
-    fn rust_unwind_unreliable_text(count: *mut c_uint) -> *const Range;
-    fn rust_unwind_is_init_text(address: c_ulong) -> bool;
-    fn rust_unwind_read_text(address: c_ulong, bytes: *mut [u8; 8]) -> bool;
-}
-
-/// The kernel's text but for that of its start-up.
-fn text_bounds() -> (u64, u64) {
-    // SAFETY: the linker script defines both; only their addresses are taken.
-    unsafe { (_stext.as_ptr() as u64, _etext.as_ptr() as u64) }
-}
-
-/// Whether text is the kernel's start-up's, which may be gone by now.
-fn is_init_text(address: u64) -> bool {
-    // SAFETY: takes any address.
-    unsafe { rust_unwind_is_init_text(address) }
 }
 
 /// A task's stack, as the kernel knows it.
 ///
 /// # Invariants
 ///
-/// `task` is a task whose stack stays where it is (the callers of the unwind API see to that), and
-/// `start`, unless null, points to the registers that the walk was started from, for as long as the
-/// walk goes on. `top` is the task's, from [`Kernel::new`].
-struct Kernel {
-    task: *mut Task,
+/// `facts` are of a task whose stack stays where it is (the callers of the unwind API see to that),
+/// and `start`, unless null, points to the registers that the walk was started from, for as long as
+/// the walk goes on.
+struct Kernel<'a> {
+    facts: &'a Facts,
     start: *const Regs,
-    top: u64,
     modules: Modules,
 }
 
-impl Stacks for Kernel {
+impl Stacks for Kernel<'_> {
+    #[inline(never)]
     fn stack_at(&self, address: u64) -> Option<Stack> {
-        let mut info = StackInfo::default();
+        let mut info = StackInfo {
+            kind: 0,
+            begin: 0,
+            end: 0,
+            next: 0,
+        };
+        let nowhere = core::ptr::null_mut();
         // SAFETY: by the type's invariant; `info` can be written to.
-        let kind = unsafe { rust_unwind_stack_at(self.task, address, &mut info) };
+        if unsafe { get_stack_info(address, self.facts.task, &mut info, nowhere) } != 0 {
+            return None;
+        }
         // `enum stack_type`.
-        let kind = match kind {
+        let kind = match info.kind {
             1 => StackKind::Task,
             2 => StackKind::Interrupt,
             3 => StackKind::SoftInterrupt,
             4 => StackKind::Entry,
-            5..=20 => StackKind::Exception(kind.wrapping_sub(5) as u8),
-            _ => return None,
+            5.. => StackKind::Exception(info.kind.wrapping_sub(5) as u8),
+            0 => return None,
         };
         Some(Stack::new(kind, info.begin, info.end, info.next))
     }
@@ -146,75 +161,58 @@ impl Stacks for Kernel {
     }
 }
 
-impl Text for Kernel {
+impl Text for Kernel<'_> {
     #[inline]
     fn kind(&self, address: u64) -> TextKind {
-        let (start, end) = text_bounds();
-        if (start..end).contains(&address) {
-            return TextKind::Fixed;
-        }
-        if self.modules.is_held() && self.modules.show(address, |_| ()).is_some() {
-            return TextKind::Fixed;
-        }
-        // SAFETY: takes any address.
-        match unsafe { rust_unwind_text_kind(address) } {
-            1 => TextKind::Fixed,
-            2 => TextKind::Trampoline,
-            3 => TextKind::Generated,
-            4 => TextKind::Gone,
-            _ => TextKind::None,
+        match image::is_text(address) {
+            true => TextKind::Fixed,
+            false => self.kind_elsewhere(address),
         }
     }
 
+    #[inline(never)]
     fn origin(&self, address: u64) -> Option<Origin> {
-        ranges::origin(ENTRY_CODE.get(), address)
+        image::ENTRIES.origin(address)
     }
 
+    #[inline]
     fn is_fork_return(&self, address: u64) -> bool {
         address == ret_from_fork_asm as *const () as u64
     }
 
+    #[inline]
     fn vouch(&self, address: u64) -> Vouch {
-        let (start, end) = text_bounds();
-        if (start..end).contains(&address) || is_init_text(address) {
-            return IMAGE.vouch(address);
+        #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+        return vouch::vouch(&self.modules, address);
+        #[cfg(CONFIG_UNWINDER_ORC)]
+        {
+            // Nobody asks: there is no table.
+            let _ = address;
+            Vouch::Unknown
         }
-        let table = |module: &Module| {
-            if module.unreliable.is_null() {
-                return Vouch::Unknown;
-            }
-            let base = Base::Module(module.unreliable as u64);
-            let count = module.unreliable_count as usize;
-            // SAFETY: the module's table has that many ranges, and is there while the module is.
-            let ranges = unsafe { core::slice::from_raw_parts(module.unreliable, count) };
-            said(&UnreliableText::known(base, ranges, false), address)
-        };
-        self.modules.show(address, table).unwrap_or(Vouch::Unknown)
     }
 
+    #[inline]
     fn template(&self, address: u64) -> Option<u64> {
+        #[cfg(CONFIG_DYNAMIC_FTRACE)]
         // SAFETY: takes any address.
         match unsafe { rust_unwind_template(address) } {
-            0 => None,
-            template => Some(template),
+            0 => {}
+            template => return Some(template),
         }
+        let _ = address;
+        None
     }
 
+    #[inline]
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
         let first = address.wrapping_sub(8);
-        let (start, end) = text_bounds();
-        if (start..end).contains(&first) && address <= end {
+        let (begin, end) = image::text();
+        if begin <= first && address <= end {
             // SAFETY: all eight lie in the kernel's text, which can always be read.
             return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
         }
-        let is_module = |module: &Module| (module.begin..module.end).contains(&address.wrapping_sub(1));
-        if self.modules.is_held() && self.modules.show(first, is_module) == Some(true) {
-            // SAFETY: all eight lie in the text of one module, which is held.
-            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
-        }
-        let mut bytes = [0; 8];
-        // SAFETY: takes any address; `bytes` can be written to.
-        unsafe { rust_unwind_read_text(first, &mut bytes) }.then_some(bytes)
+        bytes_elsewhere(first)
     }
 
     #[inline]
@@ -240,6 +238,16 @@ impl Text for Kernel {
     }
 }
 
+/// The eight bytes at an address, wherever it is: such text may go away at any time.
+#[cold]
+#[inline(never)]
+fn bytes_elsewhere(address: u64) -> Option<[u8; 8]> {
+    let mut bytes = [0; 8];
+    // SAFETY: takes any address; `bytes` can be written to.
+    let failed = unsafe { copy_from_kernel_nofault(&mut bytes, address, bytes.len()) } != 0;
+    (!failed).then_some(bytes)
+}
+
 /// Whether tracers send returns to this address.
 #[inline]
 fn is_return_hook(address: u64) -> bool {
@@ -247,6 +255,12 @@ fn is_return_hook(address: u64) -> bool {
     if address == return_to_handler as *const () as u64 {
         return true;
     }
+    is_rethook(address)
+}
+
+/// Whether it is the return hooks' list that knows the original of this address.
+#[inline]
+fn is_rethook(address: u64) -> bool {
     #[cfg(CONFIG_RETHOOK)]
     if address == arch_rethook_trampoline as *const () as u64 {
         return true;
@@ -255,16 +269,60 @@ fn is_return_hook(address: u64) -> bool {
     false
 }
 
-impl Kernel {
+impl<'a> Kernel<'a> {
+    /// # Safety
+    ///
+    /// The type's invariant holds of what is passed.
+    #[inline]
+    unsafe fn new(facts: &'a Facts, start: *const Regs) -> Self {
+        // INVARIANT: by this function's own condition.
+        Self {
+            facts,
+            start,
+            modules: Modules::new(),
+        }
+    }
+
+    /// What lies at an address that is not the image's text.
+    #[cold]
+    #[inline(never)]
+    fn kind_elsewhere(&self, address: u64) -> TextKind {
+        // SAFETY: all take any address.
+        unsafe {
+            if image::is_init_text(address) {
+                return match core_kernel_text(address) {
+                    // By now it is given back, and need not be mapped.
+                    0 => TextKind::Gone,
+                    _ => TextKind::Fixed,
+                };
+            }
+            // From here on what RCU frees stays as well: it is held together with modules.
+            if self.modules.show(address, |_: &Module| ()).is_some() {
+                return TextKind::Fixed;
+            }
+            #[cfg(CONFIG_DYNAMIC_FTRACE)]
+            if is_ftrace_trampoline(address) {
+                return TextKind::Trampoline;
+            }
+            match __kernel_text_address(address) {
+                0 => TextKind::None,
+                _ => TextKind::Generated,
+            }
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn recover_rewritten(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
         let mut found = address;
         // Each tracer may have found the other's hook there.
         for _ in 0..Self::MOST_HOOKS {
+            #[cfg(not(CONFIG_FUNCTION_GRAPH_TRACER))]
+            let next = found;
+            #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
             // SAFETY: by the type's invariant; what is passed can be written to.
             let next =
-                unsafe { rust_unwind_recover_graph(self.task, &mut cursor.index, found, slot) };
+                unsafe { ftrace_graph_ret_addr(self.facts.task, &mut cursor.index, found, slot) };
             let next = self.recover_hook(cursor, next, slot);
             if !is_return_hook(next) {
                 return match next {
@@ -283,36 +341,27 @@ impl Kernel {
     /// More than tracers put into one place: each of two kinds may do so once.
     const MOST_HOOKS: usize = 4;
 
-    /// # Safety
-    ///
-    /// The type's invariant holds of what is passed.
     #[inline]
-    unsafe fn new(task: *mut Task, start: *const Regs, modules: Modules) -> Self {
-        // INVARIANT: by this function's own condition.
-        Self {
-            task,
-            start,
-            modules,
-            // SAFETY: by this function's own condition.
-            top: unsafe { rust_unwind_top(task) },
-        }
-    }
-
     fn recover_hook(&self, cursor: &mut Recovery, address: u64, slot: u64) -> u64 {
-        let mut hook = cursor.hook as *mut c_void;
-        // SAFETY: by the type's invariant; the cursor is what the last call left there, or null.
-        let found = unsafe { rust_unwind_recover_rethook(self.task, &mut hook, address, slot) };
-        cursor.hook = hook as u64;
-        found
+        #[cfg(CONFIG_RETHOOK)]
+        if is_rethook(address) {
+            let mut hook = cursor.hook as *mut c_void;
+            // SAFETY: by the type's invariant; the cursor is what the last call left there, or null.
+            let found = unsafe { rethook_find_ret_addr(self.facts.task, slot, &mut hook) };
+            cursor.hook = hook as u64;
+            return found;
+        }
+        let _ = (cursor, slot);
+        address
     }
 }
 
-impl Env for Kernel {
+impl Env for Kernel<'_> {
     type Arch = X86_64;
 
+    #[inline]
     fn task_kind(&self) -> TaskKind {
-        // SAFETY: by the type's invariant.
-        match unsafe { rust_unwind_task_kind(self.task) } {
+        match self.facts.kind {
             2 => TaskKind::Idle,
             1 => TaskKind::KernelThread,
             _ => TaskKind::User,
@@ -321,169 +370,22 @@ impl Env for Kernel {
 
     #[inline]
     fn top(&self) -> u64 {
-        self.top
+        self.facts.top
     }
 
-    fn is_running(&self) -> bool {
-        // SAFETY: by the type's invariant.
-        unsafe { rust_unwind_is_running(self.task) }
-    }
-
-    fn start_register(&self, register: Reg) -> Option<u64> {
-        if self.start.is_null() {
-            return None;
-        }
-        let word = X86_64::register_offset(register)? / arch::frame::WORD;
-        // SAFETY: by the type's invariant.
-        let regs = unsafe { &*self.start };
-        regs.words.get(word as usize).copied()
-    }
-}
-
-/// What a table says of an address.
-fn said(table: &UnreliableText<'_>, address: u64) -> Vouch {
-    match table.contains(address) {
-        true => Vouch::KeepsNot,
-        false => Vouch::Keeps,
-    }
-}
-
-/// The validator's table of the image, once it is set up, if it was linked in.
-struct Image {
-    ranges: AtomicPtr<Range>,
-    count: AtomicUsize,
-    /// Whether it is in the order of its addresses, which makes looking quicker.
-    is_sorted: AtomicBool,
-    /// Which pages it may hold some of ([`Pages`]).
-    pages: [AtomicU64; Pages::WORDS],
-}
-
-#[expect(clippy::declare_interior_mutable_const, reason = "what an array begins with")]
-const ZERO: AtomicU64 = AtomicU64::new(0);
-
-static IMAGE: Image = Image {
-    ranges: AtomicPtr::new(core::ptr::null_mut()),
-    count: AtomicUsize::new(0),
-    is_sorted: AtomicBool::new(false),
-    pages: [ZERO; Pages::WORDS],
-};
-
-impl Image {
-    /// What it says of an address in the image.
     #[inline]
-    fn vouch(&self, address: u64) -> Vouch {
-        let (word, bit) = Pages::place(address);
-        let pages = self.pages.get(word).map_or(u64::MAX, |page| page.load(Ordering::Relaxed));
-        match self.ranges.load(Ordering::Acquire).is_null() {
-            true => Vouch::Unknown,
-            false if pages & bit == 0 => Vouch::Keeps,
-            false => self.table().map_or(Vouch::Unknown, |table| said(&table, address)),
-        }
+    fn is_running(&self) -> bool {
+        // SAFETY: by the type's invariant the task is still there, and this is a part of it.
+        let on_cpu = unsafe { self.facts.on_cpu.as_ref() };
+        // SAFETY: others write to it.
+        on_cpu.is_some_and(|on_cpu| unsafe { core::ptr::read_volatile(on_cpu) } != 0)
     }
 
-    #[cold]
-    fn table(&self) -> Option<UnreliableText<'static>> {
-        let ranges = self.ranges.load(Ordering::Acquire);
-        if ranges.is_null() {
-            return None;
-        }
-        let count = self.count.load(Ordering::Relaxed);
-        // SAFETY: the linked table has that many ranges, and nobody writes to it.
-        let ranges = unsafe { core::slice::from_raw_parts(ranges.cast_const(), count) };
-        let is_sorted = self.is_sorted.load(Ordering::Relaxed);
-        Some(UnreliableText::known(Base::Image(text_bounds().0), ranges, is_sorted))
-    }
-
-    #[link_section = ".init.text"]
-    fn set_up(&self) {
-        let mut count = 0;
-        // SAFETY: `count` can be written to.
-        let first = unsafe { rust_unwind_unreliable_text(&mut count) };
-        if first.is_null() {
-            return;
-        }
-        // SAFETY: the linked table has that many ranges, and nobody writes to it.
-        let ranges = unsafe { core::slice::from_raw_parts(first, count as usize) };
-        let table = UnreliableText::new(Base::Image(text_bounds().0), ranges);
-        self.is_sorted.store(table.is_sorted(), Ordering::Relaxed);
-        for (page, word) in self.pages.iter().zip(Pages::of(&table).words()) {
-            page.store(word, Ordering::Relaxed);
-        }
-        self.count.store(ranges.len(), Ordering::Relaxed);
-        self.ranges.store(first.cast_mut(), Ordering::Release);
-    }
-}
-
-/// The entry code of the image, sorted, and how much of it there is.
-struct Entries {
-    count: AtomicUsize,
-    /// Written up to the count.
-    table: UnsafeCell<[MaybeUninit<EntryCode>; Self::MOST]>,
-}
-
-// SAFETY: the table is written once, on the one CPU of early boot, before the count says that there
-// is something in it; later it is only read.
-unsafe impl Sync for Entries {}
-
-impl Entries {
-    const MOST: usize = 256;
-
-    fn get(&self) -> &[EntryCode] {
-        let count = self.count.load(Ordering::Acquire);
-        // SAFETY: what the count covers was written, and is not written any more.
-        unsafe { core::slice::from_raw_parts(self.table.get().cast::<EntryCode>(), count) }
-    }
-
-    /// Puts a piece in its place.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else may use the table at the same time.
-    unsafe fn add(&self, code: EntryCode) {
-        let count = self.count.load(Ordering::Relaxed);
-        // SAFETY: by this function's own condition.
-        let table = unsafe { &mut *self.table.get() };
-        let mut at = count;
-        while let Some(before) = at.checked_sub(1) {
-            match (table.get(before).copied(), table.get_mut(at)) {
-                // SAFETY: it lies before the count.
-                (Some(other), Some(place)) if unsafe { other.assume_init() }.begin > code.begin => {
-                    *place = other;
-                }
-                _ => break,
-            }
-            at = before;
-        }
-        if let (Some(place), true) = (table.get_mut(at), count < Self::MOST) {
-            place.write(code);
-            self.count.store(count.wrapping_add(1), Ordering::Release);
-        }
-    }
-}
-
-static ENTRY_CODE: Entries = Entries {
-    count: AtomicUsize::new(0),
-    table: UnsafeCell::new([MaybeUninit::uninit(); Entries::MOST]),
-};
-
-/// Notes a piece of entry code.
-///
-/// # Safety
-///
-/// As [`Entries::add`]; `name` is a C string.
-#[link_section = ".init.text"]
-unsafe extern "C" fn note_entry_code(name: *const c_char, start: c_ulong, size: c_ulong) {
-    // SAFETY: by this function's own condition.
-    let name = unsafe { CStr::from_ptr(name) };
-    let origin = name.to_str().ok().and_then(entry::origin);
-    if let Some(origin) = origin {
-        let code = EntryCode {
-            begin: start,
-            end: start.wrapping_add(size),
-            origin,
-        };
-        // SAFETY: by this function's own condition.
-        unsafe { ENTRY_CODE.add(code) };
+    #[inline]
+    fn start_register(&self, register: Reg) -> Option<u64> {
+        // SAFETY: by the type's invariant.
+        let regs = unsafe { self.start.as_ref() }?;
+        Some(regs.at(X86_64::register_offset(register)?))
     }
 }
 
@@ -494,13 +396,13 @@ unsafe extern "C" fn note_entry_code(name: *const c_char, start: c_ulong, size: 
 /// Called once, while only one CPU runs.
 #[no_mangle]
 #[link_section = ".init.text"]
-pub unsafe extern "C" fn unwind_init() {
-    // SAFETY: by this function's own condition.
-    unsafe { rust_unwind_entry_code(note_entry_code) };
-    IMAGE.set_up();
-    #[cfg(CONFIG_UNWINDER_ORC)]
+unsafe extern "C" fn unwind_init() {
     // SAFETY: by this function's own condition.
     unsafe {
+        image::ENTRIES.set_up();
+        #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+        vouch::set_up();
+        #[cfg(CONFIG_UNWINDER_ORC)]
         orc::init();
     }
 }
@@ -509,8 +411,8 @@ pub unsafe extern "C" fn unwind_init() {
 #[repr(C)]
 struct Kept {
     walk: Walk<Stepper>,
+    facts: Facts,
     start: *const Regs,
-    top: u64,
 }
 
 /// Words in `struct unwind_state` for [`Kept`].
@@ -518,23 +420,14 @@ const WORDS: usize = 32;
 
 const _: () = assert!(size_of::<Kept>() <= WORDS * 8 && align_of::<Kept>() <= 8);
 
-/// `struct stack_info`.
-#[repr(C)]
-struct CStackInfo {
-    kind: c_uint,
-    begin: *mut c_ulong,
-    end: *mut c_ulong,
-    next: *mut c_ulong,
-}
-
 /// `struct unwind_state`, as the overlay makes it.
 ///
 /// # Invariants
 ///
 /// Once a walk was started in it, `walk` holds a [`Kept`].
 #[repr(C)]
-pub struct State {
-    stack_info: CStackInfo,
+struct State {
+    stack_info: StackInfo,
     stack_mask: c_ulong,
     task: *mut Task,
     graph_index: c_int,
@@ -554,10 +447,24 @@ impl State {
     /// # Safety
     ///
     /// A walk was started in it.
+    #[inline]
     unsafe fn kept(&mut self) -> &mut Kept {
         // SAFETY: by this function's own condition and the type's invariant; it is large and
         // aligned enough.
         unsafe { &mut *self.walk.as_mut_ptr().cast::<Kept>() }
+    }
+
+    /// Lets something look at the walk, or move it.
+    ///
+    /// # Safety
+    ///
+    /// As [`State::kept`]; its task is still there.
+    #[inline]
+    unsafe fn on<R>(&mut self, act: impl FnOnce(&mut Walk<Stepper>, &Kernel<'_>) -> R) -> R {
+        // SAFETY: by this function's own condition.
+        let Kept { walk, facts, start } = unsafe { self.kept() };
+        // SAFETY: they are what the walk was started with.
+        act(walk, &unsafe { Kernel::new(facts, *start) })
     }
 
     /// Shows C what it looks at.
@@ -565,7 +472,8 @@ impl State {
     /// # Safety
     ///
     /// As [`State::kept`].
-    unsafe fn show(&mut self) {
+    #[inline(never)]
+    unsafe fn show(&mut self) -> bool {
         // SAFETY: by this function's own condition.
         let walk = unsafe { &self.kept().walk };
         let registers = walk.registers();
@@ -579,32 +487,9 @@ impl State {
         self.error = is_lost;
         // STACK_TYPE_UNKNOWN is what `unwind_done` looks for.
         self.stack_info.kind = c_uint::from(!is_done);
-        match registers {
-            Some(registers) => {
-                self.regs = registers.address;
-                self.full_regs = !registers.partial;
-            }
-            None => {
-                self.regs = 0;
-                self.full_regs = false;
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As [`State::kept`].
-    unsafe fn env(&mut self) -> Kernel {
-        // SAFETY: by this function's own condition.
-        let kept = unsafe { self.kept() };
-        let (start, top) = (kept.start, kept.top);
-        // INVARIANT: as they were when the walk was started.
-        Kernel {
-            task: self.task,
-            start,
-            top,
-            modules: Modules::passing(),
-        }
+        self.regs = registers.map_or(0, |registers| registers.address);
+        self.full_regs = registers.is_some_and(|registers| !registers.partial);
+        !is_done
     }
 }
 
@@ -627,6 +512,15 @@ fn here() -> Start {
     Start::Here { pc, sp, fp }
 }
 
+/// Where a walk of a task begins that starts from no registers.
+#[inline(always)]
+fn begin(facts: &Facts) -> Start {
+    match facts.on_cpu.is_null() {
+        true => here(),
+        false => Start::Inactive { sp: facts.sp },
+    }
+}
+
 /// `__unwind_start` of `asm/unwind.h`.
 ///
 /// # Safety
@@ -641,44 +535,41 @@ unsafe extern "C" fn __unwind_start(
     regs: *const Regs,
     first: c_ulong,
 ) {
-    // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, regs, Modules::passing()) };
-    // SAFETY: by this function's own condition.
-    let start = if !regs.is_null() {
-        let layout = X86_64::REGISTERS;
-        let word = |offset: u64| {
-            // SAFETY: as above; offsets of the layout lie in the registers.
-            unsafe { *(regs as *const u64).add((offset / 8) as usize) }
-        };
-        Start::Interrupted {
-            pc: word(layout.pc),
-            sp: word(layout.sp),
-            fp: word(layout.fp),
-            // SAFETY: as above.
-            user: unsafe { rust_unwind_user_mode(regs) },
-        }
-    } else if unsafe { rust_unwind_is_current(task) } {
-        here()
-    } else {
-        Start::Inactive {
-            sp: unsafe { rust_unwind_saved_sp(task) },
-        }
-    };
-    let walk = Walk::<Stepper>::start(&env, Mode::BestEffort, start, first);
     // SAFETY: by this function's own condition; C has not set it up, and zeros are what its parts
     // begin with.
-    unsafe {
+    let state = unsafe {
         core::ptr::write_bytes(state.cast::<u8>(), 0, offset_of!(State, walk));
-        let state = &mut *state;
-        state.task = task;
-        // INVARIANT: now it does.
-        state.walk.as_mut_ptr().cast::<Kept>().write(Kept {
-            walk,
-            start: regs,
-            top: env.top,
-        });
-        state.show();
-    }
+        &mut *state
+    };
+    state.task = task;
+    let kept = state.walk.as_mut_ptr().cast::<Kept>();
+    // SAFETY: it is large and aligned enough, and `task` is one.
+    let (place, facts) = unsafe {
+        rust_unwind_facts(task, core::ptr::addr_of_mut!((*kept).facts));
+        core::ptr::addr_of_mut!((*kept).start).write(regs);
+        let place = core::ptr::addr_of_mut!((*kept).walk);
+        (&mut *place.cast::<MaybeUninit<Walk<Stepper>>>(), &(*kept).facts)
+    };
+    // SAFETY: by this function's own condition.
+    let start = match unsafe { regs.as_ref() } {
+        Some(regs) => {
+            let layout = X86_64::REGISTERS;
+            Start::Interrupted {
+                pc: regs.at(layout.pc),
+                sp: regs.at(layout.sp),
+                fp: regs.at(layout.fp),
+                user: X86_64::privilege(regs.at(layout.status)) == Privilege::User,
+            }
+        }
+        None => begin(facts),
+    };
+    // SAFETY: by this function's own condition.
+    let env = unsafe { Kernel::new(facts, regs) };
+    // INVARIANT: with the walk all of it is there.
+    Walk::start_in(place, &env, Mode::BestEffort, start, first);
+    drop(env);
+    // SAFETY: as above.
+    unsafe { state.show() };
 }
 
 /// `unwind_next_frame` of `asm/unwind.h`.
@@ -687,14 +578,11 @@ unsafe extern "C" fn __unwind_start(
 ///
 /// A walk was started in `state`, of a task whose stack is still there.
 #[no_mangle]
-unsafe extern "C" fn unwind_next_frame(state: *mut State) -> bool {
+unsafe extern "C" fn unwind_next_frame(state: &mut State) -> bool {
     // SAFETY: by this function's own condition.
     unsafe {
-        let state = &mut *state;
-        let env = state.env();
-        let goes_on = state.kept().walk.next(&env);
-        state.show();
-        goes_on
+        state.on(|walk, env| walk.next(env));
+        state.show()
     }
 }
 
@@ -704,13 +592,9 @@ unsafe extern "C" fn unwind_next_frame(state: *mut State) -> bool {
 ///
 /// As [`unwind_next_frame`].
 #[no_mangle]
-unsafe extern "C" fn unwind_get_return_address(state: *mut State) -> c_ulong {
+unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
     // SAFETY: by this function's own condition.
-    unsafe {
-        let state = &mut *state;
-        let env = state.env();
-        state.kept().walk.address(&env).unwrap_or(0)
-    }
+    unsafe { state.on(|walk, env| walk.address(env).unwrap_or(0)) }
 }
 
 /// `unwind_get_return_address_ptr` of `asm/unwind.h`; null for none.
@@ -719,40 +603,43 @@ unsafe extern "C" fn unwind_get_return_address(state: *mut State) -> c_ulong {
 ///
 /// As [`unwind_next_frame`].
 #[no_mangle]
-unsafe extern "C" fn unwind_get_return_address_ptr(state: *mut State) -> *mut c_ulong {
+unsafe extern "C" fn unwind_get_return_address_ptr(state: &mut State) -> *mut c_ulong {
     // SAFETY: by this function's own condition.
-    unsafe {
-        let state = &mut *state;
-        let env = state.env();
-        state.kept().walk.address_slot(&env).unwrap_or(0) as *mut c_ulong
-    }
+    unsafe { state.on(|walk, env| walk.address_slot(env).unwrap_or(0) as *mut c_ulong) }
 }
 
-/// Where a walk of a task begins, and the address from which on its frames are of interest.
+/// Looks at a task, and has a walk of it for a verdict done.
 ///
 /// # Safety
 ///
-/// `task` is a task.
+/// `task` is a task with a stack that stays.
 #[inline(always)]
-unsafe fn begin(task: *mut Task) -> (Start, u64) {
+unsafe fn judge<R>(task: *mut Task, walk: impl FnOnce(&Kernel<'_>, Start, u64) -> R) -> R {
+    let mut facts = MaybeUninit::uninit();
+    // SAFETY: by this function's own condition; C writes all of it.
+    let facts = unsafe {
+        rust_unwind_facts(task, facts.as_mut_ptr());
+        facts.assume_init_ref()
+    };
+    let start = begin(facts);
+    // The address from which on its frames are of interest.
+    let first = match start {
+        Start::Here { sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => sp,
+        Start::Here { fp, .. } => fp,
+        _ => facts.sp,
+    };
     // SAFETY: by this function's own condition.
-    if unsafe { rust_unwind_is_current(task) } {
-        let start = here();
-        let first = match start {
-            Start::Here { sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => sp,
-            Start::Here { fp, .. } => fp,
-            _ => 0,
-        };
-        (start, first)
-    } else {
-        // SAFETY: as above.
-        let sp = unsafe { rust_unwind_saved_sp(task) };
-        (Start::Inactive { sp }, sp)
-    }
+    walk(&unsafe { Kernel::new(facts, core::ptr::null()) }, start, first)
 }
 
 /// `stack_trace_consume_fn` of `linux/stacktrace.h`.
-type Consume = unsafe extern "C" fn(cookie: *mut c_void, address: c_ulong) -> bool;
+type Consume = unsafe extern "C" fn(cookie: *mut Cookie, address: c_ulong) -> bool;
+
+/// What belongs to whoever consumes.
+#[repr(C)]
+struct Cookie {
+    _opaque: [u8; 0],
+}
 
 /// `EINVAL` of `errno-base.h`.
 const EINVAL: c_int = 22;
@@ -767,17 +654,17 @@ const EINVAL: c_int = 22;
 #[inline(never)]
 unsafe extern "C" fn arch_stack_walk_reliable(
     consume: Consume,
-    cookie: *mut c_void,
+    cookie: *mut Cookie,
     task: *mut Task,
 ) -> c_int {
     // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, core::ptr::null(), Modules::held()) };
+    let visit = |address| unsafe { consume(cookie, address) };
     // SAFETY: by this function's own condition.
-    let (start, first) = unsafe { begin(task) };
-    let verdict = unwind::reliable_addresses::<Stepper, _>(&env, start, first, |address| {
-        // SAFETY: by this function's own condition.
-        unsafe { consume(cookie, address) }
-    });
+    let verdict = unsafe {
+        judge(task, |env, start, first| {
+            unwind::reliable_addresses::<Stepper, _>(env, start, first, visit)
+        })
+    };
     match verdict {
         Verdict::Reliable => 0,
         Verdict::Unreliable(_) => -EINVAL,

@@ -6,15 +6,10 @@
 #include <linux/context_tracking.h>
 #include <linux/export.h>
 #include <linux/ftrace.h>
-#include <linux/kallsyms.h>
-#include <linux/kernel.h>
-#include <linux/llist.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
-#include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
-#include <linux/uaccess.h>
 #include <asm/orc_types.h>
 #include <asm/sections.h>
 #include <asm/stacktrace.h>
@@ -31,68 +26,29 @@ EXPORT_SYMBOL_GPL(__unwind_start);
 EXPORT_SYMBOL_GPL(unwind_next_frame);
 EXPORT_SYMBOL_GPL(unwind_get_return_address);
 
-int rust_unwind_stack_at(struct task_struct *task, unsigned long address,
-			 struct rust_unwind_stack *stack)
+void rust_unwind_facts(struct task_struct *task, struct rust_unwind_task *facts)
 {
-	struct stack_info info = {};
+	static const int never;
 
-	if (get_stack_info((unsigned long *)address, task, &info, NULL))
-		return STACK_TYPE_UNKNOWN;
-	stack->begin = (unsigned long)info.begin;
-	stack->end = (unsigned long)info.end;
-	stack->next = (unsigned long)info.next_sp;
-	return info.type;
-}
-
-int rust_unwind_text_kind(unsigned long address)
-{
-	int kind = RUST_UNWIND_TEXT_NONE;
-	bool asleep;
-
-	if (core_kernel_text(address))
-		return RUST_UNWIND_TEXT_FIXED;
-	/* By now it is given back, and need not be mapped. */
-	if (is_kernel_inittext(address))
-		return RUST_UNWIND_TEXT_GONE;
-	/* All others are found under RCU, and a stack may be looked at from where that sleeps. */
-	asleep = !rcu_is_watching();
-	if (asleep)
-		ct_nmi_enter();
-	if (is_module_text_address(address))
-		kind = RUST_UNWIND_TEXT_FIXED;
-	else if (is_ftrace_trampoline(address))
-		kind = RUST_UNWIND_TEXT_TRAMPOLINE;
-	else if (__kernel_text_address(address))
-		kind = RUST_UNWIND_TEXT_GENERATED;
-	if (asleep)
-		ct_nmi_exit();
-	return kind;
-}
-
-unsigned long rust_unwind_recover_graph(struct task_struct *task, int *index,
-					unsigned long address, unsigned long slot)
-{
-	return ftrace_graph_ret_addr(task, index, address, (unsigned long *)slot);
-}
-
-unsigned long rust_unwind_recover_rethook(struct task_struct *task, struct llist_node **cursor,
-					  unsigned long address, unsigned long slot)
-{
-#ifdef CONFIG_RETHOOK
-	if (is_rethook_trampoline(address))
-		return rethook_find_ret_addr(task, slot, cursor);
+	facts->task = task;
+	facts->top = (unsigned long)task_pt_regs(task);
+	facts->sp = READ_ONCE(task->thread.sp);
+	facts->on_cpu = &never;
+#ifdef CONFIG_SMP
+	facts->on_cpu = &task->on_cpu;
 #endif
-	return address;
+	if (task == current)
+		facts->on_cpu = NULL;
+	/* Threads that only play idle have a process number. */
+	facts->kind = !task->pid ? 2 : !!(task->flags & PF_KTHREAD);
 }
 
 #ifdef CONFIG_DYNAMIC_FTRACE
 extern void ftrace_caller_end(void);
 extern void ftrace_regs_caller_end(void);
-#endif
 
 unsigned long rust_unwind_template(unsigned long address)
 {
-#ifdef CONFIG_DYNAMIC_FTRACE
 	unsigned long begin, end, found = 0;
 	struct ftrace_ops *ops;
 
@@ -114,138 +70,72 @@ unsigned long rust_unwind_template(unsigned long address)
 	}
 	preempt_enable_notrace();
 	return found;
-#else
-	return 0;
+}
 #endif
-}
 
-unsigned long rust_unwind_top(struct task_struct *task)
-{
-	return (unsigned long)task_pt_regs(task);
-}
-
-unsigned long rust_unwind_saved_sp(struct task_struct *task)
-{
-	return READ_ONCE(task->thread.sp);
-}
-
-/* The numbers are the Rust side's. */
-int rust_unwind_task_kind(struct task_struct *task)
-{
-	/* Threads that only play idle have a process number. */
-	if (!task->pid)
-		return 2;
-	return task->flags & PF_KTHREAD ? 1 : 0;
-}
-
-bool rust_unwind_is_running(struct task_struct *task)
-{
-	return task_on_another_cpu(task);
-}
-
-bool rust_unwind_is_current(struct task_struct *task)
-{
-	return task == current;
-}
-
-bool rust_unwind_user_mode(const struct pt_regs *regs)
-{
-	return user_mode((struct pt_regs *)regs);
-}
-
-bool rust_unwind_is_init_text(unsigned long address)
-{
-	return is_kernel_inittext(address);
-}
-
-/* Text that is not the image's may go away at any time. */
-bool rust_unwind_read_text(unsigned long address, u64 *bytes)
-{
-	return !copy_from_kernel_nofault(bytes, (const void *)address, sizeof(*bytes));
-}
-
-/* Modules stay while this is held, and with them their tables; not where RCU sleeps. */
+/*
+ * Modules stay while this is held, and with them their tables, and all else that RCU frees. A stack
+ * may be looked at from where RCU sleeps: then it is woken.
+ */
 bool rust_unwind_hold_modules(void)
 {
+	bool is_awake;
+
 	preempt_disable_notrace();
-	return rcu_is_watching();
+	is_awake = rcu_is_watching();
+	if (!is_awake)
+		ct_nmi_enter();
+	return is_awake;
 }
 
-void rust_unwind_release_modules(void)
+void rust_unwind_release_modules(bool is_awake)
 {
+	if (!is_awake)
+		ct_nmi_exit();
 	preempt_enable_notrace();
 }
 
-bool rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module)
+/* None has a size of 0. */
+void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module)
 {
 #ifdef CONFIG_MODULES
-	static const enum mod_mem_type types[] = { MOD_TEXT, MOD_INIT_TEXT };
+	static const u8 types[] = { MOD_TEXT, MOD_INIT_TEXT };
 	struct module *mod = __module_address(address);
 	int i;
 
+	module->size = 0;
 	for (i = 0; mod && i < ARRAY_SIZE(types); i++) {
 		const struct module_memory *memory = &mod->mem[types[i]];
 
 		if (address - (unsigned long)memory->base >= memory->size)
 			continue;
 		module->begin = (unsigned long)memory->base;
-		module->end = module->begin + memory->size;
-		module->unreliable_text = mod->arch.unreliable_text;
-		module->num_unreliable_text = mod->arch.num_unreliable_text;
+		module->size = memory->size;
 #ifdef CONFIG_UNWINDER_ORC
 		module->orc_ips = mod->arch.orc_unwind_ip;
 		module->orc_entries = mod->arch.orc_unwind;
-		module->num_orcs = mod->arch.num_orcs;
+		module->count = mod->arch.num_orcs;
+#else
+		module->unreliable_text = mod->arch.unreliable_text;
+		module->count = mod->arch.num_unreliable_text;
 #endif
-		return true;
 	}
 #endif
-	return false;
 }
 
-/* Entry code that does not lie in the section of entry code. */
-static const char * const elsewhere[] __initconst = {
-	"ret_from_fork_asm",
-	"rewind_stack_and_make_dead",
-	"startup_64",
-	"secondary_startup_64",
-	"secondary_startup_64_no_verify",
-	"common_startup_64",
-	"soft_restart_cpu",
-	"early_idt_handler_common",
-};
-
-void __init rust_unwind_entry_code(void (*each)(const char *name, unsigned long start, unsigned long size))
-{
-	unsigned long at, size, offset;
-	char name[KSYM_NAME_LEN];
-	int i;
-
-	for (at = (unsigned long)__entry_text_start; at < (unsigned long)__entry_text_end;
-	     at += size - offset) {
-		if (!kallsyms_lookup_size_offset(at, &size, &offset) || size <= offset)
-			break;
-		if (!lookup_symbol_name(at, name))
-			each(name, at - offset, size);
-	}
-	for (i = 0; i < ARRAY_SIZE(elsewhere); i++) {
-		at = kallsyms_lookup_name(elsewhere[i]);
-		if (at && kallsyms_lookup_size_offset(at, &size, &offset))
-			each(elsewhere[i], at - offset, size);
-	}
-}
-
+#ifdef CONFIG_UNWINDER_FRAME_POINTER
 /* Only there when it was linked in; see scripts/link-vmlinux.sh. */
 extern const u32 unreliable_text_count __weak;
 extern const u8 unreliable_text[] __weak;
 
-const void *rust_unwind_unreliable_text(unsigned int *count)
+const void * __init rust_unwind_unreliable_text(unsigned int *count)
 {
 	if (!&unreliable_text_count)
 		return NULL;
 	*count = unreliable_text_count;
 	return unreliable_text;
 }
+#endif
 
 #ifdef CONFIG_MODULES
 /* Notes a module's table: the section that scripts/Makefile.modfinal adds. */

@@ -9,55 +9,37 @@
 #include <linux/types.h>
 
 struct task_struct;
-struct pt_regs;
-struct llist_node;
 struct orc_entry;
 
-/* A stack: where it lies, and the stack pointer from before the switch to it. */
-struct rust_unwind_stack {
-	unsigned long begin, end, next;
-};
-
-/* The kinds of text; the numbers are the Rust side's. */
-enum rust_unwind_text {
-	RUST_UNWIND_TEXT_NONE,
-	RUST_UNWIND_TEXT_FIXED,
-	RUST_UNWIND_TEXT_TRAMPOLINE,
-	RUST_UNWIND_TEXT_GENERATED,
-	RUST_UNWIND_TEXT_GONE,
+/* What is asked of a task once, before a walk of its stack. */
+struct rust_unwind_task {
+	struct task_struct *task;
+	/* Where the registers of user space lie, and the saved stack pointer. */
+	unsigned long top, sp;
+	/* Not zero while a CPU runs it; NULL for the current task. */
+	const int *on_cpu;
+	/* 0 with a user space, 1 a kernel thread, 2 idle. */
+	int kind;
 };
 
 /* Text of a module, and the tables that came with the module. */
 struct rust_unwind_module {
-	unsigned long begin, end;
-	const void *unreliable_text;
-	unsigned int num_unreliable_text;
+	unsigned long begin, size;
+#ifdef CONFIG_UNWINDER_ORC
 	const int *orc_ips;
 	const struct orc_entry *orc_entries;
-	unsigned long num_orcs;
+#else
+	const void *unreliable_text;
+#endif
+	/* Of the tables' entries. */
+	unsigned long count;
 };
 
-int rust_unwind_stack_at(struct task_struct *task, unsigned long address,
-			 struct rust_unwind_stack *stack);
-int rust_unwind_text_kind(unsigned long address);
-unsigned long rust_unwind_recover_graph(struct task_struct *task, int *index,
-					unsigned long address, unsigned long slot);
-unsigned long rust_unwind_recover_rethook(struct task_struct *task, struct llist_node **cursor,
-					  unsigned long address, unsigned long slot);
+void rust_unwind_facts(struct task_struct *task, struct rust_unwind_task *facts);
 unsigned long rust_unwind_template(unsigned long address);
-unsigned long rust_unwind_top(struct task_struct *task);
-unsigned long rust_unwind_saved_sp(struct task_struct *task);
-int rust_unwind_task_kind(struct task_struct *task);
-bool rust_unwind_is_running(struct task_struct *task);
-bool rust_unwind_is_current(struct task_struct *task);
-bool rust_unwind_user_mode(const struct pt_regs *regs);
-bool rust_unwind_read_text(unsigned long address, u64 *bytes);
 bool rust_unwind_hold_modules(void);
-void rust_unwind_release_modules(void);
-bool rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
-bool rust_unwind_is_init_text(unsigned long address);
-void rust_unwind_entry_code(void (*each)(const char *name, unsigned long start,
-					 unsigned long size));
+void rust_unwind_release_modules(bool is_awake);
+void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
 const void *rust_unwind_unreliable_text(unsigned int *count);
 
 #endif

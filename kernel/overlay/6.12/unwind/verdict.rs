@@ -9,8 +9,7 @@ use core::ptr;
 
 use unwind::{Frame, FrameKind, Outcome, Reason, StackKind, Verdict};
 
-use super::modules::Modules;
-use super::{begin, Kernel, Stepper, Task};
+use super::{judge, Stepper, Task};
 
 /// `struct stack_words` of `asm/stack_verdict.h`: words for people, without a NUL at their end.
 #[repr(C)]
@@ -89,11 +88,11 @@ pub(crate) struct Judged {
 
 impl Judged {
     pub(super) fn new(outcome: &Outcome) -> Self {
-        let wrong_end = (false, number(Reason::WrongEnd), Reason::WrongEnd.text());
+        let wrong_end = (false, Reason::WrongEnd.number() as c_uint, Reason::WrongEnd.text());
         let (reliable, reason, why) = match (outcome.verdict, outcome.end) {
             (Verdict::Reliable, Some(end)) => (true, c_uint::MAX, end.text()),
             (Verdict::Reliable, None) => wrong_end,
-            (Verdict::Unreliable(reason), _) => (false, number(reason), reason.text()),
+            (Verdict::Unreliable(reason), _) => (false, reason.number() as c_uint, reason.text()),
         };
         Self {
             reliable,
@@ -102,12 +101,6 @@ impl Judged {
             lost_at: outcome.lost_at.as_ref().map_or(Seen::NOWHERE, Seen::new),
         }
     }
-}
-
-/// The reason's number: its place among all.
-fn number(reason: Reason) -> c_uint {
-    let place = Reason::ALL.iter().position(|other| *other == reason);
-    place.unwrap_or(Reason::ALL.len()) as c_uint
 }
 
 pub(super) type Visit = unsafe extern "C" fn(cookie: *mut c_void, frame: *const Seen) -> bool;
@@ -140,13 +133,11 @@ unsafe extern "C" fn stack_verdict(
     judged: *mut Judged,
 ) {
     // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(task, ptr::null(), Modules::held()) };
+    let each = |frame: &Frame| unsafe { show(visit, cookie, frame) };
     // SAFETY: by this function's own condition.
-    let (start, first) = unsafe { begin(task) };
-    let outcome = unwind::reliable::<Stepper, _>(&env, start, first, |frame| {
-        // SAFETY: by this function's own condition.
-        unsafe { show(visit, cookie, frame) }
-    });
+    let outcome = unsafe {
+        judge(task, |env, start, first| unwind::reliable::<Stepper, _>(env, start, first, each))
+    };
     // SAFETY: by this function's own condition.
     unsafe { judged.write(Judged::new(&outcome)) };
 }
