@@ -8,6 +8,8 @@ status=0
 begin() {
     name=$1
     why=
+    # What a script prints is seen when it ends; this says where it is if it does not.
+    echo "case: $name" >/dev/console
 }
 
 fail() {
