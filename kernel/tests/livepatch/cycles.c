@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Enables, reverses, disables and replaces patches at random: `cycles SEED COUNT SECONDS TRACER PATCH…`
 // until so much was done, for so long at the least. Between that it changes the tracer. Patches whose
-// names hold `replace` are those that replace all others. Prints how often it did what.
+// names hold `replace` are those that replace all others. Prints how often it did what, and says on the
+// console how far it is.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -61,7 +62,8 @@ static int load(const char *patch)
 
 int main(int count, char **arguments)
 {
-	long wanted, enabled = 0, reversed = 0, disabled = 0, replaced = 0, traced = 0;
+	long wanted, enabled = 0, reversed = 0, disabled = 0, replaced = 0, traced = 0, said = 0;
+	FILE *console = fopen("/dev/console", "w");
 	time_t end;
 	char **patches = arguments + 5;
 	int patch_count = count - 5, i;
@@ -73,22 +75,28 @@ int main(int count, char **arguments)
 	end = time(NULL) + atol(arguments[3]);
 	while (enabled + reversed + disabled + replaced < wanted || time(NULL) < end) {
 		const char *patch = patches[random() % patch_count];
-		int is_enabled = is_one(patch, "enabled"), is_moving = is_one(patch, "transition");
+		int is_enabled, is_moving = 0, others = 0;
 		char path[200];
 
+		for (i = 0; i < patch_count; i++) {
+			others |= is_one(patches[i], "enabled") == 1;
+			if (is_one(patches[i], "transition") == 1) {
+				is_moving = 1;
+				// One that would be refused comes now and then.
+				if (random() % 64)
+					patch = patches[i];
+			}
+		}
+		is_enabled = is_one(patch, "enabled");
 		if (is_enabled < 0) {
-			int others = 0;
-
-			// Its module may still be there.
-			for (i = 0; i < patch_count; i++)
-				others |= is_one(patches[i], "enabled") == 1;
 			if (load(patch)) {
 				if (others && strstr(patch, "replace"))
 					replaced++;
 				else
 					enabled++;
 			}
-		} else if (!is_moving || random() % 4 == 0) {
+		} else if (!is_moving || random() % 12 == 0) {
+			// Most transitions are let come to their end.
 			snprintf(path, sizeof(path), "/sys/kernel/livepatch/%s/enabled", patch);
 			if (tell(path, is_enabled ? "0" : "1")) {
 				if (is_moving)
@@ -99,9 +107,15 @@ int main(int count, char **arguments)
 		}
 		if (random() % 64 == 0 && tell(TRACER, random() % 2 ? arguments[4] : "nop"))
 			traced++;
+		// Their modules stay a little longer.
 		for (i = 0; i < patch_count; i++)
 			if (is_one(patches[i], "enabled") < 0)
 				syscall(SYS_delete_module, patches[i], O_NONBLOCK);
+		if (console && enabled + reversed + disabled + replaced >= said + 500) {
+			said += 500;
+			fprintf(console, "cycles: %ld of %ld\n", said, wanted);
+			fflush(console);
+		}
 		usleep(random() % 40000);
 	}
 	tell(TRACER, "nop");

@@ -9,6 +9,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
@@ -144,7 +145,8 @@ static int run_busy(void *unused)
 		atomic_inc(value == 1 ? &old_passes : &new_passes);
 		for (i = 0; i < 1000; i++)
 			cpu_relax();
-		cond_resched();
+		/* Also tells the tracer, which waits for all tasks, that nobody is in its code here. */
+		cond_resched_tasks_rcu_qs();
 	}
 	return 0;
 }
