@@ -111,8 +111,8 @@ int main(int count, char **arguments)
 		for (i = 0; i < patch_count; i++)
 			if (is_one(patches[i], "enabled") < 0)
 				syscall(SYS_delete_module, patches[i], O_NONBLOCK);
-		if (console && enabled + reversed + disabled + replaced >= said + 500) {
-			said += 500;
+		if (console && enabled + reversed + disabled + replaced >= said + 100) {
+			said += 100;
 			fprintf(console, "cycles: %ld of %ld\n", said, wanted);
 			fflush(console);
 		}

@@ -348,8 +348,14 @@ fn prepare(built: &Built, suite: Suite, work: &Path) -> Result<()> {
         fs::create_dir(&samples)?;
         for entry in fs::read_dir(built.dir.join(SAMPLES))? {
             let module = entry?.path();
-            if module.extension().is_some_and(|extension| extension == "ko") {
-                fs::copy(&module, samples.join(module.file_name().unwrap_or_default()))?;
+            if module
+                .extension()
+                .is_some_and(|extension| extension == "ko")
+            {
+                fs::copy(
+                    &module,
+                    samples.join(module.file_name().unwrap_or_default()),
+                )?;
             }
         }
     }
