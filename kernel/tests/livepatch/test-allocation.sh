@@ -19,6 +19,7 @@ settled loop_patch || fail "the first patch does not settle"
 before=$(wc -l <$ENABLED)
 refused=0 came=0
 for ((nth = 1; nth < 500; nth++)); do
+    ((nth % 10)) || echo "allocation $nth" >/dev/console
     if said=$(insmod modules/failing_patch.ko nth=$nth 2>&1); then
         ((came += 1))
         left=$(of failing_patch left)
@@ -41,6 +42,7 @@ for ((nth = 1; nth < 500; nth++)); do
 done
 ((left > 0)) || fail "there was no end to the allocations"
 ((refused >= 10)) || fail "only $refused allocations made a difference"
+echo "FIGURE: enabling: of $((nth - 1)) allocations $refused were needed, and the patch was refused"
 [[ -z $(cat /proc/cmdline) ]] && fail "the image stays patched"
 finish
 
@@ -70,6 +72,7 @@ said=$(./coming modules/loop_target.ko loop_target)
 [[ $said == "loaded "*" refused "*" others 0" ]] || fail "$said"
 read -r _ _ _ refused _ <<<"${said##*$'\n'}"
 ((refused >= 50)) || fail "only $refused allocations made a difference"
+echo "FIGURE: a module: ${said##*$'\n'}"
 [[ -e /sys/module/loop_target ]] && fail "the module is left behind"
 (($(wc -l <$ENABLED) == before)) || fail "functions stay diverted"
 load loop_target
