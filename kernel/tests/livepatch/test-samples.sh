@@ -19,8 +19,8 @@ finish
 
 begin "livepatch-callbacks: modules come and go while a patch waits"
 mark callbacks
-sample livepatch-callbacks-busymod sleep_secs=8
-waits_for callbacks 'busymod_work_func, sleeping 8 seconds'
+sample livepatch-callbacks-busymod sleep_secs=40
+waits_for callbacks 'busymod_work_func, sleeping 40 seconds'
 sample livepatch-callbacks-demo
 waits_for callbacks 'pre_patch_callback: vmlinux'
 open_for livepatch_callbacks_demo 1 || fail "it does not wait for the worker"
@@ -28,7 +28,7 @@ sample livepatch-callbacks-mod
 waits_for callbacks 'pre_patch_callback: livepatch_callbacks_mod'
 unload livepatch_callbacks_mod || fail "the module can't be removed"
 waits_for callbacks 'post_unpatch_callback: livepatch_callbacks_mod'
-settled livepatch_callbacks_demo || fail "it does not settle"
+settled livepatch_callbacks_demo 90 || fail "it does not settle"
 waits_for callbacks 'post_patch_callback: vmlinux'
 take_back livepatch_callbacks_demo
 waits_for callbacks 'post_unpatch_callback: vmlinux'

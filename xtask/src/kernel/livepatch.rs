@@ -253,9 +253,10 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
     };
     for (number, (boot_with, scripts)) in boots.iter().enumerate() {
         let console = own.join(format!("livepatch-{number}.log"));
-        // On a busy host the emulated timer may come too late for the kernel's check of it.
+        // On a busy host the emulated timer may come too late for the kernel's check of it, and an
+        // emulated processor may not run for as long as it takes to be called stalled.
         let mut line = format!(
-            "{} no_timer_check log_buf_len=4M LIST=list-{number} {boot_with}",
+            "{} no_timer_check rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST=list-{number} {boot_with}",
             boot::COMMAND_LINE
         );
         let mut limit = LIMIT;
