@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Loads a module again and again, each time with the next of its allocations failing, until there is
 // none left to fail. Prints how often it was loaded all the same, how often it was refused for want of
-// memory, and each other error.
+// memory, how often as one that can't be patched because the tracer had no memory for its functions
+// (EINVAL, as from the C core), and each other error.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ static int arm(int nth)
 
 int main(int count, char **arguments)
 {
-	int nth, loaded = 0, refused = 0, others = 0;
+	int nth, loaded = 0, refused = 0, untraced = 0, others = 0;
 
 	if (count != 3)
 		return 2;
@@ -47,6 +48,8 @@ int main(int count, char **arguments)
 				usleep(10000);
 		} else if (error == ENOMEM) {
 			refused++;
+		} else if (error == EINVAL) {
+			untraced++;
 		} else {
 			printf("allocation %d: %s\n", nth, strerror(error));
 			others++;
@@ -54,6 +57,6 @@ int main(int count, char **arguments)
 		if (left[0] != '0')
 			break;
 	}
-	printf("loaded %d refused %d others %d\n", loaded, refused, others);
+	printf("loaded %d refused %d untraced %d others %d\n", loaded, refused, untraced, others);
 	return 0;
 }

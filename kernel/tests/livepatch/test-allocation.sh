@@ -84,7 +84,8 @@ unload loop_target || fail "the target can't be removed"
 before=$(wc -l <$ENABLED)
 said=$(./coming modules/loop_target.ko loop_target)
 [[ $said == "loaded "*" refused "*" others 0" ]] || fail "${said//$'\n'/; }"
-read -r _ _ _ refused _ <<<"${said##*$'\n'}"
+read -r _ _ _ refused _ untraced _ <<<"${said##*$'\n'}"
+((untraced <= 4)) || fail "$untraced times it could not be patched"
 ((refused >= 50)) || fail "only $refused allocations made a difference"
 echo "FIGURE: a module: ${said##*$'\n'}"
 [[ -e /sys/module/loop_target ]] && fail "the module is left behind"
