@@ -160,6 +160,16 @@ impl<P: Port> Core<P> {
         });
     }
 
+    /// A kernel thread is where nothing but its own loop is on its stack. Where stacks can't be
+    /// looked at this is its safe point. Where they can the look at its stack says more: that the
+    /// loop itself is not patched.
+    #[inline]
+    pub fn thread_safe_point(port: &P, task: P::Task) {
+        if !port.has_reliable_stacks() {
+            Self::safe_point(port, task);
+        }
+    }
+
     /// The caller may wait here for long, but is not at a safe point: switches it if its stack
     /// allows (`__klp_sched_try_switch`).
     ///

@@ -118,6 +118,22 @@ fn without_reliable_stacks_safe_points_alone_complete_it() {
 }
 
 #[test]
+fn a_kernel_thread_switches_in_its_loop_only_where_stacks_say_nothing() {
+    for has_stacks in [true, false] {
+        let model = Model::new();
+        model.has_stacks.set(has_stacks);
+        let thread = model.user_task();
+        // Its loop is what is patched: the stack would tell.
+        model.call(thread, 0);
+        model.enable(&[0]);
+        livepatch::Core::thread_safe_point(&model, thread);
+        let switched = universe(&model, thread) == Universe::On(Side::Patched);
+        assert_eq!(switched, !has_stacks);
+        assert_eq!(model.task(thread, |task| task.is_pending.get()), has_stacks);
+    }
+}
+
+#[test]
 fn a_transition_is_reversed_both_ways() {
     let model = Model::new();
     let (held, free) = (model.user_task(), model.user_task());

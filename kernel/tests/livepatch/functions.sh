@@ -8,6 +8,8 @@ status=0
 begin() {
     name=$1
     why=
+    # What a script prints is seen when it ends; this says where it is if it does not.
+    echo "case: $name" >/dev/console
 }
 
 fail() {
@@ -58,3 +60,27 @@ open_for() {
 
 disable() { echo 0 >"$PATCHES/$1/enabled"; }
 force() { echo 1 >"$PATCHES/$1/force"; }
+
+# A module that must be refused, with these last words of insmod's, and leave nothing behind.
+refused_with() {
+    local words=$1 said
+    shift
+    said=$(insmod "modules/$1.ko" "${@:2}" 2>&1) && fail "$1 is not refused"
+    [[ $said == *": $words" ]] || fail "$1 is refused with \`$said\`"
+    [[ -e /sys/module/$1 || -e $PATCHES/$1 ]] && fail "$1 leaves something behind"
+}
+
+# Takes a patch back and its module out.
+take_back() {
+    disable "$1" || fail "$1 can't be disabled"
+    within "${2:-30}" is_gone "$1" || fail "$1 is not taken back"
+    within 30 unload "$1" || fail "$1 can't be removed"
+}
+
+# What a pass of the function of situation_target gives, and how many tasks are inside.
+gives() { (($(of situation_target value) == $1)); }
+inside() { (($(of situation_target inside) == $1)); }
+open_door() { tell situation_target open "$1"; }
+
+# Says who is waited for, where the kernel says so.
+BLOCKERS=/sys/kernel/debug/livepatch/blockers

@@ -1,17 +1,38 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Patches come, are reversed, disabled and replaced at random, while tasks fork, sleep, spin, and the
-# patched functions are traced. No pass of foo() may see two functions, and nothing may stay behind.
+# Patches are enabled, reversed, disabled and replaced at random, while tasks fork, sleep and spin, and
+# the patched functions are traced. No pass of foo() may see two functions, and nothing may stay behind.
 . ./functions.sh
 
-# Steps are taken for so long, and so many at the least.
-TIME=${TIME:-60}
-STEPS=${STEPS:-20}
-RANDOM=${SEED:-1}
+# So much is done, for so many seconds at the least.
+STEPS=${STEPS:-60}
+TIME=${TIME:-30}
+SEED=${SEED:-1}
 ALL=(loop_patch loop_patch_3 loop_replace_4 loop_replace_5)
 TRACING=/sys/kernel/debug/tracing
 
+[[ -p /tmp/pipe ]] || mkfifo /tmp/pipe
+
+# The objects of each of the kernel's caches; where it does not count them, the memory of all, in kB.
+objects() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    if [[ -e /proc/slabinfo ]]; then
+        awk 'NR > 2 { print $1, $2 }' /proc/slabinfo
+    else
+        awk '/^SUnreclaim:/ { print "SUnreclaim", $2 }' /proc/meminfo
+    fi
+}
+
+# One enable and its end, so that what is made once is there.
+load loop_target
+load loop_patch
+settled loop_patch || fail "the patch does not settle"
+take_back loop_patch
+unload loop_target
+sleep 2
 modules_before=$(lsmod | sort)
+objects >/tmp/objects
 load loop_target
 
 # All functions would be too many to trace. The one that changes return addresses is worth more.
@@ -19,7 +40,6 @@ echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
 tracer=function
 grep -q function_graph $TRACING/available_tracers && tracer=function_graph
 
-[[ -p /tmp/pipe ]] || mkfifo /tmp/pipe
 load_of() {
     # Forks one after the other, a crowd that sleeps for a moment, and a task that never sleeps.
     while :; do /bin/true; done &
@@ -30,35 +50,17 @@ load_of 2>/dev/null
 load_pids=$(jobs -p)
 
 begin "patches come and go at random under load"
-done_=()
-end=$((SECONDS + TIME))
-for ((step = 0; step < STEPS || SECONDS < end; step++)); do
-    patch=${ALL[RANDOM % ${#ALL[@]}]}
-    case $((RANDOM % 8)) in
-    0 | 1 | 2)
-        # Refused while it is there, or while another one is in transition.
-        insmod "modules/$patch.ko" 2>/dev/null && ((done_[0] += 1))
-        ;;
-    3 | 4)
-        # Disables it, or reverses its transition.
-        if [[ -e $PATCHES/$patch ]]; then
-            enabled=$(cat "$PATCHES/$patch/enabled" 2>/dev/null)
-            echo $((1 - ${enabled:-0})) 2>/dev/null >"$PATCHES/$patch/enabled" && ((done_[1] += 1))
-        fi
-        ;;
-    5) echo "$tracer" >$TRACING/current_tracer ;;
-    6) echo nop >$TRACING/current_tracer ;;
-    7) sleep 0.05 ;;
-    esac
-    for patch in "${ALL[@]}"; do
-        [[ -e $PATCHES/$patch ]] || unload "$patch"
-    done
+said=$(./cycles "$SEED" "$STEPS" "$TIME" $tracer "${ALL[@]}" 2>&1) || fail "$said"
+read -r _ enabled _ reversed _ disabled _ replaced _ traced <<<"$said"
+# Each of them is a good share of what was done.
+for number in $enabled $reversed $disabled $replaced; do
+    ((number >= STEPS / 50)) || fail "too little of one kind: $said"
 done
-echo nop >$TRACING/current_tracer
-((done_[0] >= step / 20)) || fail "only ${done_[0]} patches came"
-((done_[1] >= step / 40)) || fail "only ${done_[1]} were disabled or reversed"
+((enabled + reversed + disabled + replaced >= STEPS)) || fail "too little: $said"
 mixed=$(of loop_target mixed)
 ((mixed == 0)) || fail "$mixed passes saw two functions"
+echo "FIGURE: cycles $((enabled + reversed + disabled + replaced)): $said;" \
+    "passes $(of loop_target old) old, $(of loop_target new) new, $mixed mixed"
 finish
 
 begin "all of them go, and nothing stays"
@@ -80,8 +82,18 @@ done
 [[ -z $(ls -A $PATCHES) ]] || fail "a patch is left: $(ls -A $PATCHES)"
 mixed=$(of loop_target mixed)
 ((mixed == 0)) || fail "$mixed passes saw two functions"
+echo nop >$TRACING/current_tracer
+echo >$TRACING/set_ftrace_filter
 unload loop_target || fail "the target can't be removed"
 [[ $(lsmod | sort) == "$modules_before" ]] || fail "modules are left: $(lsmod)"
+sleep 2
+objects >/tmp/objects-after
+# A cache breathes by some hundred objects, the memory of all by a MB. What is lost each time is more.
+room=$((STEPS / 10 > 400 ? STEPS / 10 : 400))
+[[ -e /proc/slabinfo ]] || room=1024
+more=$(awk -v room=$room 'NR == FNR { before[$1] = $2; next }
+    $2 > before[$1] + room { printf "%s %d to %d; ", $1, before[$1], $2 }' /tmp/objects /tmp/objects-after)
+[[ -z $more ]] || fail "memory is lost: $more"
 finish
 
 exit $status

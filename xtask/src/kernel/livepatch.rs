@@ -5,6 +5,7 @@
 //! Some of this project's tests are about what the C core has no right answer to. With the C core
 //! each of their cases must fail: a test that passes there shows nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +17,7 @@ use super::boot;
 use super::build::{self, Built};
 use super::initramfs::{self, Contents};
 use super::Which;
+use crate::configs::Config;
 use crate::paths::{self, Kernel};
 use crate::{cmd, progress};
 
@@ -23,14 +25,27 @@ use crate::{cmd, progress};
 const KERNELS: &str = "tools/testing/selftests/livepatch";
 const OURS: &str = "kernel/tests/livepatch";
 
-/// The one program of the kernel's tests, without `.c`.
-const PROGRAM: &str = "test_klp-call_getpid";
+/// The kernel's samples of patches, in a build folder; one of our scripts takes them.
+const SAMPLES: &str = "samples/livepatch";
 
-/// What a script says at its top that is about what the C core has no right answer to.
+/// What a script says at its top: that it is about what the C core has no right answer to, a line of
+/// the configuration that it takes, and what the kernel's command line must say.
 const NOT_FOR_C: &str = "# What the C core does not pass";
+const NEEDS: &str = "# Needs ";
+const BOOT_WITH: &str = "# Boot with ";
 
-/// They take a few minutes under TCG; a loaded machine may take much longer.
-const LIMIT: Duration = Duration::from_secs(1800);
+/// What a script begins a line with that only tells what it counted.
+const FIGURE: &str = "FIGURE: ";
+
+/// They take some minutes under TCG, a kernel that looks for mistakes several times as long; a loaded
+/// machine may take much longer.
+const LIMIT: Duration = Duration::from_secs(5400);
+
+/// What a cycle may take beyond that.
+const LIMIT_OF_CYCLE: Duration = Duration::from_secs(2);
+
+/// Lines of a broken kernel that the init script puts into the kernel's log, to see them found.
+const PROBES: &str = "9";
 
 /// Whose tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +91,8 @@ struct Script {
     cases: usize,
     /// Whether all of them must fail, because the core is known to have no right answer.
     fails: bool,
+    /// What the kernel's command line must say.
+    boot_with: String,
 }
 
 /// How a script went.
@@ -86,7 +103,9 @@ struct Went {
     passed: usize,
     /// Its exit status, as it was reported, and the seconds that it took.
     end: Option<(String, String)>,
-    /// What it said beside the cases that passed.
+    /// What it counted.
+    figures: Vec<String>,
+    /// What it said beside these and the cases that passed.
     rest: Vec<String>,
 }
 
@@ -112,6 +131,12 @@ pub struct Args {
     /// Only the scripts whose path contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Patches come and go at random until so many have been enabled, reversed, disabled or replaced
+    #[arg(long, value_name = "N")]
+    cycles: Option<u32>,
+    /// Run them on this configuration, too, and show side by side what each passes
+    #[arg(long, value_name = "CONFIG")]
+    beside: Option<String>,
 }
 
 /// Runs them all, or those that are asked for.
@@ -120,33 +145,98 @@ pub struct Args {
 /// They do not build, the kernel does not come through them, or one does not pass; the message
 /// names the serial console's log.
 pub fn run(args: &Args) -> Result<()> {
-    let built = &args.which.built()?;
+    let first = run_on(args, &args.which.built()?)?;
+    first.print();
+    if let Some(name) = &args.beside {
+        let which = Which {
+            config: Config::named(name)?.name.to_owned(),
+            objtool: args.which.objtool,
+        };
+        let second = run_on(args, &which.built()?)?;
+        second.print();
+        println!("{}", beside(&first, &second));
+        // What that core does not pass is what is to be seen here.
+    }
+    match first.wrong {
+        Some(wrong) => bail!("{wrong}"),
+        None => Ok(()),
+    }
+}
+
+/// A run of the scripts on a kernel.
+struct Ran {
+    core: &'static str,
+    went: Vec<Went>,
+    /// Scripts that were left out, and what of the configuration they take.
+    left_out: Vec<(String, String)>,
+    /// What is wrong, with the console's log.
+    wrong: Option<String>,
+}
+
+impl Ran {
+    fn print(&self) {
+        for went in &self.went {
+            println!("{}", line(went));
+            for figure in &went.figures {
+                println!("    {}", figure.trim_start_matches(FIGURE));
+            }
+            if !went.is_good() {
+                for said in &went.rest {
+                    println!("    {said}");
+                }
+            }
+        }
+        for (name, needs) in &self.left_out {
+            println!("{name:<28} left out: it needs {needs}");
+        }
+        let (passed, all) = count(&self.went);
+        println!("{passed} of {all} cases passed with the {} core", self.core);
+    }
+}
+
+fn run_on(args: &Args, built: &Built) -> Result<Ran> {
     let work = tempfile::Builder::new()
         .prefix("objtool-rs-livepatch-")
         .tempdir()?;
-    let is_c = !fs::read_to_string(built.dir.join(".config"))?
-        .lines()
-        .any(|line| line == "CONFIG_RUST_LIVEPATCH=y");
-    let mut scripts = Vec::new();
+    let config = fs::read_to_string(built.dir.join(".config"))?;
+    let has = |wanted: &str| config.lines().any(|line| line == wanted);
+    let is_c = !has("CONFIG_RUST_LIVEPATCH=y");
+    let (mut scripts, mut left_out) = (Vec::new(), Vec::new());
     for suite in Suite::ALL {
-        prepare(built, suite, work.path(), is_c, &mut scripts)?;
-    }
-    if let Some(text) = &args.only {
-        let (wanted, others) = scripts
-            .into_iter()
-            .partition(|script: &Script| script.name.contains(text));
-        scripts = wanted;
-        let others: Vec<Script> = others;
-        for script in others {
-            fs::remove_file(work.path().join(script.name))?;
+        let all = scripts_of(suite, is_c)?;
+        let wanted = |(script, _): &(Script, _)| match &args.only {
+            Some(text) => script.name.contains(text),
+            None => true,
+        };
+        let mut is_needed = false;
+        for (script, needs) in all.into_iter().filter(wanted) {
+            match needs {
+                Some(needs) if !has(&needs) => left_out.push((script.name, needs)),
+                _ => {
+                    scripts.push(script);
+                    is_needed = true;
+                }
+            }
+        }
+        if is_needed {
+            prepare(built, suite, work.path())?;
         }
     }
     if scripts.is_empty() {
-        bail!("no script is called so");
+        bail!("no script is called so, or the kernel has not what it takes");
     }
 
+    let mut boots: BTreeMap<String, Vec<Script>> = BTreeMap::new();
+    for script in scripts {
+        let same = boots.entry(script.boot_with.clone()).or_default();
+        same.push(script);
+    }
+    for (number, scripts) in boots.values().enumerate() {
+        let list: String = scripts.iter().map(|s| format!("{}\n", s.name)).collect();
+        fs::write(work.path().join(format!("list-{number}")), list)?;
+    }
     let own = build::own(&built.dir);
-    let (archive, console) = (own.join("livepatch.gz"), own.join("livepatch.log"));
+    let archive = own.join("livepatch.gz");
     let contents = Contents {
         init: "livepatch-tests",
         modules: &[],
@@ -154,61 +244,62 @@ pub fn run(args: &Args) -> Result<()> {
         folder: Some((work.path(), "tests")),
     };
     initramfs::write(&contents, &archive)?;
-    let spinner = progress::spinner(format!(
-        "running the livepatch tests of {}",
-        built.config.name
-    ));
-    let mut qemu = boot::machine(built, &archive, boot::COMMAND_LINE);
-    let ended = boot::watch(&mut qemu, &console, LIMIT)?;
-    spinner.finish_and_clear();
 
-    let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
-    let judged = judge(&log, &scripts);
-    for went in &judged.went {
-        println!("{}", line(went));
-        if !went.is_good() {
-            for said in &went.rest {
-                println!("    {said}");
-            }
+    let mut ran = Ran {
+        core: if is_c { "C" } else { "Rust" },
+        went: Vec::new(),
+        left_out,
+        wrong: None,
+    };
+    for (number, (boot_with, scripts)) in boots.iter().enumerate() {
+        let console = own.join(format!("livepatch-{number}.log"));
+        // On a busy host the emulated timer may come too late for the kernel's check of it, and an
+        // emulated processor may not run for as long as it takes to be called stalled.
+        let mut line = format!(
+            "{} no_timer_check rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST=list-{number} {boot_with}",
+            boot::COMMAND_LINE
+        );
+        let mut limit = LIMIT;
+        if let Some(cycles) = args.cycles {
+            line.push_str(&format!(" STEPS={cycles}"));
+            limit += LIMIT_OF_CYCLE * cycles;
+        }
+        let spinner = progress::spinner(format!(
+            "running the livepatch tests of {} {boot_with}",
+            built.config.name
+        ));
+        let ended = boot::watch(
+            &mut boot::machine(built, &archive, line.trim_end()),
+            &console,
+            limit,
+        )?;
+        spinner.finish_and_clear();
+
+        let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+        let judged = judge(&log, scripts);
+        ran.went.extend(judged.went);
+        if let (None, Some(what)) = (&ran.wrong, judged.wrong) {
+            ran.wrong = Some(format!(
+                "the livepatch tests of {} do not pass: {what}; {ended}; the serial console is in {}",
+                built.config.name,
+                console.display()
+            ));
         }
     }
-    let (passed, all) = count(&judged.went);
-    let core = if is_c { "C" } else { "Rust" };
-    println!("{passed} of {all} cases passed with the {core} core");
-    if let Some(what) = judged.wrong {
-        bail!(
-            "the livepatch tests of {} do not pass: {what}; {ended}; the serial console is in {}",
-            built.config.name,
-            console.display()
-        );
-    }
-    Ok(())
+    Ok(ran)
 }
 
-/// Puts a suite's scripts, modules and program below a folder, and takes down the scripts.
-fn prepare(
-    built: &Built,
-    suite: Suite,
-    work: &Path,
-    is_c: bool,
-    scripts: &mut Vec<Script>,
-) -> Result<()> {
-    let from = match suite {
+/// Where a suite's scripts stand.
+fn folder_of(suite: Suite) -> Result<std::path::PathBuf> {
+    Ok(match suite {
         Suite::Kernel => Kernel::installed()?.source().join(KERNELS),
         Suite::Own => paths::project()?.join(OURS),
-    };
-    let folder = work.join(suite.folder());
-    let mut copy = Command::new("cp");
-    copy.args(["--recursive", "--no-target-directory", "--"]);
-    cmd::output(copy.arg(&from).arg(&folder))?;
-    build::modules(built, &folder.join(suite.modules()))?;
-    if suite == Suite::Kernel {
-        let program = folder.join(PROGRAM);
-        let mut compiler = Command::new("gcc");
-        compiler.args(["-static", "-O1", "-o"]).arg(&program);
-        cmd::output(compiler.arg(program.with_extension("c")))?;
-    }
+    })
+}
 
+/// A suite's scripts, each with the line of the configuration that it takes.
+fn scripts_of(suite: Suite, is_c: bool) -> Result<Vec<(Script, Option<String>)>> {
+    let folder = folder_of(suite)?;
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -218,22 +309,98 @@ fn prepare(
     }
     names.sort();
     if names.is_empty() {
-        bail!("{} holds no script", from.display());
+        bail!("{} holds no script", folder.display());
     }
+    let mut scripts = Vec::new();
     for name in names {
         let text = fs::read_to_string(folder.join(&name))?;
         let cases = cases(&text, suite);
         if cases == 0 {
-            bail!("{} holds no case", from.join(name).display());
+            bail!("{} holds no case", folder.join(name).display());
         }
-        scripts.push(Script {
+        let says = |what: &str| text.lines().find_map(|line| line.strip_prefix(what));
+        let script = Script {
             name: format!("{}/{name}", suite.folder()),
             cases,
-            fails: is_c && text.lines().any(|line| line.starts_with(NOT_FOR_C)),
-        });
+            fails: is_c && says(NOT_FOR_C).is_some(),
+            boot_with: says(BOOT_WITH).unwrap_or_default().to_owned(),
+        };
+        scripts.push((script, says(NEEDS).map(str::to_owned)));
+    }
+    Ok(scripts)
+}
+
+/// Puts a suite's scripts, modules and programs below a folder.
+fn prepare(built: &Built, suite: Suite, work: &Path) -> Result<()> {
+    let folder = work.join(suite.folder());
+    let mut copy = Command::new("cp");
+    copy.args(["--recursive", "--no-target-directory", "--"]);
+    cmd::output(copy.arg(folder_of(suite)?).arg(&folder))?;
+    build::modules(built, &folder.join(suite.modules()))?;
+    for entry in fs::read_dir(&folder)? {
+        let source = entry?.path();
+        if source.extension().is_some_and(|extension| extension == "c") {
+            let mut compiler = Command::new("gcc");
+            compiler.args(["-static", "-O1", "-o"]);
+            cmd::output(compiler.arg(source.with_extension("")).arg(&source))?;
+        }
+    }
+    if suite == Suite::Own {
+        let samples = folder.join("samples");
+        fs::create_dir(&samples)?;
+        for entry in fs::read_dir(built.dir.join(SAMPLES))? {
+            let module = entry?.path();
+            if module
+                .extension()
+                .is_some_and(|extension| extension == "ko")
+            {
+                fs::copy(
+                    &module,
+                    samples.join(module.file_name().unwrap_or_default()),
+                )?;
+            }
+        }
     }
     Ok(())
 }
+
+/// What two kernels pass, side by side.
+fn beside(a: &Ran, b: &Ran) -> String {
+    let passed = |ran: &Ran, name: &str| {
+        let went = ran.went.iter().find(|went| went.script.name == name);
+        went.map_or("-".to_owned(), |went| {
+            format!("{} of {}", went.passed, went.script.cases)
+        })
+    };
+    let mut lines = vec![format!("{:<28} {:>10} {:>10}", "", a.core, b.core)];
+    for Went { script, .. } in &a.went {
+        let name = &script.name;
+        lines.push(format!(
+            "{name:<28} {:>10} {:>10}",
+            passed(a, name),
+            passed(b, name)
+        ));
+    }
+    let all = |ran: &Ran| {
+        let (passed, all) = count(&ran.went);
+        format!("{passed} of {all}")
+    };
+    lines.push(format!("{:<28} {:>10} {:>10}", "all", all(a), all(b)));
+    let complaint = |ran: &Ran| match &ran.wrong {
+        Some(wrong) if wrong.contains(COMPLAINS) => "yes",
+        _ => "no",
+    };
+    lines.push(format!(
+        "{:<28} {:>10} {:>10}",
+        "the kernel complains",
+        complaint(a),
+        complaint(b)
+    ));
+    lines.join("\n")
+}
+
+/// How it is said that the kernel printed a warning, or lost memory.
+const COMPLAINS: &str = "the kernel complains";
 
 /// The cases of a script.
 fn cases(script: &str, suite: Suite) -> usize {
@@ -257,7 +424,10 @@ fn judge(log: &str, scripts: &[Script]) -> Judged {
             let said = report.iter().filter_map(|&(key, value)| {
                 (key.strip_suffix(':') == Some(&script.name)).then_some(value)
             });
+            let (figures, said): (Vec<&str>, Vec<&str>) =
+                said.partition(|line| line.starts_with(FIGURE));
             let (good, rest): (Vec<&str>, Vec<&str>) = said
+                .into_iter()
                 .filter(|line| !line.trim().is_empty())
                 .partition(|line| line.starts_with("TEST: ") && line.ends_with(" ... ok"));
             let end = report.iter().find_map(|&(key, value)| {
@@ -270,17 +440,26 @@ fn judge(log: &str, scripts: &[Script]) -> Judged {
                 script: script.clone(),
                 passed: good.len(),
                 end,
+                figures: figures.into_iter().map(str::to_owned).collect(),
                 rest: rest.into_iter().map(str::to_owned).collect(),
             }
         })
         .collect();
-    let complaint = report.iter().find(|(key, _)| *key == "complaint");
-    let wrong = if let Some(went) = went.iter().find(|went| !went.is_good()) {
+    let complaint = report
+        .iter()
+        .find(|(key, _)| ["complaint", "leak"].contains(key));
+    let value = |wanted: &str| report.iter().find(|(key, _)| *key == wanted).map(|it| it.1);
+    let wrong = if let Some((_, complaint)) = complaint {
+        Some(format!("{COMPLAINS}: {complaint}"))
+    } else if let Some(went) = went.iter().find(|went| !went.is_good()) {
         Some(line(went))
-    } else if let Some((_, complaint)) = complaint {
-        Some(format!("the kernel complains: {complaint}"))
-    } else if !report.iter().any(|(key, _)| *key == "end") {
+    } else if value("end").is_none() {
         Some(format!("the report has no end{}", boot::last_lines(log)))
+    } else if value("probes") != Some(PROBES) {
+        Some(format!(
+            "of {PROBES} lines like those of a broken kernel {} were found",
+            value("probes").unwrap_or("none")
+        ))
     } else {
         None
     };
@@ -288,7 +467,9 @@ fn judge(log: &str, scripts: &[Script]) -> Judged {
 }
 
 fn line(went: &Went) -> String {
-    let Script { name, cases, fails } = &went.script;
+    let Script {
+        name, cases, fails, ..
+    } = &went.script;
     let cases = format!("{name:<28} {:>2} of {cases:>2} cases", went.passed);
     match &went.end {
         _ if went.is_good() && *fails => format!("{cases}: the C core has no right answer"),
@@ -314,11 +495,13 @@ mod tests {
                 name: name.to_owned(),
                 cases,
                 fails: false,
+                boot_with: String::new(),
             })
             .to_vec()
     }
 
     const GOOD: &str = "objtool-rs: kernel 6.12\r\n\
+        objtool-rs: probes 9\r\n\
         objtool-rs: test-a.sh: TEST: basic ... ok\r\n\
         objtool-rs: test-a.sh: TEST: multiple targets ... ok\r\n\
         objtool-rs: status test-a.sh 0 12\r\n\
@@ -361,6 +544,13 @@ mod tests {
             "objtool-rs: complaint BUG: x\r\nobjtool-rs: end",
         );
         assert_eq!(complaint, "the kernel complains: BUG: x");
+        let leak = wrong(
+            "objtool-rs: end",
+            "objtool-rs: leak unreferenced object 0x1 (size 8):\r\nobjtool-rs: end",
+        );
+        assert!(leak.starts_with("the kernel complains: unref"), "{leak}");
+        let blind = wrong("probes 9", "probes 8");
+        assert!(blind.contains("8 were found"), "{blind}");
     }
 
     #[test]

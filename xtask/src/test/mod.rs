@@ -106,9 +106,48 @@ const STEPS: &[Step] = &[
             "kernel/",
         ],
     ),
+    short(
+        "some random patches under load",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch",
+            "--only",
+            "random",
+        ],
+    ),
     long(
-        "live patching under load",
+        "live patching",
         &["kernel", "test", "livepatch", "fp-livepatch"],
+    ),
+    long(
+        "live patching, both cores, with lockdep",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch-debug",
+            "--beside",
+            "fp-debug",
+        ],
+    ),
+    long(
+        "live patching with KASAN",
+        &["kernel", "test", "livepatch", "fp-livepatch-kasan"],
+    ),
+    long(
+        "ten thousand random patches",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch-debug",
+            "--only",
+            "random",
+            "--cycles",
+            "10000",
+        ],
     ),
     long(
         "live patching with ORC",

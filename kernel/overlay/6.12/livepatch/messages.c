@@ -38,6 +38,10 @@ void rust_klp_say(enum rust_klp_message message, const char *a, const char *b, l
 		pr_err("module %s is not marked as a livepatch module\n", a);
 		break;
 	case RUST_KLP_NO_RELIABLE_STACKS:
+		if (!rust_klp_checks_stacks()) {
+			pr_warn("stacks are not looked at: kernel threads switch at safe points alone\n");
+			break;
+		}
 		pr_warn("This architecture doesn't have support for the livepatch consistency model.\n");
 		pr_warn("The livepatch transition may never complete.\n");
 		break;

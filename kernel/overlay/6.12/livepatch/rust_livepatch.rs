@@ -366,6 +366,17 @@ unsafe extern "C" fn klp_update_patch_state(task: Task) {
     Core::safe_point(&Kernel, task);
 }
 
+/// `klp_kthread_safe_point` of `linux/livepatch.h`, where the caller is asked to switch.
+///
+/// # Safety
+///
+/// The caller is a kernel thread in its own loop.
+#[no_mangle]
+unsafe extern "C" fn rust_klp_kthread_safe_point() {
+    // SAFETY: always allowed in a task's context.
+    Core::thread_safe_point(&Kernel, unsafe { bindings::get_current() });
+}
+
 /// `klp_get_state` of `linux/livepatch.h`.
 ///
 /// # Safety

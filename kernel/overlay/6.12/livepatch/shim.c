@@ -12,9 +12,12 @@
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
 #include <linux/livepatch.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/moduleloader.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/preempt.h>
@@ -89,12 +92,43 @@ static void nothing(struct work_struct *work)
 {
 }
 
+/* Not schedule_on_each_cpu(), which takes memory and without it waits for nobody. */
+static DEFINE_PER_CPU(struct work_struct, synchronize_work);
+
 void rust_klp_synchronize(void)
 {
-	schedule_on_each_cpu(nothing);
+	int cpu;
+
+	lockdep_assert_held(&klp_mutex);
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		struct work_struct *work = per_cpu_ptr(&synchronize_work, cpu);
+
+		INIT_WORK(work, nothing);
+		schedule_work_on(cpu, work);
+	}
+	for_each_online_cpu(cpu)
+		flush_work(per_cpu_ptr(&synchronize_work, cpu));
+	cpus_read_unlock();
 }
 
 /* Tasks. */
+
+/*
+ * livepatch.stack_check=0: no stack is looked at, as on an architecture that has none that can be
+ * trusted. Not to be changed later, because functions that are safe to patch with it are not without.
+ */
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "livepatch."
+static bool stack_check = true;
+module_param(stack_check, bool, 0444);
+
+bool rust_klp_checks_stacks(void)
+{
+	return stack_check;
+}
+
+EXPORT_SYMBOL_GPL(rust_klp_kthread_safe_point);
 
 void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void *data)
 {
@@ -190,12 +224,18 @@ int rust_klp_doubt(struct task_struct *task)
 	return -1;
 }
 
+/*
+ * Without stacks a kernel thread must come to a safe point itself, also one that sleeps as idle, such
+ * as a worker. One that sleeps uninterruptibly is left alone: it may not look what it was woken for.
+ */
 void rust_klp_nudge(struct task_struct *task)
 {
-	if (task->flags & PF_KTHREAD)
+	if (!(task->flags & PF_KTHREAD))
+		set_notify_signal(task);
+	else if (stack_check)
 		wake_up_state(task, TASK_INTERRUPTIBLE);
 	else
-		set_notify_signal(task);
+		wake_up_state(task, TASK_INTERRUPTIBLE | TASK_NOLOAD);
 }
 
 void rust_klp_nudge_idle(struct task_struct *task)
@@ -528,9 +568,15 @@ void rust_klp_free_site(struct rust_klp_site *site)
 	kfree(site);
 }
 
-int rust_klp_set_filter(struct rust_klp_site *site, bool remove)
+int rust_klp_set_filter(struct rust_klp_site *site)
 {
-	return ftrace_set_filter_ip(&site->ops, site->ip, remove, 0);
+	return ftrace_set_filter_ip(&site->ops, site->ip, 0, 0);
+}
+
+/* Takes no memory, which removing the address from the filter would. */
+void rust_klp_free_filter(struct rust_klp_site *site)
+{
+	ftrace_free_filter(&site->ops);
 }
 
 int rust_klp_register(struct rust_klp_site *site)
@@ -541,7 +587,7 @@ int rust_klp_register(struct rust_klp_site *site)
 void rust_klp_unregister(struct rust_klp_site *site)
 {
 	WARN_ON(unregister_ftrace_function(&site->ops));
-	WARN_ON(rust_klp_set_filter(site, true));
+	rust_klp_free_filter(site);
 }
 
 /* Shadow variables. */

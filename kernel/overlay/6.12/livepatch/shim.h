@@ -97,6 +97,7 @@ void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void
 void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data);
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data),
 			void *data);
+bool rust_klp_checks_stacks(void);
 int rust_klp_doubt(struct task_struct *task);
 void rust_klp_nudge(struct task_struct *task);
 void rust_klp_nudge_idle(struct task_struct *task);
@@ -120,7 +121,8 @@ void rust_klp_put_module(struct module *mod);
 void rust_klp_warn_choice(bool empty);
 struct rust_klp_site *rust_klp_new_site(unsigned long ip);
 void rust_klp_free_site(struct rust_klp_site *site);
-int rust_klp_set_filter(struct rust_klp_site *site, bool remove);
+int rust_klp_set_filter(struct rust_klp_site *site);
+void rust_klp_free_filter(struct rust_klp_site *site);
 int rust_klp_register(struct rust_klp_site *site);
 void rust_klp_unregister(struct rust_klp_site *site);
 unsigned long rust_klp_shadow_lock(void);

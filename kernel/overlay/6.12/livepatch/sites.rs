@@ -27,7 +27,8 @@ extern "C" {
     fn ftrace_location(ip: c_ulong) -> c_ulong;
     fn rust_klp_new_site(ip: c_ulong) -> *mut Site;
     fn rust_klp_free_site(site: *mut Site);
-    fn rust_klp_set_filter(site: *mut Site, remove: bool) -> c_int;
+    fn rust_klp_set_filter(site: *mut Site) -> c_int;
+    fn rust_klp_free_filter(site: *mut Site);
     fn rust_klp_register(site: *mut Site) -> c_int;
     fn rust_klp_unregister(site: *mut Site);
 }
@@ -108,7 +109,7 @@ impl Sites for Kernel {
 
     fn attach(&self, site: *mut Site, func: Func) -> Result<(), Errno> {
         // SAFETY: the site is a live one.
-        let errno = unsafe { rust_klp_set_filter(site, false) };
+        let errno = unsafe { rust_klp_set_filter(site) };
         if errno != 0 {
             say(
                 Message::NoFilter,
@@ -128,7 +129,7 @@ impl Sites for Kernel {
                 errno as c_long,
             );
             // SAFETY: as above.
-            unsafe { rust_klp_set_filter(site, true) };
+            unsafe { rust_klp_free_filter(site) };
             return Err(Errno(errno));
         }
         Ok(())

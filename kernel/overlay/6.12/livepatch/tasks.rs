@@ -20,6 +20,7 @@ extern "C" {
         each: unsafe extern "C" fn(Task, *mut c_void),
         data: *mut c_void,
     );
+    fn rust_klp_checks_stacks() -> bool;
     fn rust_klp_doubt(task: Task) -> c_int;
     fn rust_klp_each_idle(each: unsafe extern "C" fn(Task, bool, *mut c_void), data: *mut c_void);
     fn rust_klp_nudge(task: Task);
@@ -190,7 +191,10 @@ impl Tasks for Kernel {
     }
 
     fn has_reliable_stacks(&self) -> bool {
-        cfg!(CONFIG_STACKTRACE) && cfg!(CONFIG_HAVE_RELIABLE_STACKTRACE)
+        cfg!(CONFIG_STACKTRACE)
+            && cfg!(CONFIG_HAVE_RELIABLE_STACKTRACE)
+            // SAFETY: takes nothing.
+            && unsafe { rust_klp_checks_stacks() }
     }
 
     #[inline]

@@ -6,6 +6,7 @@
 #include <linux/atomic.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
+#include <linux/livepatch.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 
@@ -64,6 +65,9 @@ noinline void loop_foo(void)
 static int run(void *unused)
 {
 	while (!kthread_should_stop()) {
+#ifdef CONFIG_RUST_LIVEPATCH
+		klp_kthread_safe_point();
+#endif
 		loop_foo();
 		/* Where a thread can switch: asleep, and in neither of the functions. */
 		usleep_range(100, 200);

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Enables, reverses, disables and replaces patches at random: `cycles SEED COUNT SECONDS TRACER PATCH…`
+// until so much was done, for so long at the least. Between that it changes the tracer. Patches whose
+// names hold `replace` are those that replace all others. Prints how often it did what, and says on the
+// console how far it is.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRACER "/sys/kernel/debug/tracing/current_tracer"
+
+static int is_one(const char *patch, const char *file)
+{
+	char path[200], byte = '0';
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/livepatch/%s/%s", patch, file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -1;
+	if (read(fd, &byte, 1) != 1)
+		byte = '0';
+	close(fd);
+	return byte == '1';
+}
+
+static int tell(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), done;
+
+	if (fd < 0)
+		return 0;
+	done = write(fd, text, strlen(text)) > 0;
+	close(fd);
+	return done;
+}
+
+static int load(const char *patch)
+{
+	char path[200];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "modules/%s.ko", patch);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		perror(path);
+		exit(2);
+	}
+	ret = syscall(SYS_finit_module, fd, "", 0);
+	if (ret && errno != EBUSY && errno != EEXIST) {
+		perror(path);
+		exit(1);
+	}
+	close(fd);
+	return !ret;
+}
+
+int main(int count, char **arguments)
+{
+	long wanted, enabled = 0, reversed = 0, disabled = 0, replaced = 0, traced = 0, said = 0;
+	FILE *console = fopen("/dev/console", "w");
+	time_t end;
+	char **patches = arguments + 5;
+	int patch_count = count - 5, i;
+
+	if (patch_count < 1)
+		return 2;
+	srandom(atoi(arguments[1]));
+	wanted = atol(arguments[2]);
+	end = time(NULL) + atol(arguments[3]);
+	while (enabled + reversed + disabled + replaced < wanted || time(NULL) < end) {
+		const char *patch = patches[random() % patch_count];
+		int is_enabled, is_moving = 0, others = 0;
+		char path[200];
+
+		for (i = 0; i < patch_count; i++) {
+			others |= is_one(patches[i], "enabled") == 1;
+			if (is_one(patches[i], "transition") == 1) {
+				is_moving = 1;
+				// One that would be refused comes now and then.
+				if (random() % 64)
+					patch = patches[i];
+			}
+		}
+		is_enabled = is_one(patch, "enabled");
+		if (is_enabled < 0) {
+			if (load(patch)) {
+				if (others && strstr(patch, "replace"))
+					replaced++;
+				else
+					enabled++;
+			}
+		} else if (!is_moving || random() % 12 == 0) {
+			// Most transitions are let come to their end.
+			snprintf(path, sizeof(path), "/sys/kernel/livepatch/%s/enabled", patch);
+			if (tell(path, is_enabled ? "0" : "1")) {
+				if (is_moving)
+					reversed++;
+				else
+					disabled++;
+			}
+		}
+		if (random() % 64 == 0 && tell(TRACER, random() % 2 ? arguments[4] : "nop"))
+			traced++;
+		// Their modules stay a little longer.
+		for (i = 0; i < patch_count; i++)
+			if (is_one(patches[i], "enabled") < 0)
+				syscall(SYS_delete_module, patches[i], O_NONBLOCK);
+		if (console && enabled + reversed + disabled + replaced >= said + 100) {
+			said += 100;
+			fprintf(console, "cycles: %ld of %ld\n", said, wanted);
+			fflush(console);
+		}
+		usleep(random() % 40000);
+	}
+	tell(TRACER, "nop");
+	printf("enabled %ld reversed %ld disabled %ld replaced %ld traced %ld\n", enabled, reversed,
+	       disabled, replaced, traced);
+	return 0;
+}
