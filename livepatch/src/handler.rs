@@ -26,7 +26,6 @@ pub fn choose<P: Port>(port: &P, site: P::Site, caller: P::Task) -> Choice<P::Fu
     };
     port.order(Barrier::Stack);
     let mut chosen = top;
-    let mut has_side = true;
     if port.is_in_transition(top) {
         port.order(Barrier::Side);
         match port.universe(caller) {
@@ -35,12 +34,10 @@ pub fn choose<P: Port>(port: &P, site: P::Site, caller: P::Task) -> Choice<P::Fu
                 Some(below) => chosen = below,
                 None => return Choice::Original,
             },
-            Universe::Undefined => has_side = false,
+            Universe::Undefined => return Choice::Sideless(top),
         }
     }
-    if !has_side {
-        Choice::Sideless(chosen)
-    } else if port.is_nop(chosen) {
+    if port.is_nop(chosen) {
         Choice::Original
     } else {
         Choice::Replacement(chosen)

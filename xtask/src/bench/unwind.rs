@@ -4,12 +4,11 @@
 //! The kernels are those of `./x kernel test unwind`, and the measuring is done by its module. Bars:
 //! no walk and no frame may cost more than C's, and our code may take half as much room again as C's.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{bail, Context, Result};
-use object::{Object, ObjectSection, ObjectSymbol, SectionFlags};
+use anyhow::{bail, Result};
 
+use super::room;
 use crate::configs::Config;
 use crate::kernel::{build, unwind};
 use crate::paths::Tool;
@@ -69,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
                 }
             }
         }
-        let (ours, c) = room(&built.dir)?;
+        let (ours, c) = rooms(&built.dir)?;
         let ratio = ours as f64 / c as f64;
         println!("  room: {ours} bytes, C's {c}: {ratio:.2} of {ROOM} that it may take");
         if ratio > ROOM {
@@ -120,49 +119,19 @@ impl Cost {
 }
 
 /// Bytes that our unwinder takes in the kernel's memory, and the C unwinder.
-fn room(build: &Path) -> Result<(u64, u64)> {
+fn rooms(build: &Path) -> Result<(u64, u64)> {
     let folder = build.join("arch/x86/kernel");
     let mut ours = 0;
     for name in ["arch", "arch_x86_64", "unwind", "rust_unwind", "shim"] {
         let file = folder.join(format!("rust_unwind/{name}.o"));
-        ours += loaded(&file)?;
+        ours += room::loaded(&file)?;
         // What only tests take.
-        ours -= symbols(&file, "opied")?;
+        ours -= room::symbols(&file, "opied")?;
     }
     // The C unwinder stands beside ours together with the generic part that calls it.
-    let beside = loaded(&folder.join("rust_unwind/test/beside.o"))?;
-    let generic = loaded(&folder.join("stacktrace.o"))?;
+    let beside = room::loaded(&folder.join("rust_unwind/test/beside.o"))?;
+    let generic = room::loaded(&folder.join("stacktrace.o"))?;
     Ok((ours, beside.saturating_sub(generic)))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// Bytes of an object's sections that are loaded, but for what is given back after the start.
-fn loaded(file: &Path) -> Result<u64> {
-    let data = read(file)?;
-    let object = object::File::parse(&*data)?;
-    let loaded = object.sections().filter(|section| {
-        let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
-            return false;
-        };
-        let name = section.name().unwrap_or_default();
-        sh_flags.0 & object::elf::SHF_ALLOC.0 != 0
-            && !name.starts_with(".init")
-            && !name.starts_with(".orc_")
-    });
-    Ok(loaded.map(|section| section.size()).sum())
-}
-
-/// Bytes of the symbols whose names contain this.
-fn symbols(file: &Path, part: &str) -> Result<u64> {
-    let data = read(file)?;
-    let object = object::File::parse(&*data)?;
-    let named = object
-        .symbols()
-        .filter(|symbol| symbol.name().is_ok_and(|name| name.contains(part)));
-    Ok(named.map(|symbol| symbol.size()).sum())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 #include <linux/export.h>
 #include <linux/ftrace.h>
 #include <linux/kobject.h>
+#include <linux/kprobes.h>
 #include <linux/kstrtox.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
@@ -486,22 +487,27 @@ void __weak clear_relocate_add(Elf_Shdr *sechdrs, const char *strtab, unsigned i
 
 /* Sites. */
 
+/*
+ * Nothing here, nor in rust_klp_choose(), can be traced or probed, so that it cannot come back to
+ * itself but by an interrupt or, once preemption is on again, by what runs then; there it is as good as
+ * anywhere. So there is no lock against recursion, whose way out would be to call the original where
+ * the replacement is to be. The exception is a warning, which is given once.
+ *
+ * Preemption is off because synchronizing is waiting for all CPUs, see rust_klp_synchronize().
+ */
 static void notrace handler(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 			    struct ftrace_regs *fregs)
 {
-	struct rust_klp_site *site = container_of(ops, struct rust_klp_site, ops);
 	unsigned long to;
-	int bit;
 
-	/* Keeps preemption off, too, as long as it is held. */
-	bit = ftrace_test_recursion_trylock(ip, parent_ip);
-	if (WARN_ON_ONCE(bit < 0))
-		return;
-	to = rust_klp_choose(site, current);
-	if (to)
+	preempt_disable_notrace();
+	to = rust_klp_choose(container_of(ops, struct rust_klp_site, ops), current);
+	if (likely(to))
 		ftrace_regs_set_instruction_pointer(fregs, to);
-	ftrace_test_recursion_unlock(bit);
+	preempt_enable_notrace();
 }
+NOKPROBE_SYMBOL(handler);
+NOKPROBE_SYMBOL(rust_klp_choose);
 
 void rust_klp_warn_choice(bool empty)
 {
