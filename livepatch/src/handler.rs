@@ -28,13 +28,15 @@ pub fn choose<P: Port>(port: &P, site: P::Site, caller: P::Task) -> Choice<P::Fu
     let mut chosen = top;
     if port.is_in_transition(top) {
         port.order(Barrier::Side);
-        match port.universe(caller) {
-            Universe::On(Side::Patched) => {}
-            Universe::On(Side::Unpatched) => match port.below(site, top) {
+        let universe = port.universe(caller);
+        // Comparisons, because of a match over both a compiler may make arithmetic.
+        if universe == Universe::On(Side::Unpatched) {
+            match port.below(site, top) {
                 Some(below) => chosen = below,
                 None => return Choice::Original,
-            },
-            Universe::Undefined => return Choice::Sideless(top),
+            }
+        } else if universe == Universe::Undefined {
+            return Choice::Sideless(top);
         }
     }
     if port.is_nop(chosen) {

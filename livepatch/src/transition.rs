@@ -3,6 +3,7 @@
 
 use crate::barrier::Barrier;
 use crate::blocker::Blocker;
+use crate::check::Sought;
 use crate::enable::Refused;
 use crate::entry::Locked;
 use crate::event::Event;
@@ -94,14 +95,15 @@ impl<P: Port> Locked<'_, P> {
             return;
         };
         let mut is_complete = true;
+        let sought = self.sought(transition);
         self.port.each_task_in_turns(|task| {
-            self.try_switch(transition, task);
+            self.try_switch(&sought, task);
         });
         self.port.each_idle(|task, is_online| {
             if !is_online {
                 // It sits in the code that takes a CPU down, and begins anew with the CPU.
                 self.switch(transition, task);
-            } else if !self.try_switch(transition, task) {
+            } else if !self.try_switch(&sought, task) {
                 is_complete = false;
                 self.port.nudge_idle(task);
             }
@@ -150,11 +152,12 @@ impl<P: Port> Locked<'_, P> {
     }
 
     /// Switches the task if it has not switched and can be. Whether it is switched.
-    fn try_switch(self, transition: Transition<P::Patch>, task: P::Task) -> bool {
+    fn try_switch(self, sought: &Sought<P>, task: P::Task) -> bool {
+        let transition = sought.transition;
         if self.port.universe(task) == Universe::On(transition.target) {
             return true;
         }
-        let blocker = self.look(transition, task, || self.switch(transition, task));
+        let blocker = self.look(sought, task, || self.switch(transition, task));
         match &blocker {
             Some(blocker) => self.port.note(Event::Blocked(task, blocker)),
             None => self.port.note(Event::Switched(task, transition.target)),
@@ -163,19 +166,14 @@ impl<P: Port> Locked<'_, P> {
     }
 
     /// What blocks the task. If nothing does, `then` is run before it can go on.
-    fn look(
-        self,
-        transition: Transition<P::Patch>,
-        task: P::Task,
-        then: impl FnOnce(),
-    ) -> Option<Blocker<P>> {
+    fn look(self, sought: &Sought<P>, task: P::Task, then: impl FnOnce()) -> Option<Blocker<P>> {
         if !self.port.has_reliable_stacks() {
             return Some(Blocker::NotAtSafePoint);
         }
         let looked = self.port.while_off_cpu(task, || {
             let since = self.port.forced_since(task);
             let blocker = self.port.with_stack(task, |stack| match stack {
-                Ok(stack) => self.stack_blocks(transition, stack, since),
+                Ok(stack) => self.stack_blocks(sought, stack, since),
                 Err(doubt) => Some(Blocker::Unreliable(doubt)),
             });
             if blocker.is_none() {
@@ -193,7 +191,7 @@ impl<P: Port> Locked<'_, P> {
         if let Phase::Running { transition, .. } = self.phase() {
             // Reversals and others hold the lock; the request may be gone by now.
             if self.port.is_pending(task) {
-                self.try_switch(transition, task);
+                self.try_switch(&self.sought(transition), task);
             }
         }
     }
@@ -202,9 +200,10 @@ impl<P: Port> Locked<'_, P> {
         let Some(transition) = self.phase().transition() else {
             return;
         };
+        let sought = self.sought(transition);
         let mut look = |task| {
             if self.port.universe(task) != Universe::On(transition.target) {
-                f(task, self.look(transition, task, || ()));
+                f(task, self.look(&sought, task, || ()));
             }
         };
         self.port.each_task_in_turns(&mut look);

@@ -55,6 +55,7 @@ pub trait Tasks: Handles {
 
     /// Goes over all tasks but the idle ones, some of them at a time, so that nothing is held up for
     /// long. Whoever comes, goes or gets another number meanwhile may be left out or come up twice.
+    /// `f` does not sleep.
     fn each_task_in_turns(&self, f: impl FnMut(Self::Task));
 
     /// Goes over the idle tasks of all CPUs that may ever run, and says which CPU runs now.

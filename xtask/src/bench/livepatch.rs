@@ -196,16 +196,19 @@ impl Measured {
     }
 }
 
+/// How a value comes of what was measured.
+type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
+
 /// A line of the result.
 struct Row {
     what: String,
-    value: Box<dyn Fn(&Measured) -> Option<f64>>,
+    value: Value,
     /// Whether it must be less than C's, and not only no more.
     shorter: bool,
 }
 
 fn rows(tasks: u64) -> Vec<Row> {
-    let row = |what: &str, value: Box<dyn Fn(&Measured) -> Option<f64>>| Row {
+    let row = |what: &str, value: Value| Row {
         what: what.to_owned(),
         shorter: what.starts_with("longest"),
         value,

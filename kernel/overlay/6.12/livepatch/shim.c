@@ -97,18 +97,15 @@ void rust_klp_synchronize(void)
 
 /* Tasks. */
 
-void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void *data)
+void rust_klp_lock_tasks(void)
 {
-	struct task_struct *process, *task;
-
 	read_lock(&tasklist_lock);
-	for_each_process_thread(process, task)
-		each(task, data);
-	read_unlock(&tasklist_lock);
 }
 
-/* Tasks that are held at a time. */
-#define TURN 32
+void rust_klp_unlock_tasks(void)
+{
+	read_unlock(&tasklist_lock);
+}
 
 /* The task after another one, which is in the list; NULL at the end. Under RCU. */
 static struct task_struct *next_in_list(struct task_struct *task)
@@ -124,8 +121,9 @@ static struct task_struct *next_in_list(struct task_struct *task)
 }
 
 /* The same for one that may have gone: then that with the next number. */
-static struct task_struct *next_of_turn(struct task_struct *task, int number)
+static struct task_struct *next_by_number(struct task_struct *task)
 {
+	int number = task_pid_nr(task);
 	struct pid *pid;
 
 	if (pid_alive(task) && pid_alive(task->group_leader))
@@ -139,34 +137,18 @@ static struct task_struct *next_of_turn(struct task_struct *task, int number)
 	return NULL;
 }
 
-void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data)
+/* Ends RCU's protection of tasks, lets others run, and begins it anew with the task after this one. */
+struct task_struct *rust_klp_pause(struct task_struct *task)
 {
-	struct task_struct *tasks[TURN], *next, *last = NULL;
-	int number = 0;
+	struct task_struct *next;
 
-	do {
-		int i, count = 0;
-
-		rcu_read_lock();
-		next = last ? next_of_turn(last, number) : next_in_list(&init_task);
-		while (next && count < TURN) {
-			tasks[count++] = get_task_struct(next);
-			number = task_pid_nr(next);
-			next = next_in_list(next);
-		}
-		rcu_read_unlock();
-		if (last)
-			put_task_struct(last);
-		last = NULL;
-		for (i = 0; i < count; i++) {
-			each(tasks[i], data);
-			if (i == TURN - 1)
-				last = tasks[i];
-			else
-				put_task_struct(tasks[i]);
-		}
-		cond_resched();
-	} while (last);
+	get_task_struct(task);
+	rcu_read_unlock();
+	cond_resched();
+	rcu_read_lock();
+	next = next_by_number(task);
+	put_task_struct(task);
+	return next;
 }
 
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data), void *data)
