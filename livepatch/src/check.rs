@@ -22,7 +22,9 @@ fn frame_in(code: Code, stack: &[usize]) -> Option<usize> {
 /// there needs no closer look. Good for as long as the lock is held.
 pub(crate) struct Sought<P: Port> {
     pub(crate) transition: Transition<P::Patch>,
-    span: Code,
+    pub(crate) span: Code,
+    /// Whether stacks are looked at.
+    pub(crate) has_stacks: bool,
 }
 
 impl<P: Port> Locked<'_, P> {
@@ -37,24 +39,12 @@ impl<P: Port> Locked<'_, P> {
         Sought {
             transition,
             span: Code { start, size },
+            has_stacks: self.port.has_reliable_stacks(),
         }
     }
 
     /// Why a task with this stack cannot be switched; `None` if it can.
     pub(crate) fn stack_blocks(
-        self,
-        sought: &Sought<P>,
-        stack: &[usize],
-        since: Option<Epoch>,
-    ) -> Option<Blocker<P>> {
-        if since.is_none() && frame_in(sought.span, stack).is_none() {
-            return None;
-        }
-        self.func_that_blocks(sought.transition, stack, since)
-    }
-
-    #[cold]
-    fn func_that_blocks(
         self,
         transition: Transition<P::Patch>,
         stack: &[usize],

@@ -157,7 +157,33 @@ impl<P: Port> Locked<'_, P> {
         if self.port.universe(task) == Universe::On(transition.target) {
             return true;
         }
-        let blocker = self.look(sought, task, || self.switch(transition, task));
+        if self.switch_if_clear(sought, task) {
+            self.port.note(Event::Switched(task, transition.target));
+            return true;
+        }
+        self.try_harder(transition, task)
+    }
+
+    /// What is true of most tasks: the task is off its CPU, was not forced, and its stack is to be
+    /// trusted and nowhere near what the transition takes away. Then it is switched.
+    #[inline]
+    fn switch_if_clear(self, sought: &Sought<P>, task: P::Task) -> bool {
+        sought.has_stacks
+            && self.port.while_off_cpu(task, || {
+                let is_clear = self.port.forced_since(task).is_none()
+                    && self.port.is_clear_of(task, sought.span);
+                if is_clear {
+                    self.switch(sought.transition, task);
+                }
+                is_clear
+            }) == Some(true)
+    }
+
+    /// The same for the others, with what blocks the task.
+    #[cold]
+    #[inline(never)]
+    fn try_harder(self, transition: Transition<P::Patch>, task: P::Task) -> bool {
+        let blocker = self.look(transition, task, || self.switch(transition, task));
         match &blocker {
             Some(blocker) => self.port.note(Event::Blocked(task, blocker)),
             None => self.port.note(Event::Switched(task, transition.target)),
@@ -166,14 +192,19 @@ impl<P: Port> Locked<'_, P> {
     }
 
     /// What blocks the task. If nothing does, `then` is run before it can go on.
-    fn look(self, sought: &Sought<P>, task: P::Task, then: impl FnOnce()) -> Option<Blocker<P>> {
+    fn look(
+        self,
+        transition: Transition<P::Patch>,
+        task: P::Task,
+        then: impl FnOnce(),
+    ) -> Option<Blocker<P>> {
         if !self.port.has_reliable_stacks() {
             return Some(Blocker::NotAtSafePoint);
         }
         let looked = self.port.while_off_cpu(task, || {
             let since = self.port.forced_since(task);
             let blocker = self.port.with_stack(task, |stack| match stack {
-                Ok(stack) => self.stack_blocks(sought, stack, since),
+                Ok(stack) => self.stack_blocks(transition, stack, since),
                 Err(doubt) => Some(Blocker::Unreliable(doubt)),
             });
             if blocker.is_none() {
@@ -200,10 +231,9 @@ impl<P: Port> Locked<'_, P> {
         let Some(transition) = self.phase().transition() else {
             return;
         };
-        let sought = self.sought(transition);
         let mut look = |task| {
             if self.port.universe(task) != Universe::On(transition.target) {
-                f(task, self.look(&sought, task, || ()));
+                f(task, self.look(transition, task, || ()));
             }
         };
         self.port.each_task_in_turns(&mut look);

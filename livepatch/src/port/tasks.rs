@@ -1,7 +1,7 @@
 //! Tasks: their side of the transition, their stacks, and what gets them to a safe point.
 
 use super::Handles;
-use crate::universe::{Epoch, Universe};
+use crate::universe::{Code, Epoch, Universe};
 
 /// Which wait for every CPU is meant. Each waits until every CPU has gone through the scheduler,
 /// so that whatever ran without preemption when it began has ended, and what runs later sees all
@@ -72,6 +72,14 @@ pub trait Tasks: Handles {
         task: Self::Task,
         f: impl FnOnce(Result<&[usize], Self::Doubt>) -> R,
     ) -> R;
+
+    /// Whether the task's stack is to be trusted and executes nothing of `code`; the same as a look at
+    /// what [`Tasks::with_stack`] gives, which a port may have cheaper. Called as that is.
+    fn is_clear_of(&self, task: Self::Task, code: Code) -> bool {
+        self.with_stack(task, |stack| {
+            stack.is_ok_and(|stack| !stack.iter().any(|&address| code.executes(address)))
+        })
+    }
 
     /// Whether stacks can be trusted on this architecture at all.
     fn has_reliable_stacks(&self) -> bool;

@@ -23,6 +23,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/stacktrace.h>
 #include <linux/sysfs.h>
@@ -159,6 +160,19 @@ void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void
 	for_each_possible_cpu(cpu)
 		each(idle_task(cpu), cpu_online(cpu), data);
 	cpus_read_unlock();
+}
+
+/* Whether the stack is reliable and `goes_on` says so at each address; one that is gone holds none. */
+bool rust_klp_walk(struct task_struct *task, bool (*goes_on)(void *data, unsigned long address),
+		   void *data)
+{
+	bool is_good;
+
+	if (!try_get_task_stack(task))
+		return true;
+	is_good = !arch_stack_walk_reliable(goes_on, data, task);
+	put_task_stack(task);
+	return is_good;
 }
 
 int rust_klp_doubt(struct task_struct *task)

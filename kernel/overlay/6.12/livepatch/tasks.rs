@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use kernel::bindings::{self, list_head, task_struct};
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 use livepatch::port::{Synchronize, Tasks};
-use livepatch::{Epoch, Universe};
+use livepatch::{Code, Epoch, Universe};
 
 use crate::list::around;
 use crate::{Doubt, Kernel, Locked, Task};
@@ -21,6 +21,11 @@ extern "C" {
     fn rust_klp_rcu_lock();
     fn rust_klp_rcu_unlock();
     fn rust_klp_pause(task: Task) -> Task;
+    fn rust_klp_walk(
+        task: Task,
+        goes_on: unsafe extern "C" fn(*mut c_void, c_ulong) -> bool,
+        data: *mut c_void,
+    ) -> bool;
     fn rust_klp_doubt(task: Task) -> c_int;
     fn rust_klp_each_idle(each: unsafe extern "C" fn(Task, bool, *mut c_void), data: *mut c_void);
     fn rust_klp_nudge(task: Task);
@@ -243,6 +248,17 @@ impl Tasks for Kernel {
         }
     }
 
+    #[inline]
+    fn is_clear_of(&self, task: Task, mut code: Code) -> bool {
+        unsafe extern "C" fn is_outside(code: *mut c_void, address: c_ulong) -> bool {
+            // SAFETY: it is the code that is given below.
+            !unsafe { *code.cast::<Code>() }.executes(address as usize)
+        }
+        // SAFETY: `is_outside` gets the code; for the task, as above.
+        unsafe { rust_klp_walk(task, is_outside, ptr::addr_of_mut!(code).cast()) }
+    }
+
+    #[inline]
     fn has_reliable_stacks(&self) -> bool {
         cfg!(CONFIG_STACKTRACE) && cfg!(CONFIG_HAVE_RELIABLE_STACKTRACE)
     }
