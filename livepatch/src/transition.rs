@@ -50,7 +50,7 @@ impl<P: Port> Locked<'_, P> {
         self.port.note(Event::Starting(patch, target));
         self.port.order(Barrier::Start);
         self.each_task(|task| {
-            if self.port.universe(task) != Universe::On(target) {
+            if !self.port.is_on(task, target) {
                 self.port.set_pending(task);
             }
         });
@@ -109,9 +109,8 @@ impl<P: Port> Locked<'_, P> {
             }
         });
         // Whoever is there now, which may be others than above; a child has the side of its parent.
-        let target = Universe::On(transition.target);
         self.port
-            .each_task(|task| is_complete &= self.port.universe(task) == target);
+            .each_task(|task| is_complete &= self.port.is_on(task, transition.target));
         if !is_complete {
             if attempts > 0 && attempts % ATTEMPTS_BEFORE_NUDGE == 0 {
                 self.nudge(attempts == ATTEMPTS_BEFORE_NUDGE);
@@ -144,17 +143,17 @@ impl<P: Port> Locked<'_, P> {
     }
 
     fn switch(self, transition: Transition<P::Patch>, task: P::Task) {
-        let target = Universe::On(transition.target);
-        if self.port.universe(task) != target {
+        if !self.port.is_on(task, transition.target) {
             self.port.clear_pending(task);
-            self.port.set_universe(task, target);
+            self.port
+                .set_universe(task, Universe::On(transition.target));
         }
     }
 
     /// Switches the task if it has not switched and can be. Whether it is switched.
     fn try_switch(self, sought: &Sought<P>, task: P::Task) -> bool {
         let transition = sought.transition;
-        if self.port.universe(task) == Universe::On(transition.target) {
+        if self.port.is_on(task, transition.target) {
             return true;
         }
         if self.switch_if_clear(sought, task) {
@@ -183,7 +182,7 @@ impl<P: Port> Locked<'_, P> {
     #[cold]
     #[inline(never)]
     fn try_harder(self, transition: Transition<P::Patch>, task: P::Task) -> bool {
-        let blocker = self.look(transition, task, || self.switch(transition, task));
+        let blocker = self.look(transition, task, true);
         match &blocker {
             Some(blocker) => self.port.note(Event::Blocked(task, blocker)),
             None => self.port.note(Event::Switched(task, transition.target)),
@@ -191,12 +190,12 @@ impl<P: Port> Locked<'_, P> {
         blocker.is_none()
     }
 
-    /// What blocks the task. If nothing does, `then` is run before it can go on.
+    /// What blocks the task. If nothing does and it is to be switched, it is before it can go on.
     fn look(
         self,
         transition: Transition<P::Patch>,
         task: P::Task,
-        then: impl FnOnce(),
+        switches: bool,
     ) -> Option<Blocker<P>> {
         if !self.port.has_reliable_stacks() {
             return Some(Blocker::NotAtSafePoint);
@@ -207,8 +206,8 @@ impl<P: Port> Locked<'_, P> {
                 Ok(stack) => self.stack_blocks(transition, stack, since),
                 Err(doubt) => Some(Blocker::Unreliable(doubt)),
             });
-            if blocker.is_none() {
-                then();
+            if blocker.is_none() && switches {
+                self.switch(transition, task);
             }
             blocker
         });
@@ -232,8 +231,8 @@ impl<P: Port> Locked<'_, P> {
             return;
         };
         let mut look = |task| {
-            if self.port.universe(task) != Universe::On(transition.target) {
-                f(task, self.look(transition, task, || ()));
+            if !self.port.is_on(task, transition.target) {
+                f(task, self.look(transition, task, false));
             }
         };
         self.port.each_task_in_turns(&mut look);

@@ -1,7 +1,7 @@
 //! Tasks: their side of the transition, their stacks, and what gets them to a safe point.
 
 use super::Handles;
-use crate::universe::{Code, Epoch, Universe};
+use crate::universe::{Code, Epoch, Side, Universe};
 
 /// Which wait for every CPU is meant. Each waits until every CPU has gone through the scheduler,
 /// so that whatever ran without preemption when it began has ended, and what runs later sees all
@@ -24,6 +24,12 @@ pub enum Synchronize {
 pub trait Tasks: Handles {
     /// The task's side, for itself and under the lock of the task list.
     fn universe(&self, task: Self::Task) -> Universe;
+
+    /// Whether that is this one; there are ports that need not make a universe of it for that.
+    #[inline]
+    fn is_on(&self, task: Self::Task, side: Side) -> bool {
+        self.universe(task) == Universe::On(side)
+    }
 
     /// Sets that.
     fn set_universe(&self, task: Self::Task, universe: Universe);

@@ -29,6 +29,23 @@ pub fn loaded(file: &Path) -> Result<u64> {
     Ok(loaded.map(|section| section.size()).sum())
 }
 
+/// Bytes of an object's code, but for what is given back after the start.
+///
+/// # Errors
+/// As [`loaded`].
+pub fn code(file: &Path) -> Result<u64> {
+    let data = read(file)?;
+    let object = object::File::parse(&*data)?;
+    let code = object.sections().filter(|section| {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+            return false;
+        };
+        let is_for_start = section.name().is_ok_and(|name| name.starts_with(".init"));
+        sh_flags.0 & object::elf::SHF_EXECINSTR.0 != 0 && !is_for_start
+    });
+    Ok(code.map(|section| section.size()).sum())
+}
+
 /// Bytes of the symbols whose names contain this.
 ///
 /// # Errors

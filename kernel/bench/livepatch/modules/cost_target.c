@@ -9,7 +9,9 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
+#include <linux/pid.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/timex.h>
 #include <linux/wait.h>
 
@@ -208,6 +210,56 @@ static int get_late(char *buffer, const struct kernel_param *kp)
 static const struct kernel_param_ops late_ops = { .set = set_late, .get = get_late };
 
 module_param_cb(late, &late_ops, NULL, 0644);
+
+/*
+ * Writing the address of stack_trace_save_tsk_reliable(), which is not exported, and the number of a
+ * process that sleeps measures walks over its stack.
+ */
+#define WALKS	100
+
+static cycles_t walked;
+
+static int set_walk(const char *text, const struct kernel_param *kp)
+{
+	static unsigned long entries[100];
+	int (*walk)(struct task_struct *task, unsigned long *store, unsigned int size);
+	unsigned long address, flags;
+	struct task_struct *task;
+	struct pid *pid;
+	cycles_t start;
+	int number, i;
+
+	if (sscanf(text, "%lx %d", &address, &number) != 2)
+		return -EINVAL;
+	walk = (void *)address;
+	pid = find_get_pid(number);
+	task = get_pid_task(pid, PIDTYPE_PID);
+	put_pid(pid);
+	if (!task)
+		return -ESRCH;
+	i = walk(task, entries, ARRAY_SIZE(entries));
+	if (i <= 0) {
+		put_task_struct(task);
+		return -EAGAIN;
+	}
+	local_irq_save(flags);
+	start = get_cycles();
+	for (i = 0; i < WALKS; i++)
+		walk(task, entries, ARRAY_SIZE(entries));
+	walked = get_cycles() - start;
+	local_irq_restore(flags);
+	put_task_struct(task);
+	return 0;
+}
+
+static int get_walk(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%d %llu\n", WALKS, walked);
+}
+
+static const struct kernel_param_ops walk_ops = { .set = set_walk, .get = get_walk };
+
+module_param_cb(walk, &walk_ops, NULL, 0644);
 
 static int __init cost_target_init(void)
 {

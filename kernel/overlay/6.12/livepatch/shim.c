@@ -162,6 +162,19 @@ void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void
 	cpus_read_unlock();
 }
 
+/* Calls a function while the task can neither begin nor end to run, or is the caller. */
+void rust_klp_while_off_cpu(struct task_struct *task,
+			    int (*call)(struct task_struct *task, void *data), void *data)
+{
+	if (task == current) {
+		preempt_disable_notrace();
+		call(task, data);
+		preempt_enable_notrace();
+	} else {
+		task_call_func(task, call, data);
+	}
+}
+
 /* Whether the stack is reliable and `goes_on` says so at each address; one that is gone holds none. */
 bool rust_klp_walk(struct task_struct *task, bool (*goes_on)(void *data, unsigned long address),
 		   void *data)

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use kernel::bindings::{self, list_head, task_struct};
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 use livepatch::port::{Synchronize, Tasks};
-use livepatch::{Code, Epoch, Universe};
+use livepatch::{Code, Epoch, Side, Universe};
 
 use crate::list::around;
 use crate::{Doubt, Kernel, Locked, Task};
@@ -21,6 +21,11 @@ extern "C" {
     fn rust_klp_rcu_lock();
     fn rust_klp_rcu_unlock();
     fn rust_klp_pause(task: Task) -> Task;
+    fn rust_klp_while_off_cpu(
+        task: Task,
+        call: unsafe extern "C" fn(Task, *mut c_void) -> c_int,
+        data: *mut c_void,
+    );
     fn rust_klp_walk(
         task: Task,
         goes_on: unsafe extern "C" fn(*mut c_void, c_ulong) -> bool,
@@ -118,8 +123,8 @@ struct Call<F, R> {
 unsafe extern "C" fn call<F: FnOnce() -> R, R>(task: Task, data: *mut c_void) -> c_int {
     // SAFETY: `data` is the call that `while_off_cpu` made, which nobody else uses meanwhile.
     let call = unsafe { &mut *data.cast::<Call<F, R>>() };
-    // SAFETY: the task is a live one, and its scheduler's lock is held.
-    if unsafe { bindings::task_curr(task) } == 0 {
+    // SAFETY: the task is a live one, and its scheduler's lock is held, or it is the caller.
+    if unsafe { bindings::task_curr(task) == 0 || task == bindings::get_current() } {
         call.result = call.f.take().map(|f| f());
     }
     0
@@ -129,6 +134,11 @@ impl Tasks for Kernel {
     #[inline]
     fn universe(&self, task: Task) -> Universe {
         Universe::from_number(side(task).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn is_on(&self, task: Task, wanted: Side) -> bool {
+        side(task).load(Ordering::Relaxed) == Universe::On(wanted).number()
     }
 
     #[inline]
@@ -212,7 +222,9 @@ impl Tasks for Kernel {
         go(f);
     }
 
+    #[inline]
     fn while_off_cpu<R>(&self, task: Task, f: impl FnOnce() -> R) -> Option<R> {
+        #[inline]
         fn go<F: FnOnce() -> R, R>(task: Task, f: F) -> Option<R> {
             let mut data = Call {
                 f: Some(f),
@@ -220,13 +232,9 @@ impl Tasks for Kernel {
             };
             // SAFETY: `call` gets the data that it is made for; the task is a live one.
             unsafe {
-                bindings::task_call_func(task, Some(call::<F, R>), ptr::addr_of_mut!(data).cast());
+                rust_klp_while_off_cpu(task, call::<F, R>, ptr::addr_of_mut!(data).cast());
             }
             data.result
-        }
-        // SAFETY: always allowed in a task's context.
-        if task == unsafe { bindings::get_current() } {
-            return Some(self.without_preemption(f));
         }
         go(task, f)
     }
