@@ -18,7 +18,31 @@ fn frame_in(code: Code, stack: &[usize]) -> Option<usize> {
     stack.iter().position(|&address| code.executes(address))
 }
 
+/// A transition, and between which addresses the code is that it takes away: a stack that has nothing
+/// there needs no closer look. Good for as long as the lock is held.
+pub(crate) struct Sought<P: Port> {
+    pub(crate) transition: Transition<P::Patch>,
+    pub(crate) span: Code,
+    /// Whether stacks are looked at.
+    pub(crate) has_stacks: bool,
+}
+
 impl<P: Port> Locked<'_, P> {
+    pub(crate) fn sought(self, transition: Transition<P::Patch>) -> Sought<P> {
+        let (mut start, mut end) = (usize::MAX, 0);
+        for func in self.patched_funcs(transition.patch) {
+            let (_, code) = self.taken(func, transition.target);
+            start = start.min(code.start);
+            end = end.max(code.start.saturating_add(code.size));
+        }
+        let size = end.saturating_sub(start);
+        Sought {
+            transition,
+            span: Code { start, size },
+            has_stacks: self.port.has_reliable_stacks(),
+        }
+    }
+
     /// Why a task with this stack cannot be switched; `None` if it can.
     pub(crate) fn stack_blocks(
         self,
@@ -28,7 +52,10 @@ impl<P: Port> Locked<'_, P> {
     ) -> Option<Blocker<P>> {
         self.patched_funcs(transition.patch).find_map(|func| {
             let found = match since {
-                None => self.leaves(func, transition.target, stack),
+                None => {
+                    let (variant, code) = self.taken(func, transition.target);
+                    frame_in(code, stack).map(|frame| (variant, frame))
+                }
                 Some(since) => {
                     let (_, after) = self.resolved(func, transition.target);
                     self.stale(func, after, since, stack)
@@ -43,13 +70,12 @@ impl<P: Port> Locked<'_, P> {
         })
     }
 
-    /// The variant that the transition takes away, if it is on the stack.
-    fn leaves(self, func: P::Func, target: Side, stack: &[usize]) -> Option<(Variant<P>, usize)> {
-        let (variant, code) = match target {
+    /// The variant that the transition takes away.
+    fn taken(self, func: P::Func, target: Side) -> (Variant<P>, Code) {
+        match target {
             Side::Unpatched => (Variant::Replacement(func), self.port.replacement(func)),
             Side::Patched => self.below(func),
-        };
-        Some((variant, frame_in(code, stack)?))
+        }
     }
 
     /// What is below a replacement.

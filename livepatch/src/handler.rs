@@ -26,21 +26,20 @@ pub fn choose<P: Port>(port: &P, site: P::Site, caller: P::Task) -> Choice<P::Fu
     };
     port.order(Barrier::Stack);
     let mut chosen = top;
-    let mut has_side = true;
     if port.is_in_transition(top) {
         port.order(Barrier::Side);
-        match port.universe(caller) {
-            Universe::On(Side::Patched) => {}
-            Universe::On(Side::Unpatched) => match port.below(site, top) {
+        let universe = port.universe(caller);
+        // Comparisons, because of a match over both a compiler may make arithmetic.
+        if universe == Universe::On(Side::Unpatched) {
+            match port.below(site, top) {
                 Some(below) => chosen = below,
                 None => return Choice::Original,
-            },
-            Universe::Undefined => has_side = false,
+            }
+        } else if universe == Universe::Undefined {
+            return Choice::Sideless(top);
         }
     }
-    if !has_side {
-        Choice::Sideless(chosen)
-    } else if port.is_nop(chosen) {
+    if port.is_nop(chosen) {
         Choice::Original
     } else {
         Choice::Replacement(chosen)

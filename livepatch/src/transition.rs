@@ -3,6 +3,7 @@
 
 use crate::barrier::Barrier;
 use crate::blocker::Blocker;
+use crate::check::Sought;
 use crate::enable::Refused;
 use crate::entry::Locked;
 use crate::event::Event;
@@ -49,7 +50,7 @@ impl<P: Port> Locked<'_, P> {
         self.port.note(Event::Starting(patch, target));
         self.port.order(Barrier::Start);
         self.each_task(|task| {
-            if self.port.universe(task) != Universe::On(target) {
+            if !self.port.is_on(task, target) {
                 self.port.set_pending(task);
             }
         });
@@ -94,22 +95,22 @@ impl<P: Port> Locked<'_, P> {
             return;
         };
         let mut is_complete = true;
+        let sought = self.sought(transition);
         self.port.each_task_in_turns(|task| {
-            self.try_switch(transition, task);
+            self.try_switch(&sought, task);
         });
         self.port.each_idle(|task, is_online| {
             if !is_online {
                 // It sits in the code that takes a CPU down, and begins anew with the CPU.
                 self.switch(transition, task);
-            } else if !self.try_switch(transition, task) {
+            } else if !self.try_switch(&sought, task) {
                 is_complete = false;
                 self.port.nudge_idle(task);
             }
         });
         // Whoever is there now, which may be others than above; a child has the side of its parent.
-        let target = Universe::On(transition.target);
         self.port
-            .each_task(|task| is_complete &= self.port.universe(task) == target);
+            .each_task(|task| is_complete &= self.port.is_on(task, transition.target));
         if !is_complete {
             if attempts > 0 && attempts % ATTEMPTS_BEFORE_NUDGE == 0 {
                 self.nudge(attempts == ATTEMPTS_BEFORE_NUDGE);
@@ -142,19 +143,46 @@ impl<P: Port> Locked<'_, P> {
     }
 
     fn switch(self, transition: Transition<P::Patch>, task: P::Task) {
-        let target = Universe::On(transition.target);
-        if self.port.universe(task) != target {
+        if !self.port.is_on(task, transition.target) {
             self.port.clear_pending(task);
-            self.port.set_universe(task, target);
+            self.port
+                .set_universe(task, Universe::On(transition.target));
         }
     }
 
     /// Switches the task if it has not switched and can be. Whether it is switched.
-    fn try_switch(self, transition: Transition<P::Patch>, task: P::Task) -> bool {
-        if self.port.universe(task) == Universe::On(transition.target) {
+    fn try_switch(self, sought: &Sought<P>, task: P::Task) -> bool {
+        let transition = sought.transition;
+        if self.port.is_on(task, transition.target) {
             return true;
         }
-        let blocker = self.look(transition, task, || self.switch(transition, task));
+        if self.switch_if_clear(sought, task) {
+            self.port.note(Event::Switched(task, transition.target));
+            return true;
+        }
+        self.try_harder(transition, task)
+    }
+
+    /// What is true of most tasks: the task is off its CPU, was not forced, and its stack is to be
+    /// trusted and nowhere near what the transition takes away. Then it is switched.
+    #[inline]
+    fn switch_if_clear(self, sought: &Sought<P>, task: P::Task) -> bool {
+        sought.has_stacks
+            && self.port.while_off_cpu(task, || {
+                let is_clear = self.port.forced_since(task).is_none()
+                    && self.port.is_clear_of(task, sought.span);
+                if is_clear {
+                    self.switch(sought.transition, task);
+                }
+                is_clear
+            }) == Some(true)
+    }
+
+    /// The same for the others, with what blocks the task.
+    #[cold]
+    #[inline(never)]
+    fn try_harder(self, transition: Transition<P::Patch>, task: P::Task) -> bool {
+        let blocker = self.look(transition, task, true);
         match &blocker {
             Some(blocker) => self.port.note(Event::Blocked(task, blocker)),
             None => self.port.note(Event::Switched(task, transition.target)),
@@ -162,12 +190,12 @@ impl<P: Port> Locked<'_, P> {
         blocker.is_none()
     }
 
-    /// What blocks the task. If nothing does, `then` is run before it can go on.
+    /// What blocks the task. If nothing does and it is to be switched, it is before it can go on.
     fn look(
         self,
         transition: Transition<P::Patch>,
         task: P::Task,
-        then: impl FnOnce(),
+        switches: bool,
     ) -> Option<Blocker<P>> {
         if !self.port.has_reliable_stacks() {
             return Some(Blocker::NotAtSafePoint);
@@ -178,8 +206,8 @@ impl<P: Port> Locked<'_, P> {
                 Ok(stack) => self.stack_blocks(transition, stack, since),
                 Err(doubt) => Some(Blocker::Unreliable(doubt)),
             });
-            if blocker.is_none() {
-                then();
+            if blocker.is_none() && switches {
+                self.switch(transition, task);
             }
             blocker
         });
@@ -193,7 +221,7 @@ impl<P: Port> Locked<'_, P> {
         if let Phase::Running { transition, .. } = self.phase() {
             // Reversals and others hold the lock; the request may be gone by now.
             if self.port.is_pending(task) {
-                self.try_switch(transition, task);
+                self.try_switch(&self.sought(transition), task);
             }
         }
     }
@@ -203,8 +231,8 @@ impl<P: Port> Locked<'_, P> {
             return;
         };
         let mut look = |task| {
-            if self.port.universe(task) != Universe::On(transition.target) {
-                f(task, self.look(transition, task, || ()));
+            if !self.port.is_on(task, transition.target) {
+                f(task, self.look(transition, task, false));
             }
         };
         self.port.each_task_in_turns(&mut look);

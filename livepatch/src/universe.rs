@@ -137,6 +137,7 @@ impl Code {
     #[inline]
     #[must_use]
     pub const fn executes(self, address: usize) -> bool {
-        address >= self.start && address.wrapping_sub(self.start) <= self.size
+        // What is in front of it is far behind it, in numbers that wrap.
+        address.wrapping_sub(self.start) <= self.size
     }
 }

@@ -1,6 +1,8 @@
 //! `./x demo`: objtool-rs at its main job, shown and explained: a broken function is found, a whole
-//! kernel is validated while it is built, that kernel boots and takes a live patch, and the verdict on
-//! it ends the show.
+//! kernel is validated while it is built, that kernel boots and takes a live patch, the verdict on it,
+//! and a kernel that unwinds and patches itself in Rust ends the show.
+
+mod live;
 
 use std::fs;
 use std::path::Path;
@@ -84,10 +86,25 @@ pub fn run() -> Result<()> {
     );
     println!("{}", verdict(&objtool, &built.dir.join("vmlinux"))?);
 
+    progress::heading("6. Patched while it works");
+    println!(
+        "The last kernel has this project's own unwinder and livepatch core, in Rust, in the place of\n\
+         the C ones; building it takes some minutes the first time. A task counts a herd, again and\n\
+         again, in herd_count(), which calls herd_next() for each animal. A live patch replaces both."
+    );
+    let live = build::run(Config::named("x86_64-fp-livepatch")?, Tool::Rs)?;
+    println!("{}\n", live.summary());
+    live::run(&live)?;
+    println!(
+        "\nA herd is never half of sheep and half of goats: the task had the old functions until its\n\
+         stack was clear of both, and the kernel could say what it waited for, and where."
+    );
+
     progress::heading("Next");
     println!(
         "objtool-rs verify --explain {}\n                shows why, with the code and the stack\n\
          ./x parity fp   compares every object, and the kernel, with what C objtool makes of them\n\
+         ./x kernel test livepatch fp-livepatch\n                shows what else the livepatch core comes through\n\
          ./x test        runs everything that must hold",
         built.dir.join("vmlinux").display()
     );

@@ -1,7 +1,7 @@
 //! Tasks: their side of the transition, their stacks, and what gets them to a safe point.
 
 use super::Handles;
-use crate::universe::{Epoch, Universe};
+use crate::universe::{Code, Epoch, Side, Universe};
 
 /// Which wait for every CPU is meant. Each waits until every CPU has gone through the scheduler,
 /// so that whatever ran without preemption when it began has ended, and what runs later sees all
@@ -24,6 +24,12 @@ pub enum Synchronize {
 pub trait Tasks: Handles {
     /// The task's side, for itself and under the lock of the task list.
     fn universe(&self, task: Self::Task) -> Universe;
+
+    /// Whether that is this one; there are ports that need not make a universe of it for that.
+    #[inline]
+    fn is_on(&self, task: Self::Task, side: Side) -> bool {
+        self.universe(task) == Universe::On(side)
+    }
 
     /// Sets that.
     fn set_universe(&self, task: Self::Task, universe: Universe);
@@ -55,6 +61,7 @@ pub trait Tasks: Handles {
 
     /// Goes over all tasks but the idle ones, some of them at a time, so that nothing is held up for
     /// long. Whoever comes, goes or gets another number meanwhile may be left out or come up twice.
+    /// `f` does not sleep.
     fn each_task_in_turns(&self, f: impl FnMut(Self::Task));
 
     /// Goes over the idle tasks of all CPUs that may ever run, and says which CPU runs now.
@@ -71,6 +78,14 @@ pub trait Tasks: Handles {
         task: Self::Task,
         f: impl FnOnce(Result<&[usize], Self::Doubt>) -> R,
     ) -> R;
+
+    /// Whether the task's stack is to be trusted and executes nothing of `code`; the same as a look at
+    /// what [`Tasks::with_stack`] gives, which a port may have cheaper. Called as that is.
+    fn is_clear_of(&self, task: Self::Task, code: Code) -> bool {
+        self.with_stack(task, |stack| {
+            stack.is_ok_and(|stack| !stack.iter().any(|&address| code.executes(address)))
+        })
+    }
 
     /// Whether stacks can be trusted on this architecture at all.
     fn has_reliable_stacks(&self) -> bool;

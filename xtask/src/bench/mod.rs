@@ -1,7 +1,9 @@
 //! `./x bench`: measurements; of what C objtool does as well, side by side with it in one run.
 
 mod child;
+mod livepatch;
 mod objects;
+mod room;
 mod unwind;
 pub mod verify;
 mod vmlinux;
@@ -17,6 +19,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// Live patching in the kernel, with our core and with C's: calls, transitions, waits, memory
+    Livepatch(livepatch::Args),
     /// All objects of a frame-pointer build: CPU time and memory of both objtools
     Objects(objects::Args),
     /// The verdict on the linked kernel: time and memory
@@ -33,6 +37,7 @@ enum What {
 /// A measurement cannot be made, or its bar is not met.
 pub fn run(args: Args) -> Result<()> {
     match args.what {
+        What::Livepatch(args) => livepatch::run(&args),
         What::Objects(args) => objects::run(args),
         What::Unwind(args) => unwind::run(&args),
         What::Verify(args) => verify::run(&args),

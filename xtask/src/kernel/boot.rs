@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 const PATCHED: &str = "this has been live patched";
 
 /// The command line of the kernel, which the unpatched /proc/cmdline shows.
-pub(super) const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
+pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// Calls that are on the stack of a task which sleeps, from the innermost on: of a program in
 /// nanosleep(2) as x86's entry code and `kernel/time` have them, of kthreadd as `kernel/kthread.c` has.
@@ -95,7 +95,7 @@ pub fn run(built: &Built) -> Result<Report> {
 }
 
 /// A machine that boots a kernel: two processors, its serial console on standard output.
-pub(super) fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
+pub fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     // One thread runs both processors in turn. With a thread for each, QEMU 7.2 may translate code
     // while the other processor changes it, and keep the old translation: the kernel then dies of a
@@ -127,7 +127,7 @@ pub(super) fn machine(built: &Built, archive: &Path, command_line: &str) -> Comm
 }
 
 /// Runs QEMU until the report is complete, QEMU ends, or the time is up; says which it was.
-pub(super) fn watch(qemu: &mut Command, console: &Path, limit: Duration) -> Result<String> {
+pub fn watch(qemu: &mut Command, console: &Path, limit: Duration) -> Result<String> {
     let log = File::create(console)
         .with_context(|| format!("cannot make the log {}", console.display()))?;
     let line = cmd::line(qemu);
@@ -165,7 +165,7 @@ impl Drop for Running {
 }
 
 /// The report's lines, as key and value.
-pub(super) fn report(log: &str) -> impl Iterator<Item = (&str, &str)> {
+pub fn report(log: &str) -> impl Iterator<Item = (&str, &str)> {
     log.lines().filter_map(|line| {
         let line = line.trim_end().strip_prefix(MARK)?;
         Some(line.split_once(' ').unwrap_or((line, "")))
@@ -265,7 +265,7 @@ fn judge(log: &str, modules: &[Module]) -> Result<Vec<String>> {
 
 /// Whether a stack holds these calls in this order, and nothing behind the last. In front of the
 /// first and in between the compiler may have merged some.
-pub(super) fn whole(stack: &str, wanted: &[&str]) -> Result<()> {
+pub fn whole(stack: &str, wanted: &[&str]) -> Result<()> {
     let mut calls = stack.split(' ');
     for wanted in wanted {
         if !calls.any(|call| call == *wanted) {
@@ -286,7 +286,7 @@ fn states<'a>(report: &[(&str, &'a str)], key: &str) -> Vec<&'a str> {
         .collect()
 }
 
-pub(super) fn last_lines(log: &str) -> String {
+pub fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log
         .lines()
         .map(str::trim_end)

@@ -2,7 +2,7 @@
 
 pub mod boot;
 pub mod build;
-mod initramfs;
+pub mod initramfs;
 mod ktap;
 mod livepatch;
 pub mod overlay;

@@ -219,11 +219,20 @@ impl Port for Kernel {
         unsafe { rust_klp_schedule_tick() }
     }
 
+    #[inline]
     fn note(&self, event: Event<'_, Self>) {
-        note(&event);
+        match event {
+            // The one that comes once for each task; all others are worth a message.
+            // SAFETY: by the invariant of `Kernel`.
+            Event::Switched(task, side) => unsafe {
+                rust_klp_trace_switch(task, side == Side::Patched);
+            },
+            event => note(&event),
+        }
     }
 }
 
+#[inline(never)]
 fn note(event: &Event<'_, Kernel>) {
     let none = ptr::null();
     let about = |message, patch| say(message, patches::name(patch), none, 0);
@@ -270,10 +279,7 @@ fn note(event: &Event<'_, Kernel>) {
         }
         // SAFETY: as above.
         Event::Cleared(task) => unsafe { rust_klp_say_task(task, 4, none) },
-        // SAFETY: as above.
-        Event::Switched(task, side) => unsafe {
-            rust_klp_trace_switch(task, side == Side::Patched)
-        },
+        Event::Switched(..) => {}
         Event::PrePatchFailed(object) => {
             say(
                 Message::PrePatchFailed,

@@ -10,6 +10,7 @@
 #include <linux/export.h>
 #include <linux/ftrace.h>
 #include <linux/kobject.h>
+#include <linux/kprobes.h>
 #include <linux/kstrtox.h>
 #include <linux/livepatch.h>
 #include <linux/lockdep.h>
@@ -25,6 +26,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/stacktrace.h>
 #include <linux/sysfs.h>
@@ -130,18 +132,15 @@ bool rust_klp_checks_stacks(void)
 
 EXPORT_SYMBOL_GPL(rust_klp_kthread_safe_point);
 
-void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void *data)
+void rust_klp_lock_tasks(void)
 {
-	struct task_struct *process, *task;
-
 	read_lock(&tasklist_lock);
-	for_each_process_thread(process, task)
-		each(task, data);
-	read_unlock(&tasklist_lock);
 }
 
-/* Tasks that are held at a time. */
-#define TURN 32
+void rust_klp_unlock_tasks(void)
+{
+	read_unlock(&tasklist_lock);
+}
 
 /* The task after another one, which is in the list; NULL at the end. Under RCU. */
 static struct task_struct *next_in_list(struct task_struct *task)
@@ -157,8 +156,9 @@ static struct task_struct *next_in_list(struct task_struct *task)
 }
 
 /* The same for one that may have gone: then that with the next number. */
-static struct task_struct *next_of_turn(struct task_struct *task, int number)
+static struct task_struct *next_by_number(struct task_struct *task)
 {
+	int number = task_pid_nr(task);
 	struct pid *pid;
 
 	if (pid_alive(task) && pid_alive(task->group_leader))
@@ -172,34 +172,18 @@ static struct task_struct *next_of_turn(struct task_struct *task, int number)
 	return NULL;
 }
 
-void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data)
+/* Ends RCU's protection of tasks, lets others run, and begins it anew with the task after this one. */
+struct task_struct *rust_klp_pause(struct task_struct *task)
 {
-	struct task_struct *tasks[TURN], *next, *last = NULL;
-	int number = 0;
+	struct task_struct *next;
 
-	do {
-		int i, count = 0;
-
-		rcu_read_lock();
-		next = last ? next_of_turn(last, number) : next_in_list(&init_task);
-		while (next && count < TURN) {
-			tasks[count++] = get_task_struct(next);
-			number = task_pid_nr(next);
-			next = next_in_list(next);
-		}
-		rcu_read_unlock();
-		if (last)
-			put_task_struct(last);
-		last = NULL;
-		for (i = 0; i < count; i++) {
-			each(tasks[i], data);
-			if (i == TURN - 1)
-				last = tasks[i];
-			else
-				put_task_struct(tasks[i]);
-		}
-		cond_resched();
-	} while (last);
+	get_task_struct(task);
+	rcu_read_unlock();
+	cond_resched();
+	rcu_read_lock();
+	next = next_by_number(task);
+	put_task_struct(task);
+	return next;
 }
 
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data), void *data)
@@ -210,6 +194,32 @@ void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void
 	for_each_possible_cpu(cpu)
 		each(idle_task(cpu), cpu_online(cpu), data);
 	cpus_read_unlock();
+}
+
+/* Calls a function while the task can neither begin nor end to run, or is the caller. */
+void rust_klp_while_off_cpu(struct task_struct *task,
+			    int (*call)(struct task_struct *task, void *data), void *data)
+{
+	if (task == current) {
+		preempt_disable_notrace();
+		call(task, data);
+		preempt_enable_notrace();
+	} else {
+		task_call_func(task, call, data);
+	}
+}
+
+/* Whether the stack is reliable and `goes_on` says so at each address; one that is gone holds none. */
+bool rust_klp_walk(struct task_struct *task, bool (*goes_on)(void *data, unsigned long address),
+		   void *data)
+{
+	bool is_good;
+
+	if (!try_get_task_stack(task))
+		return true;
+	is_good = !arch_stack_walk_reliable(goes_on, data, task);
+	put_task_stack(task);
+	return is_good;
 }
 
 int rust_klp_doubt(struct task_struct *task)
@@ -526,22 +536,27 @@ void __weak clear_relocate_add(Elf_Shdr *sechdrs, const char *strtab, unsigned i
 
 /* Sites. */
 
+/*
+ * Nothing here, nor in rust_klp_choose(), can be traced or probed, so that it cannot come back to
+ * itself but by an interrupt or, once preemption is on again, by what runs then; there it is as good as
+ * anywhere. So there is no lock against recursion, whose way out would be to call the original where
+ * the replacement is to be. The exception is a warning, which is given once.
+ *
+ * Preemption is off because synchronizing is waiting for all CPUs, see rust_klp_synchronize().
+ */
 static void notrace handler(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 			    struct ftrace_regs *fregs)
 {
-	struct rust_klp_site *site = container_of(ops, struct rust_klp_site, ops);
 	unsigned long to;
-	int bit;
 
-	/* Keeps preemption off, too, as long as it is held. */
-	bit = ftrace_test_recursion_trylock(ip, parent_ip);
-	if (WARN_ON_ONCE(bit < 0))
-		return;
-	to = rust_klp_choose(site, current);
-	if (to)
+	preempt_disable_notrace();
+	to = rust_klp_choose(container_of(ops, struct rust_klp_site, ops), current);
+	if (likely(to))
 		ftrace_regs_set_instruction_pointer(fregs, to);
-	ftrace_test_recursion_unlock(bit);
+	preempt_enable_notrace();
 }
+NOKPROBE_SYMBOL(handler);
+NOKPROBE_SYMBOL(rust_klp_choose);
 
 void rust_klp_warn_choice(bool empty)
 {

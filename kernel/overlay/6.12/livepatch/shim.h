@@ -93,11 +93,16 @@ void rust_klp_unlock(void);
 void rust_klp_schedule_tick(void);
 void rust_klp_schedule_free(struct klp_patch *patch);
 void rust_klp_synchronize(void);
-void rust_klp_each_task(void (*each)(struct task_struct *task, void *data), void *data);
-void rust_klp_each_task_in_turns(void (*each)(struct task_struct *task, void *data), void *data);
+void rust_klp_lock_tasks(void);
+void rust_klp_unlock_tasks(void);
+struct task_struct *rust_klp_pause(struct task_struct *task);
 void rust_klp_each_idle(void (*each)(struct task_struct *task, bool online, void *data),
 			void *data);
 bool rust_klp_checks_stacks(void);
+void rust_klp_while_off_cpu(struct task_struct *task,
+			    int (*call)(struct task_struct *task, void *data), void *data);
+bool rust_klp_walk(struct task_struct *task, bool (*goes_on)(void *data, unsigned long address),
+		   void *data);
 int rust_klp_doubt(struct task_struct *task);
 void rust_klp_nudge(struct task_struct *task);
 void rust_klp_nudge_idle(struct task_struct *task);

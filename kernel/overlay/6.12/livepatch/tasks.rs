@@ -4,23 +4,34 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
-use kernel::bindings;
+use kernel::bindings::{self, list_head, task_struct};
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 use livepatch::port::{Synchronize, Tasks};
-use livepatch::{Epoch, Universe};
+use livepatch::{Code, Epoch, Side, Universe};
 
+use crate::list::around;
 use crate::{Doubt, Kernel, Locked, Task};
 
 extern "C" {
     fn rust_klp_synchronize();
-    fn rust_klp_each_task(each: unsafe extern "C" fn(Task, *mut c_void), data: *mut c_void);
-    fn rust_klp_each_task_in_turns(
-        each: unsafe extern "C" fn(Task, *mut c_void),
+    fn rust_klp_lock_tasks();
+    fn rust_klp_unlock_tasks();
+    fn rust_klp_rcu_lock();
+    fn rust_klp_rcu_unlock();
+    fn rust_klp_pause(task: Task) -> Task;
+    fn rust_klp_while_off_cpu(
+        task: Task,
+        call: unsafe extern "C" fn(Task, *mut c_void) -> c_int,
         data: *mut c_void,
     );
     fn rust_klp_checks_stacks() -> bool;
+    fn rust_klp_walk(
+        task: Task,
+        goes_on: unsafe extern "C" fn(*mut c_void, c_ulong) -> bool,
+        data: *mut c_void,
+    ) -> bool;
     fn rust_klp_doubt(task: Task) -> c_int;
     fn rust_klp_each_idle(each: unsafe extern "C" fn(Task, bool, *mut c_void), data: *mut c_void);
     fn rust_klp_nudge(task: Task);
@@ -36,6 +47,47 @@ const FRAMES: usize = 100;
 
 /// The stack that is looked at; only one is at a time.
 static STACK: Locked<[usize; FRAMES]> = Locked(UnsafeCell::new([0; FRAMES]));
+
+/// Tasks that are looked at before others may run.
+const TURN: u32 = 32;
+
+/// The task that the list of tasks begins with, an idle one.
+#[inline]
+fn first_task() -> Task {
+    // SAFETY: only the address is taken.
+    unsafe { ptr::addr_of_mut!(bindings::init_task) }
+}
+
+/// The forward link of a node of one of the lists of tasks, which are changed meanwhile.
+///
+/// # Safety
+///
+/// `node` is a live one.
+#[inline]
+unsafe fn link(node: *mut list_head) -> *mut list_head {
+    // SAFETY: by this function's own condition; it is only used as an atomic, and C does as well.
+    unsafe { AtomicPtr::from_ptr(ptr::addr_of_mut!((*node).next)) }.load(Ordering::Relaxed)
+}
+
+/// The task after another one: first a process's threads, then the next process; `None` at the end.
+///
+/// # Safety
+///
+/// Under the lock of the task list, or RCU since when `task` was in it.
+#[inline]
+unsafe fn task_after(task: Task) -> Option<Task> {
+    // SAFETY: by this function's own condition; a task's signals stay as long as the task, and what
+    // was taken out of a list still leads on.
+    unsafe {
+        let thread = link(ptr::addr_of_mut!((*task).thread_node));
+        if thread != ptr::addr_of_mut!((*(*task).signal).thread_head) {
+            return Some(around!(thread, task_struct, thread_node));
+        }
+        let process = link(ptr::addr_of_mut!((*(*task).group_leader).tasks));
+        let next: Task = around!(process, task_struct, tasks);
+        (next != first_task()).then_some(next)
+    }
+}
 
 /// The bit of `TIF_PATCH_PENDING`.
 const PENDING: u64 = 1 << bindings::TIF_PATCH_PENDING;
@@ -58,13 +110,8 @@ fn since<'a>(task: Task) -> &'a AtomicU64 {
     unsafe { AtomicU64::from_ptr(ptr::addr_of_mut!((*task).klp_forced_since).cast()) }
 }
 
-unsafe extern "C" fn each<F: FnMut(Task)>(task: Task, data: *mut c_void) {
-    // SAFETY: `data` is the closure that `each_task` was given, which nobody else uses meanwhile.
-    unsafe { (*data.cast::<F>())(task) }
-}
-
 unsafe extern "C" fn each_idle<F: FnMut(Task, bool)>(task: Task, online: bool, data: *mut c_void) {
-    // SAFETY: as above.
+    // SAFETY: `data` is the closure that `each_idle` was given, which nobody else uses meanwhile.
     unsafe { (*data.cast::<F>())(task, online) }
 }
 
@@ -77,8 +124,8 @@ struct Call<F, R> {
 unsafe extern "C" fn call<F: FnOnce() -> R, R>(task: Task, data: *mut c_void) -> c_int {
     // SAFETY: `data` is the call that `while_off_cpu` made, which nobody else uses meanwhile.
     let call = unsafe { &mut *data.cast::<Call<F, R>>() };
-    // SAFETY: the task is a live one, and its scheduler's lock is held.
-    if unsafe { bindings::task_curr(task) } == 0 {
+    // SAFETY: the task is a live one, and its scheduler's lock is held, or it is the caller.
+    if unsafe { bindings::task_curr(task) == 0 || task == bindings::get_current() } {
         call.result = call.f.take().map(|f| f());
     }
     0
@@ -88,6 +135,11 @@ impl Tasks for Kernel {
     #[inline]
     fn universe(&self, task: Task) -> Universe {
         Universe::from_number(side(task).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn is_on(&self, task: Task, wanted: Side) -> bool {
+        side(task).load(Ordering::Relaxed) == Universe::On(wanted).number()
     }
 
     #[inline]
@@ -130,20 +182,37 @@ impl Tasks for Kernel {
         unsafe { rust_klp_synchronize() }
     }
 
-    fn each_task(&self, f: impl FnMut(Task)) {
-        fn go<F: FnMut(Task)>(mut f: F) {
-            // SAFETY: `each` gets the closure that it is made for.
-            unsafe { rust_klp_each_task(each::<F>, ptr::addr_of_mut!(f).cast()) }
+    #[inline]
+    fn each_task(&self, mut f: impl FnMut(Task)) {
+        // SAFETY: it is unlocked below, and the list is gone over in between.
+        unsafe {
+            rust_klp_lock_tasks();
+            let mut next = task_after(first_task());
+            while let Some(task) = next {
+                f(task);
+                next = task_after(task);
+            }
+            rust_klp_unlock_tasks();
         }
-        go(f);
     }
 
-    fn each_task_in_turns(&self, f: impl FnMut(Task)) {
-        fn go<F: FnMut(Task)>(mut f: F) {
-            // SAFETY: as above.
-            unsafe { rust_klp_each_task_in_turns(each::<F>, ptr::addr_of_mut!(f).cast()) }
+    #[inline]
+    fn each_task_in_turns(&self, mut f: impl FnMut(Task)) {
+        // SAFETY: RCU keeps tasks while they are looked at; between turns `rust_klp_pause` does.
+        unsafe {
+            rust_klp_rcu_lock();
+            let mut next = task_after(first_task());
+            let mut count = 0_u32;
+            while let Some(task) = next {
+                f(task);
+                count = count.wrapping_add(1);
+                next = match count % TURN {
+                    0 => Some(rust_klp_pause(task)).filter(|next| !next.is_null()),
+                    _ => task_after(task),
+                };
+            }
+            rust_klp_rcu_unlock();
         }
-        go(f);
     }
 
     fn each_idle(&self, f: impl FnMut(Task, bool)) {
@@ -154,7 +223,9 @@ impl Tasks for Kernel {
         go(f);
     }
 
+    #[inline]
     fn while_off_cpu<R>(&self, task: Task, f: impl FnOnce() -> R) -> Option<R> {
+        #[inline]
         fn go<F: FnOnce() -> R, R>(task: Task, f: F) -> Option<R> {
             let mut data = Call {
                 f: Some(f),
@@ -162,13 +233,9 @@ impl Tasks for Kernel {
             };
             // SAFETY: `call` gets the data that it is made for; the task is a live one.
             unsafe {
-                bindings::task_call_func(task, Some(call::<F, R>), ptr::addr_of_mut!(data).cast());
+                rust_klp_while_off_cpu(task, call::<F, R>, ptr::addr_of_mut!(data).cast());
             }
             data.result
-        }
-        // SAFETY: always allowed in a task's context.
-        if task == unsafe { bindings::get_current() } {
-            return Some(self.without_preemption(f));
         }
         go(task, f)
     }
@@ -190,6 +257,17 @@ impl Tasks for Kernel {
         }
     }
 
+    #[inline]
+    fn is_clear_of(&self, task: Task, mut code: Code) -> bool {
+        unsafe extern "C" fn is_outside(code: *mut c_void, address: c_ulong) -> bool {
+            // SAFETY: it is the code that is given below.
+            !unsafe { *code.cast::<Code>() }.executes(address as usize)
+        }
+        // SAFETY: `is_outside` gets the code; for the task, as above.
+        unsafe { rust_klp_walk(task, is_outside, ptr::addr_of_mut!(code).cast()) }
+    }
+
+    #[inline]
     fn has_reliable_stacks(&self) -> bool {
         cfg!(CONFIG_STACKTRACE)
             && cfg!(CONFIG_HAVE_RELIABLE_STACKTRACE)
