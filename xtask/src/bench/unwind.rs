@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{bail, Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags};
 
+use crate::configs::Config;
 use crate::kernel::{build, unwind};
 use crate::paths::Tool;
 use crate::setup;
