@@ -33,12 +33,16 @@ static int __init loop_at_once_init(void)
 
 	if (ret)
 		return ret;
-	return register_ftrace_function(&ops);
+	ret = register_ftrace_function(&ops);
+	if (ret)
+		ftrace_free_filter(&ops);
+	return ret;
 }
 
 static void __exit loop_at_once_exit(void)
 {
 	unregister_ftrace_function(&ops);
+	ftrace_free_filter(&ops);
 }
 
 module_init(loop_at_once_init);
