@@ -71,7 +71,10 @@ impl Modules {
     /// Shows the module that has this text, if one has it.
     #[inline]
     pub(crate) fn show<R>(&self, address: u64, look: impl FnOnce(&Module) -> R) -> Option<R> {
-        self.find(address);
+        // SAFETY: nobody else has it now.
+        if !unsafe { &*self.last.get() }.has(address) {
+            self.find(address);
+        }
         // SAFETY: it is only changed by `find`, which nothing that `look` gets at leads to.
         let last = unsafe { &*self.last.get() };
         last.has(address).then(|| look(last))
@@ -85,12 +88,8 @@ impl Modules {
             // SAFETY: it may be called anywhere, and is undone when this goes away.
             self.held.set(Some(unsafe { rust_unwind_hold_modules() }));
         }
-        // SAFETY: nobody else has it now, see `show`.
-        let last = unsafe { &mut *self.last.get() };
-        if !last.has(address) {
-            // SAFETY: modules are held, and `last` can be written to.
-            unsafe { rust_unwind_module_at(address, last) };
-        }
+        // SAFETY: modules are held; nobody else has it now, see `show`, and it can be written to.
+        unsafe { rust_unwind_module_at(address, self.last.get()) };
     }
 }
 

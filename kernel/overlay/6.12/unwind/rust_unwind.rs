@@ -10,7 +10,7 @@
 #[cfg(CONFIG_RETHOOK)]
 use core::ffi::c_void;
 use core::ffi::{c_int, c_uint, c_ulong};
-use core::mem::{align_of, offset_of, size_of, MaybeUninit};
+use core::mem::{align_of, size_of, MaybeUninit};
 
 use arch::frame::{Frames, Origin, Privilege};
 use arch::insn::Reg;
@@ -210,6 +210,12 @@ impl Text for Kernel<'_> {
         let (begin, end) = image::text();
         if begin <= first && address <= end {
             // SAFETY: all eight lie in the kernel's text, which can always be read.
+            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
+        }
+        // The text of one module, which is held.
+        let is_module = |module: &Module| module.has(address.wrapping_sub(1));
+        if self.modules.show(first, is_module) == Some(true) {
+            // SAFETY: all eight lie in it.
             return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
         }
         bytes_elsewhere(first)
@@ -420,19 +426,20 @@ const WORDS: usize = 32;
 
 const _: () = assert!(size_of::<Kept>() <= WORDS * 8 && align_of::<Kept>() <= 8);
 
-/// `struct unwind_state`, as the overlay makes it.
+/// `struct unwind_state`, as the overlay makes it. Of what the C unwinders keep in it, nobody looks at
+/// what is left unwritten here.
 ///
 /// # Invariants
 ///
 /// Once a walk was started in it, `walk` holds a [`Kept`].
 #[repr(C)]
 struct State {
-    stack_info: StackInfo,
-    stack_mask: c_ulong,
+    kind: c_uint,
+    _stack: MaybeUninit<[c_ulong; 4]>,
     task: *mut Task,
-    graph_index: c_int,
+    _graph_index: MaybeUninit<c_int>,
     #[cfg(CONFIG_RETHOOK)]
-    hook: *mut c_void,
+    _hook: MaybeUninit<*mut c_void>,
     error: bool,
     full_regs: bool,
     regs: u64,
@@ -486,7 +493,7 @@ impl State {
         }
         self.error = is_lost;
         // STACK_TYPE_UNKNOWN is what `unwind_done` looks for.
-        self.stack_info.kind = c_uint::from(!is_done);
+        self.kind = c_uint::from(!is_done);
         self.regs = registers.map_or(0, |registers| registers.address);
         self.full_regs = registers.is_some_and(|registers| !registers.partial);
         !is_done
@@ -535,13 +542,20 @@ unsafe extern "C" fn __unwind_start(
     regs: *const Regs,
     first: c_ulong,
 ) {
-    // SAFETY: by this function's own condition; C has not set it up, and zeros are what its parts
-    // begin with.
+    // SAFETY: by this function's own condition; C has not set it up, so it is written first.
     let state = unsafe {
-        core::ptr::write_bytes(state.cast::<u8>(), 0, offset_of!(State, walk));
+        core::ptr::addr_of_mut!((*state).kind).write(0);
+        core::ptr::addr_of_mut!((*state).task).write(task);
+        core::ptr::addr_of_mut!((*state).error).write(false);
+        core::ptr::addr_of_mut!((*state).full_regs).write(false);
+        core::ptr::addr_of_mut!((*state).regs).write(0);
+        #[cfg(CONFIG_UNWINDER_ORC)]
+        {
+            core::ptr::addr_of_mut!((*state).sp).write(0);
+            core::ptr::addr_of_mut!((*state).bp).write(0);
+        }
         &mut *state
     };
-    state.task = task;
     let kept = state.walk.as_mut_ptr().cast::<Kept>();
     // SAFETY: it is large and aligned enough, and `task` is one.
     let (place, facts) = unsafe {
