@@ -189,7 +189,8 @@ impl Draft<'_> {
                 Some(temporary) => temporary,
                 None => temporary_beside(&input.path)?,
             };
-            put(temporary, &input.path, bytes, Some(&input.permissions))
+            let permissions = Some(&input.permissions);
+            put(temporary, &input.path, bytes, permissions, take_place)
         };
         put().map_err(|error| Error::Write {
             what: "the new version of",
@@ -210,7 +211,7 @@ fn write(
     bytes: impl FnOnce(&mut File) -> io::Result<()>,
     permissions: Option<&fs::Permissions>,
 ) -> Result<(), Error> {
-    let write = || put(temporary_beside(to)?, to, bytes, permissions);
+    let write = || put(temporary_beside(to)?, to, bytes, permissions, rename);
     write().map_err(|error| Error::Write {
         what,
         path: to.to_owned(),
@@ -235,21 +236,22 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     temporary.tempfile_in(folder)
 }
 
-/// Has a new file written, and puts it in its place.
+/// Has a new file written, and has it put in its place.
 fn put(
     mut temporary: NamedTempFile,
     to: &Path,
     bytes: impl FnOnce(&mut File) -> io::Result<()>,
     permissions: Option<&fs::Permissions>,
+    place: impl FnOnce(NamedTempFile, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
     bytes(temporary.as_file_mut())?;
     if let Some(permissions) = permissions {
         temporary.as_file().set_permissions(permissions.clone())?;
     }
-    take_place(temporary, to)
+    place(temporary, to)
 }
 
-/// Puts a new file in the place of another one, which goes.
+/// Puts a new file in the place of another one, which goes. What stands there must be a file.
 #[cfg(target_os = "linux")]
 fn take_place(temporary: NamedTempFile, to: &Path) -> io::Result<()> {
     use rustix::fs::{renameat_with, RenameFlags, CWD};
