@@ -54,172 +54,111 @@ impl Module {
 /// What `LLVM=-19` takes.
 const CLANG: &[&str] = &["clang-19", "lld-19", "llvm-19"];
 
+/// A small kernel that boots, with the modules of its tests; its name is still to come.
+const SMALL: Config = Config {
+    name: "",
+    base: "tinyconfig",
+    make: &[],
+    rust: true,
+    compiler: "gcc",
+    overlay: false,
+    packages: &[],
+    lines: 1734,
+    modules: &[Module::RustMinimal, Module::LivepatchSample],
+};
+
+/// The same with the overlay in its source.
+const OVERLAID: Config = Config {
+    overlay: true,
+    lines: 1744,
+    ..SMALL
+};
+
+/// A small kernel that is only compiled.
+const COMPILED: Config = Config {
+    rust: false,
+    modules: &[],
+    ..SMALL
+};
+
+/// The same by clang.
+const BY_CLANG: Config = Config {
+    make: &["LLVM=-19"],
+    compiler: "clang-19",
+    packages: CLANG,
+    ..COMPILED
+};
+
 /// Every configuration.
 pub const CONFIGS: &[Config] = &[
     Config {
         name: "x86_64-fp",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: false,
-        packages: &[],
-        lines: 1734,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..SMALL
     },
     Config {
         name: "x86_64-orc",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: false,
-        packages: &[],
-        lines: 1734,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..SMALL
     },
     Config {
         name: "x86_64-fp-unwind",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-orc-unwind",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-fp-livepatch",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-orc-livepatch",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-fp-livepatch-debug",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
         lines: 1790,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-fp-livepatch-kasan",
-        base: "tinyconfig",
         make: &["LLVM=-19"],
-        rust: true,
         compiler: "clang-19",
-        overlay: true,
         packages: CLANG,
         lines: 1780,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-fp-debug",
-        base: "tinyconfig",
-        make: &[],
-        rust: false,
-        compiler: "gcc",
-        overlay: false,
-        packages: &[],
         lines: 1740,
         modules: &[Module::LivepatchSample],
+        ..COMPILED
     },
     Config {
         name: "x86_64-fp-unwind-test",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-orc-unwind-test",
-        base: "tinyconfig",
-        make: &[],
-        rust: true,
-        compiler: "gcc",
-        overlay: true,
-        packages: &[],
-        lines: 1744,
-        modules: &[Module::RustMinimal, Module::LivepatchSample],
+        ..OVERLAID
     },
     Config {
         name: "x86_64-defconfig",
         base: "defconfig",
-        make: &[],
-        rust: false,
-        compiler: "gcc",
-        overlay: false,
-        packages: &[],
         lines: 4200,
-        modules: &[],
+        ..COMPILED
     },
     Config {
         name: "x86_64-clang",
-        base: "tinyconfig",
-        make: &["LLVM=-19"],
-        rust: false,
-        compiler: "clang-19",
-        overlay: false,
-        packages: CLANG,
-        lines: 1734,
-        modules: &[],
+        ..BY_CLANG
     },
     Config {
         name: "x86_64-clang-lto",
-        base: "tinyconfig",
-        make: &["LLVM=-19"],
-        rust: false,
-        compiler: "clang-19",
-        overlay: false,
-        packages: CLANG,
-        lines: 1734,
-        modules: &[],
+        ..BY_CLANG
     },
     Config {
         name: "x86_64-sanitizers",
-        base: "tinyconfig",
-        make: &[],
-        rust: false,
-        compiler: "gcc",
-        overlay: false,
-        packages: &[],
-        lines: 1734,
-        modules: &[],
+        ..COMPILED
     },
 ];
 

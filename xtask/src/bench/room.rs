@@ -6,7 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection, SectionFlags};
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+/// The bytes of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 

@@ -7,12 +7,12 @@
 //! and the image may grow by one and a half times the size of the object that C's unwinder is.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags};
 
+use super::room::read;
 use crate::configs::Config;
 use crate::kernel::{build, unwind};
 use crate::paths::Tool;
@@ -179,11 +179,14 @@ impl Growth {
             let sections = Sections::of(&folder.join("vmlinux.o"))?;
             growth.compiled[which] = sections.compiled;
             growth.annotated[which] = sections.annotated;
-            let image = folder.join("vmlinux");
+            let path = folder.join("vmlinux");
+            let data = read(&path)?;
+            let image = object::File::parse(&*data)
+                .with_context(|| format!("cannot read the image {}", path.display()))?;
             growth.names[which] =
-                between(&image, "kallsyms_num_syms", "kallsyms_seqs_of_names")?.unwrap_or(0);
+                between(&image, "kallsyms_num_syms", "kallsyms_seqs_of_names").unwrap_or(0);
             if which == 1 {
-                let begin = between(&image, "unreliable_text_count", "unreliable_text")?;
+                let begin = between(&image, "unreliable_text_count", "unreliable_text");
                 growth.unreliable = match begin {
                     Some(head) => head + 8 * u64::from(word(&image, "unreliable_text_count")?),
                     None => 0,
@@ -282,29 +285,20 @@ impl Sections {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
 /// How far the second symbol lies behind the first, if both are there.
-fn between(image: &Path, first: &str, second: &str) -> Result<Option<u64>> {
-    let data = read(image)?;
-    let file = object::File::parse(&*data)?;
-    let place = |name| file.symbol_by_name(name).map(|symbol| symbol.address());
-    Ok(place(first)
-        .zip(place(second))
-        .map(|(a, b)| b.wrapping_sub(a)))
+fn between(image: &object::File<'_>, first: &str, second: &str) -> Option<u64> {
+    let place = |name| image.symbol_by_name(name).map(|symbol| symbol.address());
+    let (first, second) = place(first).zip(place(second))?;
+    Some(second.wrapping_sub(first))
 }
 
 /// The 32-bit word at a symbol.
-fn word(image: &Path, name: &str) -> Result<u32> {
-    let data = read(image)?;
-    let file = object::File::parse(&*data)?;
-    let bytes = file.symbol_by_name(name).and_then(|symbol| {
-        let section = file.section_by_index(symbol.section_index()?).ok()?;
+fn word(image: &object::File<'_>, name: &str) -> Result<u32> {
+    let bytes = image.symbol_by_name(name).and_then(|symbol| {
+        let section = image.section_by_index(symbol.section_index()?).ok()?;
         section.data_range(symbol.address(), 4).ok()?
     });
-    let bytes = bytes.with_context(|| format!("{} has no {name}", image.display()))?;
+    let bytes = bytes.with_context(|| format!("the image has no {name}"))?;
     Ok(u32::from_le_bytes(bytes.try_into()?))
 }
 
