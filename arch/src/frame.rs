@@ -56,15 +56,6 @@ pub struct InactiveLayout {
     pub record: u64,
 }
 
-/// A place where the outermost frame record of a task may lie.
-#[derive(Clone, Copy, Debug)]
-pub struct LastRecord {
-    /// Distance in bytes from the record up to the task's top registers.
-    pub below: u64,
-    /// Pairs of words, as offsets from the record, that are the same when it is one.
-    pub equal: &'static [(u64, u64)],
-}
-
 /// Who ran when registers were saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
@@ -79,8 +70,8 @@ pub enum Privilege {
 /// What interrupted somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A device, a timer, another CPU.
-    Interrupt,
+    /// A device, a timer, another CPU. That it is not 0 leaves this for `None`: walks begin as zeros.
+    Interrupt = 1,
     /// An interrupt that cannot be masked.
     NonMaskable,
     /// Memory that is not there.
@@ -120,10 +111,15 @@ pub trait Frames {
     const REGISTERS: RegistersLayout;
     /// What a switched-out task leaves behind.
     const INACTIVE: InactiveLayout;
-    /// Where the outermost record of a task may lie, the commonest first.
-    const LAST_RECORDS: &'static [LastRecord];
+    /// How far below a task's top registers its outermost record may lie at most, in bytes.
+    const LAST_RECORD: u64;
     /// Size in bytes of a page: what guards the end of a stack.
     const PAGE: u64;
+
+    /// Whether a record that lies `below` bytes (at most [`Self::LAST_RECORD`]) under a task's top
+    /// registers is its outermost one. `same` says whether two words are the same, which are given by
+    /// their distances from the record.
+    fn is_last_record(below: u64, same: impl Fn(u64, u64) -> bool) -> bool;
 
     /// What a frame pointer leads to.
     fn frame_pointer(value: u64) -> FramePointer;

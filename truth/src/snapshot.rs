@@ -162,7 +162,7 @@ impl Stacks for Snapshot<'_> {
     fn stack_at(&self, address: u64) -> Option<Stack> {
         let (begin, end) = (self.memory.begin, self.memory.end());
         let on = (begin..end).contains(&address);
-        on.then(|| Stack::new(StackKind::Task, begin, end, 0))
+        on.then(|| Stack::new(StackKind::TASK, begin, end, 0))
     }
 
     fn read(&self, slot: Slot) -> u64 {

@@ -14,8 +14,8 @@ use crate::stack::Stack;
 /// Where a walk ended, as it must for the kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
-    /// A user task at the registers of its system call.
-    SystemCall,
+    /// A user task at the registers of its system call. That it is not 0 leaves this for `None`.
+    SystemCall = 1,
     /// A user task at the registers of an interrupt or exception that it came from.
     UserEntry,
     /// A kernel thread, or a user task that has not left the kernel yet, at its first instruction.
@@ -43,10 +43,55 @@ impl End {
 }
 
 /// Whether registers of user space lie at the top.
-#[inline]
+#[inline(never)]
 pub(crate) fn user_registers_at_top<E: Env + ?Sized>(env: &E, stack: &Stack) -> bool {
     let slot = stack.slot(env.top().wrapping_add(E::Arch::REGISTERS.status));
     slot.is_some_and(|slot| E::Arch::privilege(env.read(slot)) == Privilege::User)
+}
+
+/// What must be so where a stack ends in front of the top.
+struct Rule {
+    end: End,
+    /// The kinds of task, by [`state`]: with registers of user space at the top, and without.
+    states: u8,
+    /// Whether the entry code may have had no frame pointer, or one that leads to the top.
+    cleared: bool,
+    led_to_top: bool,
+}
+
+/// A bit for a kind of task, and whether registers of user space lie at its top.
+const fn state(kind: TaskKind, user: bool) -> u8 {
+    1 << (kind as u8 * 2 + user as u8)
+}
+
+/// A kind of task, whatever lies at its top.
+const fn any(kind: TaskKind) -> u8 {
+    state(kind, false) | state(kind, true)
+}
+
+/// The end of what was entered so.
+const fn rule(origin: Origin) -> Rule {
+    let (end, states, cleared, led_to_top) = match origin {
+        // Some entries of system calls clear the frame pointer, others encode it.
+        Origin::SystemCall => (End::SystemCall, state(TaskKind::User, true), true, true),
+        Origin::Event(_) => (End::UserEntry, state(TaskKind::User, true), false, true),
+        // A kernel thread becomes a user task by exec before it has registers of user space.
+        Origin::Fork => {
+            let states = any(TaskKind::User) | state(TaskKind::KernelThread, false);
+            (End::Fork, states, false, true)
+        }
+        Origin::Startup => (End::Startup, any(TaskKind::Idle), true, false),
+        Origin::Rewound => {
+            let states = any(TaskKind::User) | any(TaskKind::KernelThread);
+            (End::Rewound, states, true, false)
+        }
+    };
+    Rule {
+        end,
+        states,
+        cleared,
+        led_to_top,
+    }
 }
 
 /// An end right in front of the top, where `origin`'s call lies; `caller_fp` is the frame pointer
@@ -57,41 +102,31 @@ fn at_top<E: Env + ?Sized>(
     origin: Option<Origin>,
     caller_fp: Option<u64>,
 ) -> Result<End, Reason> {
-    let encoded = E::Arch::encoded(env.top());
-    let cleared = caller_fp.map_or(true, |fp| fp == 0);
-    let led_to_top = caller_fp.map_or(true, |fp| fp == encoded);
-    let user = user_registers_at_top::<E>(env, stack);
-    let kind = env.task_kind();
-    let end = match (origin, kind) {
-        // Some entries of system calls clear the frame pointer, others encode it.
-        (Some(Origin::SystemCall), TaskKind::User) if user && (cleared || led_to_top) => {
-            End::SystemCall
-        }
-        (Some(Origin::Event(_)), TaskKind::User) if user && led_to_top => End::UserEntry,
-        // A kernel thread becomes a user task by exec before it has registers of user space.
-        (Some(Origin::Fork), TaskKind::User) if led_to_top => End::Fork,
-        (Some(Origin::Fork), TaskKind::KernelThread) if led_to_top && !user => End::Fork,
-        (Some(Origin::Startup), TaskKind::Idle) if cleared => End::Startup,
-        (Some(Origin::Rewound), TaskKind::User | TaskKind::KernelThread) if cleared => End::Rewound,
-        _ => return Err(Reason::WrongEnd),
+    let Some(origin) = origin else {
+        return Err(Reason::WrongEnd);
     };
-    Ok(end)
+    let rule = rule(origin);
+    let fits = match caller_fp {
+        Some(0) => rule.cleared,
+        Some(fp) => rule.led_to_top && fp == E::Arch::encoded(env.top()),
+        None => true,
+    };
+    let state = state(env.task_kind(), user_registers_at_top::<E>(env, stack));
+    if fits && rule.states & state != 0 {
+        Ok(rule.end)
+    } else {
+        Err(Reason::WrongEnd)
+    }
 }
 
-/// Judges the outermost frame record. It is the walk's first one if `first`.
+/// Judges the outermost frame record, with `caller_fp` and an address that a call may have left.
+#[inline]
 pub(crate) fn at_last_record<E: Env + ?Sized>(
     env: &E,
     stack: &Stack,
     caller_fp: u64,
     return_address: u64,
-    first: bool,
 ) -> Result<End, Reason> {
-    if env.is_fork_return(return_address) {
-        // Nobody calls there: only a task that has not run yet has it on its stack.
-        let whole = first && caller_fp == E::Arch::encoded(env.top());
-        return whole.then_some(End::NeverRan).ok_or(Reason::WrongEnd);
-    }
-    check_return_address::<E>(env, return_address)?;
     let origin = env.origin(return_address.wrapping_sub(1));
     at_top::<E>(env, stack, origin, Some(caller_fp))
 }
@@ -132,32 +167,37 @@ pub(crate) fn at_user_registers<E: Env + ?Sized>(
     }
 }
 
-/// Whether code lies at `address` whose frames can be vouched for.
+/// Whether frames can be vouched for of code of this kind, by its task.
 #[inline]
-pub(crate) fn check_text<E: Env + ?Sized>(env: &E, address: u64) -> Result<TextKind, Reason> {
-    match env.kind(address) {
+fn check_kind<E: Env + ?Sized>(env: &E, kind: TextKind) -> Result<(), Reason> {
+    match kind {
+        TextKind::Fixed => Ok(()),
         // Whoever started the first CPU stays on the stack of its idle task, and is not returned to.
-        TextKind::Gone if matches!(env.task_kind(), TaskKind::Idle) => Ok(TextKind::Gone),
+        TextKind::Gone if matches!(env.task_kind(), TaskKind::Idle) => Ok(()),
         TextKind::None | TextKind::Gone => Err(Reason::AddressNotInText),
         TextKind::Generated => Err(Reason::GeneratedCode),
-        kind @ (TextKind::Fixed | TextKind::Trampoline) => Ok(kind),
+        TextKind::Trampoline => Err(Reason::TracerEntry),
     }
+}
+
+/// Whether code lies at `address` whose frames can be vouched for.
+#[inline]
+pub(crate) fn check_text<E: Env + ?Sized>(env: &E, address: u64) -> Result<(), Reason> {
+    check_kind::<E>(env, env.kind(address))
 }
 
 /// Whether a call may have left `address`.
 #[inline(never)]
-pub(crate) fn check_return_address<E: Env + ?Sized>(
-    env: &E,
-    address: u64,
-) -> Result<TextKind, Reason> {
-    let kind = check_text::<E>(env, address.wrapping_sub(1))?;
-    if matches!(kind, TextKind::Gone) {
-        return Ok(kind);
-    }
-    match env.bytes_before(address) {
-        None => Err(Reason::AddressNotInText),
-        Some(bytes) if E::Arch::may_follow_call(bytes) => Ok(kind),
-        Some(_) => Err(Reason::AddressNotAfterCall),
+pub(crate) fn check_return_address<E: Env + ?Sized>(env: &E, address: u64) -> Result<(), Reason> {
+    let (kind, bytes) = env.before(address);
+    if matches!(kind, TextKind::Fixed) {
+        if E::Arch::may_follow_call(bytes) {
+            Ok(())
+        } else {
+            Err(Reason::AddressNotAfterCall)
+        }
+    } else {
+        check_kind::<E>(env, kind)
     }
 }
 

@@ -15,7 +15,7 @@ pub enum TextKind {
     None,
     /// Code that a compiler or assembler made and that tools have seen: the kernel's, a module's.
     Fixed,
-    /// A copy of the function tracer's entry.
+    /// The function tracer's entry, or a copy of it.
     Trampoline,
     /// Any other code made at run time.
     Generated,
@@ -62,6 +62,12 @@ pub trait Text {
     /// What lies at `address`.
     fn kind(&self, address: u64) -> TextKind;
 
+    /// Whether `address` lies in any code.
+    #[inline]
+    fn is_known(&self, address: u64) -> bool {
+        self.kind(address) != TextKind::None
+    }
+
     /// The entry code at `address`, if it lies in some.
     fn origin(&self, address: u64) -> Option<Origin>;
 
@@ -72,11 +78,24 @@ pub trait Text {
     /// followed.
     fn vouch(&self, address: u64) -> Vouch;
 
-    /// The address in the tracer's entry that `address` in a [`TextKind::Trampoline`] is a copy of.
+    /// The address in the tracer's entry that `address` in a [`TextKind::Trampoline`] is a copy of;
+    /// only asked when ORC entries are followed.
     fn template(&self, address: u64) -> Option<u64>;
 
     /// The eight bytes in front of `address`, which lies in text.
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]>;
+
+    /// What ends in front of `address`, and its last eight bytes if that is [`TextKind::Fixed`]. Such
+    /// text that cannot be read is none.
+    #[inline]
+    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
+        let kind = self.kind(address.wrapping_sub(1));
+        let bytes = match kind {
+            TextKind::Fixed => self.bytes_before(address),
+            _ => Some([0; 8]),
+        };
+        bytes.map_or((TextKind::None, [0; 8]), |bytes| (kind, bytes))
+    }
 
     /// The original of the return address `address` that was found in the word at `slot`.
     fn recover(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered;

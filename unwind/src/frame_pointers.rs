@@ -5,15 +5,13 @@
 //! interrupted function may not have set its frame pointer up yet, or not any more: there a
 //! reliable walk stops. The text on the way must keep the convention, by the validator's word.
 
-use core::marker::PhantomData;
-
 use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
 
 use crate::ends;
-use crate::env::{Env, Recovered, TextKind, Vouch};
+use crate::env::{Env, Recovered, Vouch};
 use crate::reason::Reason;
 use crate::stack::Span;
-use crate::walk::{At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk};
+use crate::walk::{At, Mode, Partial, ReturnSlot, Start, Status, Stepper, Walk};
 
 /// Follows frame pointers.
 #[derive(Clone, Copy, Debug)]
@@ -23,29 +21,10 @@ pub struct FramePointers {
     /// The frame pointer to go on with instead of the record's, or 0: a call to nowhere has pushed
     /// a return address, but no frame pointer.
     instead: u64,
-    /// The walk has come to its first frame.
-    has_begun: bool,
     /// The frame is the outermost record.
     is_last: bool,
     /// What a reliable walk has found out about the outermost record.
     end: Option<ends::End>,
-}
-
-/// How far below the top the outermost record may lie.
-struct Farthest<A>(PhantomData<A>);
-
-impl<A: Frames> Farthest<A> {
-    const BELOW: u64 = {
-        let mut farthest = 0;
-        let mut rest = A::LAST_RECORDS;
-        while let [last, others @ ..] = rest {
-            if last.below > farthest {
-                farthest = last.below;
-            }
-            rest = others;
-        }
-        farthest
-    };
 }
 
 impl Partial for FramePointers {
@@ -66,11 +45,11 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
     const NEW: Self = Self {
         behind: 0,
         instead: 0,
-        has_begun: false,
         is_last: false,
         end: None,
     };
 
+    #[inline]
     fn start(walk: &mut Walk<Self>, env: &E, start: Start, first: u64) {
         if walk.is_reliable() && env.is_running() {
             walk.lose(Reason::Running);
@@ -98,9 +77,8 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         let at = match E::Arch::frame_pointer(fp) {
             FramePointer::Record(address) | FramePointer::Registers(address) => address,
         };
-        match walk.other_stack(env, at, Reason::StartOffStack) {
-            Some(stack) => walk.stack = stack,
-            None => return,
+        if !walk.go_over(env, at, Reason::StartOffStack) {
+            return;
         }
         walk.enter(env, fp);
         // Registers do not count as a frame that lies high enough.
@@ -112,8 +90,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
         }
     }
 
-    // Called from where walks start, and from where they go on.
-    #[inline(never)]
+    #[inline]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish();
@@ -123,7 +100,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
                 // the kernel is found out only if somebody asks, by the address that stays here.
                 walk.origin = None;
                 walk.at = At::User;
-                walk.number = walk.number.wrapping_add(1);
+                walk.count = walk.count.wrapping_add(1);
                 walk.registers = env.top();
                 walk.stepper.is_last = false;
             } else {
@@ -190,34 +167,32 @@ impl Walk<FramePointers> {
         if address % WORD != 0 {
             return self.lose(Reason::FramePointerMisaligned);
         }
-        let mut stack = self.stack;
+        let left = self.stack;
         // It may lie on another stack than the next one, if that is empty.
-        while !stack.contains(address, len) {
-            if stack.next() == 0 {
-                return self.lose(match address {
+        while !self.stack.contains(address, len) {
+            let next = self.stack.next();
+            let reached = match next {
+                0 => self.lose(match address {
                     // That is how entry code marks the outermost frame.
                     0 => Reason::WrongEnd,
                     _ => Reason::FramePointerOffStack,
-                });
+                }),
+                _ => self.go_over(env, next, Reason::FramePointerOffStack),
+            };
+            if !reached {
+                self.stack = left;
+                return false;
             }
-            match self.other_stack(env, stack.next(), Reason::FramePointerOffStack) {
-                Some(next) => stack = next,
-                None => return false,
-            }
+            // What lies below was left by calls that have returned.
+            self.stepper.behind = next;
         }
-        self.stack = stack;
-        // What the walk has passed lies elsewhere.
-        self.stepper.behind = 0;
         true
     }
 
     /// Counts the frame that lies in these bytes, and is behind it.
     #[inline]
     fn pass(&mut self, address: u64, len: u64) {
-        if self.stepper.has_begun {
-            self.number = self.number.wrapping_add(1);
-        }
-        self.stepper.has_begun = true;
+        self.count = self.count.wrapping_add(1);
         self.stepper.behind = address.wrapping_add(len);
     }
 
@@ -232,7 +207,6 @@ impl Walk<FramePointers> {
             self.lose(Reason::FramePointerOffStack);
             return;
         };
-        let first = !self.stepper.has_begun;
         self.pass(address, layout.size);
         self.at = At::Call;
         self.registers = 0;
@@ -243,9 +217,10 @@ impl Walk<FramePointers> {
         if !goes_on {
             return;
         }
-        self.stepper.is_last = self.is_last_record(env);
+        let below = env.top().wrapping_sub(address);
+        self.stepper.is_last = below <= E::Arch::LAST_RECORD && self.is_last_at(env, below);
         if self.is_reliable() {
-            if let Err(reason) = self.check_record(env, first) {
+            if let Err(reason) = self.check_record(env) {
                 self.lose(reason);
             }
         }
@@ -255,27 +230,24 @@ impl Walk<FramePointers> {
     #[inline(never)]
     fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64) {
         let layout = E::Arch::REGISTERS;
+        // Only in front of registers is it of interest what called.
+        self.origin = match self.at {
+            At::Call if self.count != 0 => env.origin(self.pc.wrapping_sub(1)),
+            _ => None,
+        };
         let Some(span) = self.climb(env, address, layout.size) else {
             return;
         };
-        let saved = Saved::read(env, &self.stack, address);
-        let (Some(fp), Some(saved)) = (span.slot(layout.fp), saved) else {
-            self.lose(Reason::FramePointerOffStack);
-            return;
-        };
-        // Only in front of registers is it of interest what called.
-        self.origin = match self.at {
-            At::Call if self.stepper.has_begun => env.origin(self.pc.wrapping_sub(1)),
-            _ => None,
-        };
+        // All of them lie there.
+        let word = |offset| span.slot(offset).map_or(0, |slot| env.read(slot));
         self.pass(address, layout.size);
         self.registers = address;
         self.sp = 0;
-        self.fp = env.read(fp);
+        self.fp = word(layout.fp);
         self.stepper.is_last = false;
         self.at = At::Kernel;
-        self.pc = saved.pc;
-        match saved.privilege {
+        self.pc = word(layout.pc);
+        match E::Arch::privilege(word(layout.status)) {
             Privilege::User => {
                 self.at = At::User;
                 self.pc = 0;
@@ -294,66 +266,72 @@ impl Walk<FramePointers> {
                 }
             }
         }
-        let left = saved.sp.wrapping_sub(WORD);
-        self.pc = match env.recover_interrupted(&mut self.recovery, saved.pc, left) {
-            Recovered::Same => saved.pc,
-            Recovered::Original(address) | Recovered::Lost(address) => address,
-        };
+        let left = word(layout.sp).wrapping_sub(WORD);
+        match env.recover_interrupted(&mut self.recovery, self.pc, left) {
+            Recovered::Same => {}
+            Recovered::Original(address) | Recovered::Lost(address) => self.pc = address,
+        }
         self.doubt_or_registers();
     }
 
-    /// Whether the record that the walk stands on is the outermost one of the task.
-    #[inline]
-    fn is_last_record<E: Env + ?Sized>(&self, env: &E) -> bool {
-        let below = env.top().wrapping_sub(self.sp);
-        below <= Farthest::<E::Arch>::BELOW && self.is_last_at(env, below)
-    }
-
-    /// The same, of a record that far below the top.
+    /// Whether a record that lies so far below the top is the outermost one of the task.
     #[cold]
     #[inline(never)]
     fn is_last_at<E: Env + ?Sized>(&self, env: &E, below: u64) -> bool {
-        let same = |&(a, b): &(u64, u64)| {
-            let word = |offset| self.stack.slot(self.sp.wrapping_add(offset));
-            match (word(a), word(b)) {
-                (Some(a), Some(b)) => env.read(a) == env.read(b),
-                _ => false,
-            }
+        // A word at the top belongs to it, too.
+        let Some(span) = self.stack.span(self.sp, below) else {
+            return false;
         };
-        E::Arch::LAST_RECORDS
-            .iter()
-            .any(|last| last.below == below && last.equal.iter().all(same))
+        let word = |offset| span.slot(offset).map(|slot| env.read(slot));
+        E::Arch::is_last_record(below, |a, b| match (word(a), word(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => false,
+        })
     }
 
     /// Whether a reliable walk may stand on its record.
-    #[inline(never)]
-    fn check_record<E: Env + ?Sized>(&mut self, env: &E, first: bool) -> Result<(), Reason> {
+    #[inline]
+    fn check_record<E: Env + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
         if self.stepper.is_last {
-            let end = ends::at_last_record(env, &self.stack, self.fp, self.pc, first)?;
-            self.stepper.end = Some(end);
-            return Ok(());
+            return self.check_last_record(env);
         }
-        let end = env.top().wrapping_sub(E::Arch::RECORD.size);
-        let on_task_stack = self.stack.contains(env.top(), E::Arch::REGISTERS.size);
-        if on_task_stack && self.sp > end {
+        // Where the task's stack begins lies no other one.
+        let past = self
+            .sp
+            .wrapping_sub(env.top())
+            .wrapping_add(E::Arch::RECORD.size);
+        if past.wrapping_sub(1) < E::Arch::RECORD.size.wrapping_add(E::Arch::REGISTERS.size) {
             return Err(Reason::FramePointerPastEnd);
         }
-        let text = ends::check_return_address(env, self.pc)?;
+        ends::check_return_address(env, self.pc)?;
         let call = self.pc.wrapping_sub(1);
         // Entry code leads to registers, and those decide.
         let to_registers = matches!(E::Arch::frame_pointer(self.fp), FramePointer::Registers(_));
         if to_registers && matches!(env.origin(call), Some(Origin::Event(_))) {
             return Ok(());
         }
-        let of = match text {
-            // What is said of the original holds for the copy.
-            TextKind::Trampoline => env.template(call).ok_or(Reason::GeneratedCode)?,
-            _ => call,
-        };
-        match env.vouch(of) {
+        match env.vouch(call) {
             Vouch::Keeps => Ok(()),
             Vouch::KeepsNot => Err(Reason::KeepsNoFrame),
             Vouch::Unknown => Err(Reason::NotVouchedFor),
         }
+    }
+
+    /// The same of the outermost record.
+    #[cold]
+    #[inline(never)]
+    fn check_last_record<E: Env + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
+        let end = if env.is_fork_return(self.pc) {
+            // Nobody calls there: only a task that has not run yet has it on its stack.
+            if self.count != 1 || self.fp != E::Arch::encoded(env.top()) {
+                return Err(Reason::WrongEnd);
+            }
+            ends::End::NeverRan
+        } else {
+            ends::check_return_address(env, self.pc)?;
+            ends::at_last_record(env, &self.stack, self.fp, self.pc)?
+        };
+        self.stepper.end = Some(end);
+        Ok(())
     }
 }

@@ -5,9 +5,7 @@
 //! looked at for paths to a panic. Here it is used. The functions are inlined ones, which a kernel
 //! that does not call them does not hold. Not for any other use.
 
-use arch::frame::{
-    FramePointer, Frames, InactiveLayout, LastRecord, Privilege, RecordLayout, RegistersLayout,
-};
+use arch::frame::{FramePointer, Frames, InactiveLayout, Privilege, RecordLayout, RegistersLayout};
 use arch::insn::Reg;
 use arch::object::{Base, Rule};
 use arch::orc::{Decode, Frame as Entry, FrameKind};
@@ -40,11 +38,13 @@ impl Frames for MadeUp {
         size: 16,
         record: 0,
     };
-    const LAST_RECORDS: &'static [LastRecord] = &[LastRecord {
-        below: 16,
-        equal: &[(0, 8)],
-    }];
+    const LAST_RECORD: u64 = 16;
     const PAGE: u64 = 4096;
+
+    #[inline]
+    fn is_last_record(below: u64, same: impl Fn(u64, u64) -> bool) -> bool {
+        below == 16 && same(0, 8)
+    }
 
     #[inline]
     fn frame_pointer(value: u64) -> FramePointer {

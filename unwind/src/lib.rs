@@ -40,10 +40,10 @@
 //! | 2: no endless loop and no unsafe access, whatever is on the stack | [`stack::Slot`]s are the only places read; on each stack a walk only rises, each stack comes up once, [`walk::MAX_FRAMES`] | `corrupted::damaged_stacks_are_walked_without_harm_and_told`, `properties::any_words_are_walked_without_harm`, `best_effort::registers_cannot_lead_a_walk_in_circles` |
 //! | 3: compiled code is checked | [`Text::vouch`] asks the validator's table ([`ranges::UnreliableText`]); ORC entries come from it | `reasons::each_case_has_its_reason_and_each_reason_a_case`, `properties::the_validators_table_holds_what_it_says` |
 //! | 4.1: it is known where a trace ends well | [`ends`]: one place, and for each kind of task its own entry code | `ends::each_kind_of_task_ends_where_it_began`, `ends::only_the_idle_task_may_come_from_text_that_is_gone`, `ends::no_task_may_end_where_another_kind_does` |
-//! | 4.2: code that can be walked is identified | [`TextKind::Fixed`] and copies of the tracer's entry; all else is refused, and so is an address that no call leaves | `reasons::each_case_has_its_reason_and_each_reason_a_case`, `reasons::copies_of_the_tracers_entry_are_known_by_their_original` |
+//! | 4.2: code that can be walked is identified | [`TextKind::Fixed`]; all else is refused, and so is an address that no call leaves | `reasons::each_case_has_its_reason_and_each_reason_a_case` |
 //! | 4.3: interrupts and exceptions | with frame pointers refused by kind ([`Reason::Interrupted`]); with ORC walked, at any instruction | `reasons::orc_is_right_at_every_instruction_of_a_function`, `reasons::a_breakpoint_interrupts_the_instruction_that_it_stands_on`, `reasons::the_frame_where_a_walk_was_lost_is_named` |
 //! | 4.4: rewritten return addresses | [`Text::recover`], by the place of the address; without an original, [`Reason::ReturnAddressLost`] | `reasons::rewritten_return_addresses_are_recovered`, `reasons::each_case_has_its_reason_and_each_reason_a_case` |
-//! | 4.5: obscured return addresses | code that does so is made at run time ([`Reason::GeneratedCode`]), or ORC says that nothing is known ([`Reason::OrcUndefined`]), or the validator's table names it | `reasons::each_case_has_its_reason_and_each_reason_a_case` |
+//! | 4.5: obscured return addresses | the tracer's entry returns to where those it calls choose ([`Reason::TracerEntry`]); other code that does so is made at run time ([`Reason::GeneratedCode`]), or ORC says that nothing is known ([`Reason::OrcUndefined`]), or the validator's table names it | `reasons::each_case_has_its_reason_and_each_reason_a_case`, `reasons::the_tracers_entry_is_walked_but_never_reliable`, `reasons::the_tracers_entry_is_refused_where_it_is_interrupted` |
 //! | 4.6: link registers | nothing is taken from a register but behind an interruption, and that only with ORC | `reasons::a_frame_end_in_a_register_is_found_when_it_was_saved` |
 
 #![no_std]
@@ -66,9 +66,7 @@ pub use frame_pointers::FramePointers;
 pub use orc::Orc;
 pub use reason::Reason;
 pub use stack::{Slot, Stack, StackKind, Stacks};
-pub use walk::{
-    reliable, reliable_addresses, Frame, FrameKind, Mode, Outcome, Registers, Start, Status, Walk,
-};
+pub use walk::{reliable, Frame, FrameKind, Mode, Outcome, Registers, Start, Status, Walk};
 
 /// What a walk over a task's stack concludes. There is no third way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

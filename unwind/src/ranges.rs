@@ -42,28 +42,15 @@ impl<'a> UnreliableText<'a> {
     /// be loaded in the order in which they stand in its file; then every lookup takes longer.
     pub fn new(base: Base, ranges: &'a [Range]) -> Self {
         let mut table = Self::known(base, ranges, false);
-        table.is_sorted = table.survey(|_| ());
+        let mut last = 0;
+        table.is_sorted = (0..ranges.len()).all(|index| {
+            table.get(index).map_or(true, |(first, end)| {
+                let in_order = first >= last && end >= first;
+                last = end;
+                in_order
+            })
+        });
         table
-    }
-
-    /// Shows each page that some of its ranges lies in, and returns whether the ranges are in the
-    /// order of their addresses; if they are not, some pages may be missing.
-    #[inline]
-    pub fn survey(&self, mut mark: impl FnMut(Page)) -> bool {
-        let (mut in_order, mut last) = (true, 0);
-        for index in 0..self.ranges.len() {
-            let Some((first, end)) = self.get(index) else {
-                continue;
-            };
-            in_order &= first >= last && end >= first;
-            last = end;
-            let mut at = Some(first & !(Page::SIZE - 1));
-            while let Some(page) = at.filter(|page| *page <= end) {
-                mark(Page::of(page));
-                at = page.checked_add(Page::SIZE);
-            }
-        }
-        in_order
     }
 
     /// The same for ranges of which it is known whether they are in the order of their addresses;
@@ -113,39 +100,23 @@ impl<'a> UnreliableText<'a> {
             Base::Image(base) if self.is_sorted => {
                 // All of the table is within 31 bits of its base.
                 let distance = address.wrapping_sub(base) as i64;
-                i32::try_from(distance).is_ok_and(|distance| self.contains_distance(distance))
+                let behind = |range: &Range| i64::from(range.distance) <= distance;
+                let count = self.ranges.partition_point(behind);
+                let last = self.ranges.get(count.wrapping_sub(1));
+                last.is_some_and(|range| {
+                    distance.wrapping_sub(i64::from(range.distance)) < i64::from(range.size)
+                })
             }
-            _ => self.is_in_any(address),
-        }
-    }
-
-    /// The same for an address that lies so far from the base of a sorted image's table.
-    fn contains_distance(&self, distance: i32) -> bool {
-        let (mut low, mut high) = (0, self.ranges.len());
-        let mut before = None;
-        while low < high {
-            let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
-            match self.ranges.get(middle) {
-                Some(range) if range.distance <= distance => {
-                    before = Some(range);
-                    low = middle.wrapping_add(1);
-                }
-                _ => high = middle,
+            _ => {
+                let holds = |(first, end): (u64, u64)| first <= address && address < end;
+                (0..self.len()).any(|index| self.get(index).is_some_and(holds))
             }
         }
-        before.is_some_and(|range| {
-            i64::from(distance).wrapping_sub(i64::from(range.distance)) < i64::from(range.size)
-        })
-    }
-
-    fn is_in_any(&self, address: u64) -> bool {
-        let holds = |(first, end): (u64, u64)| first <= address && address < end;
-        (0..self.len()).any(|index| self.get(index).is_some_and(holds))
     }
 }
 
-/// A page of text, as a bit in a few words. Whoever sets those of [`UnreliableText::survey`] knows for
-/// most addresses at once that they lie in no range. Pages that lie far apart share a bit.
+/// A page of an image's text, as a bit in a few words that stand in front of the image's table. Where
+/// it is not set no range lies, which is so for most addresses. Pages that lie far apart share a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The word: less than [`Page::WORDS`].
@@ -159,12 +130,12 @@ impl Page {
     pub const WORDS: usize = 16;
 
     /// Size in bytes of a page; it need not be the processor's.
-    const SIZE: u64 = 4096;
+    pub const SIZE: u64 = 4096;
 
-    /// The page that an address lies in.
+    /// The page that lies this far behind the table's base.
     #[inline]
-    pub const fn of(address: u64) -> Self {
-        let page = address / Self::SIZE;
+    pub const fn of(distance: u64) -> Self {
+        let page = distance / Self::SIZE;
         Self {
             word: (page as usize / 64) % Self::WORDS,
             bit: 1 << (page % 64),
@@ -183,20 +154,6 @@ pub struct EntryCode {
     pub origin: Origin,
 }
 
-impl EntryCode {
-    /// The same, packed. It lies within 2 GiB of `base`, as all of an image does; what is behind its
-    /// first 64 KiB is left out.
-    #[inline]
-    pub fn packed(&self, base: u64) -> Packed {
-        let size = self.end.wrapping_sub(self.begin);
-        Packed {
-            distance: self.begin.wrapping_sub(base) as i32,
-            size: size.min(u64::from(u16::MAX)) as u16,
-            origin: self.origin,
-        }
-    }
-}
-
 /// The origin of the code at `address`.
 #[inline]
 pub fn origin(table: &[EntryCode], address: u64) -> Option<Origin> {
@@ -204,40 +161,38 @@ pub fn origin(table: &[EntryCode], address: u64) -> Option<Origin> {
     table.iter().find(holds).map(|code| code.origin)
 }
 
-/// A piece of entry code in the room of a word. Its place is a distance from a base, such as the
-/// begin of text.
+/// A piece of entry code as the kernel's assembler leaves it in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packed {
-    distance: i32,
-    size: u16,
-    origin: Origin,
+#[repr(C)]
+pub struct EntryRecord {
+    /// Leads to its first byte: from its own place in the table.
+    pub distance: i32,
+    /// Its size in bytes.
+    pub size: u16,
+    /// What it is entered for, by the architecture's number.
+    pub origin: u16,
 }
 
-impl Packed {
-    /// Both as one, if `next` begins where this ends and is entered for the same.
-    #[inline]
-    pub fn joined(self, next: Self) -> Option<Self> {
-        let follows = self.distance.wrapping_add(i32::from(self.size)) == next.distance;
-        let size = self.size.checked_add(next.size);
-        match size {
-            Some(size) if follows && self.origin == next.origin => Some(Self { size, ..self }),
-            _ => None,
+/// The number of what the code at `address` is entered for, by a table that lies at `place`.
+#[inline]
+pub fn origin_number(table: &[EntryRecord], place: u64, address: u64) -> Option<u16> {
+    let mut place = place;
+    for record in table {
+        let begin = place.wrapping_add_signed(i64::from(record.distance));
+        if address.wrapping_sub(begin) < u64::from(record.size) {
+            return Some(record.origin);
         }
+        place = place.wrapping_add(STEP);
     }
-
-    /// The origin of the code that lies `distance` bytes behind the base.
-    #[inline]
-    pub fn origin(table: &[Self], distance: u64) -> Option<Origin> {
-        let holds = |code: &&Self| {
-            let offset = distance.wrapping_sub(i64::from(code.distance) as u64);
-            offset < u64::from(code.size)
-        };
-        table.iter().find(holds).map(|code| code.origin)
-    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use super::*;
     use arch::frame::Event;
 
@@ -276,38 +231,25 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_a_table_holds_some_of_is_known() {
-        let base = 0xffff_ffff_8100_0000;
-        let ranges = [
-            range(0xffe, 4),
-            range(0x5000, 0x2001),
-            range(0x0123_4567, 1),
-        ];
-        let table = UnreliableText::new(Base::Image(base), &ranges);
-        let mut words = [0; Page::WORDS];
-        assert!(table.survey(|page| words[page.word] |= page.bit));
-        let (mut held, mut free) = (0, 0);
-        for address in (base..base + 0x0130_0000).step_by(0x333) {
-            let page = Page::of(address);
-            match (words[page.word] & page.bit != 0, table.contains(address)) {
-                (false, true) => panic!("{address:#x}"),
-                (true, _) => held += 1,
-                (false, false) => free += 1,
-            }
-        }
-        assert!(held > 0 && free > 100 * held);
-        assert_eq!(words.map(u64::count_ones).iter().sum::<u32>(), 2 + 3 + 1);
+    fn a_page_is_a_bit() {
+        let page = |distance: u64| Page::of(distance);
+        assert_eq!(page(0), page(0xfff));
+        assert_ne!(page(0xfff), page(0x1000));
+        let (word, bit) = (Page::WORDS - 1, 1 << 63);
+        assert_eq!(
+            page(Page::SIZE * (64 * Page::WORDS as u64 - 1)),
+            Page { word, bit }
+        );
+        assert_eq!(page(Page::SIZE * 64 * Page::WORDS as u64), page(0));
     }
 
     #[test]
-    fn disorder_is_seen_and_pages_end_with_the_addresses() {
-        let at_the_end = [range(-0x1800, 0x1000)];
-        let mut pages = 0;
-        let table = UnreliableText::known(Base::Image(0), &at_the_end, false);
-        assert!(table.survey(|_| pages += 1) && pages == 2);
+    fn disorder_is_seen() {
         for disorder in [[range(0x20, 1), range(0, 1)], [range(-4, 8), range(8, 1)]] {
             assert!(!UnreliableText::new(Base::Image(0), &disorder).is_sorted());
         }
+        let order = [range(0, 1), range(0x20, 1)];
+        assert!(UnreliableText::new(Base::Image(0), &order).is_sorted());
     }
 
     #[test]
@@ -331,30 +273,21 @@ mod tests {
         assert_eq!(origin(&table, 0x20f), Some(Origin::Fork));
         assert_eq!(origin(&table, 0x210), None);
         assert_eq!(origin(&[], 0), None);
-        let base = 0x110;
-        let packed = table.map(|code| code.packed(base));
+        // The same in the form in which a kernel has it, at a place in front of the code.
+        let place = 0x40u64;
+        let records: Vec<EntryRecord> = (0..)
+            .zip(&table)
+            .map(|(index, code)| EntryRecord {
+                distance: (code.begin - place - STEP * index) as i32,
+                size: (code.end - code.begin) as u16,
+                origin: index as u16,
+            })
+            .collect();
+        assert_eq!(size_of::<EntryRecord>() as u64, STEP);
         for address in 0..0x300u64 {
-            let distance = address.wrapping_sub(base);
-            assert_eq!(Packed::origin(&packed, distance), origin(&table, address));
+            let number = origin_number(&records, place, address);
+            let found = number.map(|number| table[usize::from(number)].origin);
+            assert_eq!(found, origin(&table, address), "{address:#x}");
         }
-        assert_eq!(size_of::<Packed>(), 8);
-    }
-
-    #[test]
-    fn neighbours_of_one_origin_become_one_piece() {
-        let piece = |begin, end, origin| EntryCode { begin, end, origin }.packed(0x1000);
-        let first = piece(0x1000, 0x1010, Origin::SystemCall);
-        let joined = first.joined(piece(0x1010, 0x1018, Origin::SystemCall));
-        assert_eq!(joined, Some(piece(0x1000, 0x1018, Origin::SystemCall)));
-        for other in [
-            piece(0x1010, 0x1018, Origin::Fork),
-            piece(0x1011, 0x1018, Origin::SystemCall),
-            piece(0xfff, 0x1000, Origin::SystemCall),
-        ] {
-            assert_eq!(first.joined(other), None);
-        }
-        let large = piece(0x1000, 0x3_0000, Origin::Fork);
-        assert_eq!(large.size, u16::MAX);
-        assert_eq!(first.joined(large), None);
     }
 }

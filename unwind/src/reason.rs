@@ -41,6 +41,9 @@ pub enum Reason {
     KeepsNoFrame,
     /// Text that no table of the validator's speaks of.
     NotVouchedFor,
+    /// The function tracer's entry. Whoever it calls may send its return elsewhere, as live patching
+    /// does, and until it returns nothing on the stack tells where to.
+    TracerEntry,
     /// Code made at run time, whose frames nobody vouches for.
     GeneratedCode,
     /// A return address was replaced by a tracer, which no longer knows the original.
@@ -86,6 +89,7 @@ impl Reason {
         Self::AddressNotAfterCall,
         Self::KeepsNoFrame,
         Self::NotVouchedFor,
+        Self::TracerEntry,
         Self::GeneratedCode,
         Self::ReturnAddressLost,
         Self::WrongEnd,
@@ -134,6 +138,7 @@ an address on the stack is not in kernel text
 an address on the stack does not follow a call
 text that keeps no frame, says the validator
 text that the validator has not seen
+the function tracer's entry, which may go on elsewhere
 code that was made at run time
 a rewritten return address cannot be recovered
 the walk ended where this kind of task does not end

@@ -7,30 +7,42 @@ use arch::frame::WORD;
 
 /// What a stack is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StackKind {
-    /// A task's own.
-    Task,
-    /// A CPU's for interrupts.
-    Interrupt,
-    /// A CPU's for soft interrupts, where that is another one.
-    SoftInterrupt,
-    /// A CPU's for the first instructions in the kernel.
-    Entry,
-    /// A CPU's for certain exceptions, by the architecture's number (below 28).
-    Exception(u8),
-}
+pub struct StackKind(u8);
 
 impl StackKind {
+    /// A task's own.
+    pub const TASK: Self = Self(0);
+    /// A CPU's for interrupts.
+    pub const INTERRUPT: Self = Self(1);
+    /// A CPU's for soft interrupts, where that is another one.
+    pub const SOFT_INTERRUPT: Self = Self(2);
+    /// A CPU's for the first instructions in the kernel.
+    pub const ENTRY: Self = Self(3);
+
+    /// A CPU's for certain exceptions, by the architecture's number (below 27).
+    pub const fn exception(number: u8) -> Self {
+        Self(number.saturating_add(4))
+    }
+
+    /// The one with a number: the above in their order, then exceptions.
+    #[inline]
+    pub const fn numbered(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// Its number, as [`Self::numbered`] takes it.
+    #[inline]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
     /// A bit of its own. Numbers that are too large share one, so that each still comes up once.
     #[inline]
     pub(crate) const fn bit(self) -> u32 {
-        match self {
-            Self::Task => 1,
-            Self::Interrupt => 2,
-            Self::SoftInterrupt => 4,
-            Self::Entry => 8,
-            Self::Exception(n) if n < 27 => 16 << n,
-            Self::Exception(_) => 1 << 31,
+        if self.0 < 31 {
+            1 << self.0
+        } else {
+            1 << 31
         }
     }
 }
@@ -39,7 +51,8 @@ impl StackKind {
 ///
 /// # Invariants
 ///
-/// Both ends are multiples of a word's size, and the memory between them can be read.
+/// Both ends are multiples of a word's size, the begin is not above the end, and the memory between
+/// them can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stack {
     begin: u64,
@@ -49,12 +62,12 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// No stack: nothing lies on it.
+    /// No stack: nothing lies on it. All of it is zeros.
     pub(crate) const NONE: Self = Self {
         begin: 0,
         end: 0,
         next: 0,
-        kind: StackKind::Task,
+        kind: StackKind::TASK,
     };
 
     /// The stack of all words from `begin` up to `end`, which must be readable. `next` is the
@@ -63,13 +76,16 @@ impl Stack {
     /// The ends are moved inwards to multiples of a word's size.
     #[inline]
     pub const fn new(kind: StackKind, begin: u64, end: u64, next: u64) -> Self {
-        // INVARIANT: rounded here. When the begin overflows it is 0, and so is the end.
         let rounded = begin.wrapping_add(WORD - 1) & !(WORD - 1);
-        let end = if rounded < begin {
-            0
-        } else {
-            end & !(WORD - 1)
-        };
+        let end = end & !(WORD - 1);
+        // INVARIANT: rounded here. Where the begin overflows, or lies above the end, it is empty.
+        if rounded < begin || rounded > end {
+            return Self {
+                next,
+                kind,
+                ..Self::NONE
+            };
+        }
         Self {
             begin: rounded,
             end,
@@ -105,8 +121,11 @@ impl Stack {
     /// Whether `len` bytes from `address` lie on it.
     #[inline]
     pub const fn contains(&self, address: u64, len: u64) -> bool {
-        // The second subtraction cannot wrap when the first comparison holds.
-        address >= self.begin && address <= self.end && self.end.wrapping_sub(address) >= len
+        // By the invariant the difference is the size.
+        match self.end.wrapping_sub(self.begin).checked_sub(len) {
+            Some(room) => address.wrapping_sub(self.begin) <= room,
+            None => false,
+        }
     }
 
     /// The word at `address`, if a whole, aligned word lies there.
@@ -192,7 +211,7 @@ mod tests {
 
     #[test]
     fn only_whole_aligned_words_of_the_stack_have_slots() {
-        let stack = Stack::new(StackKind::Task, 0x1000, 0x1020, 0);
+        let stack = Stack::new(StackKind::TASK, 0x1000, 0x1020, 0);
         for address in (0xff0..0x1040).chain([0, u64::MAX, u64::MAX - 7]) {
             let inside = (0x1000..=0x1018).contains(&address) && address % 8 == 0;
             assert_eq!(stack.slot(address).is_some(), inside, "{address:#x}");
@@ -204,7 +223,7 @@ mod tests {
 
     #[test]
     fn words_of_something_lie_within_it() {
-        let stack = Stack::new(StackKind::Task, 0x1000, 0x1020, 0);
+        let stack = Stack::new(StackKind::TASK, 0x1000, 0x1020, 0);
         let word = |address, len, offset| stack.span(address, len)?.slot(offset);
         assert_eq!(word(0x1008, 16, 0), Some(Slot(0x1008)));
         assert_eq!(word(0x1010, 16, 8), Some(Slot(0x1018)));
@@ -223,9 +242,9 @@ mod tests {
 
     #[test]
     fn odd_ends_are_moved_inwards() {
-        let stack = Stack::new(StackKind::Task, 0x1001, 0x101f, 0);
+        let stack = Stack::new(StackKind::TASK, 0x1001, 0x101f, 0);
         assert_eq!((stack.begin(), stack.end()), (0x1008, 0x1018));
-        let at_the_edge = Stack::new(StackKind::Task, u64::MAX - 2, u64::MAX, 0);
+        let at_the_edge = Stack::new(StackKind::TASK, u64::MAX - 2, u64::MAX, 0);
         assert!(at_the_edge.slot(0).is_none());
         assert!(at_the_edge.slot(u64::MAX - 7).is_none());
     }
@@ -233,18 +252,18 @@ mod tests {
     #[test]
     fn each_kind_of_stack_has_a_bit() {
         let kinds = [
-            StackKind::Task,
-            StackKind::Interrupt,
-            StackKind::SoftInterrupt,
-            StackKind::Entry,
+            StackKind::TASK,
+            StackKind::INTERRUPT,
+            StackKind::SOFT_INTERRUPT,
+            StackKind::ENTRY,
         ];
         let bits = kinds.into_iter().map(StackKind::bit);
-        let exceptions = (0..27).map(|n| StackKind::Exception(n).bit());
+        let exceptions = (0..27).map(|n| StackKind::exception(n).bit());
         let all = bits.chain(exceptions).fold(0u32, |seen, bit| {
             assert_eq!((bit.count_ones(), seen & bit), (1, 0));
             seen | bit
         });
         assert_eq!(all.count_ones(), 31);
-        assert_eq!(StackKind::Exception(200).bit(), 1 << 31);
+        assert_eq!(StackKind::exception(200).bit(), 1 << 31);
     }
 }

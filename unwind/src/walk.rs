@@ -173,7 +173,8 @@ pub struct Walk<S> {
     pub(crate) recovery: Recovery,
     /// The stacks that came up, by [`StackKind::bit`].
     pub(crate) visited: u32,
-    pub(crate) number: u16,
+    /// The frames that it has come to.
+    pub(crate) count: u16,
     pub(crate) mode: Mode,
     pub(crate) at: At,
     /// The entry code that the frame in front of registers lies in.
@@ -197,8 +198,8 @@ pub trait Stepper<E: Env + ?Sized>: Copy + Sized {
 }
 
 impl<S> Walk<S> {
-    #[inline]
-    const fn new<E: Env + ?Sized>(mode: Mode) -> Self
+    /// A walk that has not started. All of it is zeros, which takes the least to write.
+    const fn new<E: Env + ?Sized>() -> Self
     where
         S: Stepper<E>,
     {
@@ -210,8 +211,8 @@ impl<S> Walk<S> {
             registers: 0,
             recovery: Recovery { hook: 0, index: 0 },
             visited: 0,
-            number: 0,
-            mode,
+            count: 0,
+            mode: Mode::Reliable,
             at: At::Call,
             origin: None,
             status: Status::Walking,
@@ -233,7 +234,7 @@ impl<S> Walk<S> {
     }
 
     /// The same for a walk that stays in its place, which saves moving it there.
-    #[inline(never)]
+    #[inline]
     pub fn start_in<'a, E: Env + ?Sized>(
         place: &'a mut MaybeUninit<Self>,
         env: &E,
@@ -244,13 +245,15 @@ impl<S> Walk<S> {
     where
         S: Stepper<E>,
     {
-        let walk = place.write(Self::new::<E>(mode));
+        let walk = place.write(const { Self::new::<E>() });
+        walk.mode = mode;
         S::start(walk, env, start, first);
         walk
     }
 
     /// Goes to the next frame; false if there is none, for whatever reason.
-    #[inline]
+    // Called from where walks start, and from where they go on.
+    #[inline(never)]
     pub fn next<E: Env + ?Sized>(&mut self, env: &E) -> bool
     where
         S: Stepper<E>,
@@ -258,7 +261,7 @@ impl<S> Walk<S> {
         if self.is_done() {
             return false;
         }
-        if self.number >= MAX_FRAMES {
+        if self.count > MAX_FRAMES {
             return self.lose(Reason::TooDeep);
         }
         S::next(self, env);
@@ -303,7 +306,7 @@ impl<S> Walk<S> {
         if self.is_done() || matches!(self.at, At::User) {
             return None;
         }
-        let known = matches!(self.mode, Mode::Reliable) || env.kind(self.pc) != TextKind::None;
+        let known = matches!(self.mode, Mode::Reliable) || env.is_known(self.pc);
         known.then_some(self.pc)
     }
 
@@ -375,7 +378,7 @@ impl<S> Walk<S> {
             },
             slot,
             stack: self.stack.kind(),
-            number: self.number,
+            number: self.count.saturating_sub(1),
         }
     }
 
@@ -415,23 +418,25 @@ impl<S> Walk<S> {
         None
     }
 
-    /// The stack that `address` lies on, if that did not come up yet; without it the walk is lost.
+    /// Goes over to the stack that `address` lies on, if that did not come up yet; else the walk is
+    /// lost.
     #[inline(never)]
-    pub(crate) fn other_stack<E: Env + ?Sized>(
+    pub(crate) fn go_over<E: Env + ?Sized>(
         &mut self,
         env: &E,
         address: u64,
         off_stack: Reason,
-    ) -> Option<Stack> {
+    ) -> bool {
         let Some(stack) = env.stack_at(address) else {
-            return self.lost(off_stack);
+            return self.lose(off_stack);
         };
         let bit = stack.kind().bit();
         if self.visited & bit != 0 {
-            return self.lost(Reason::StackRevisited);
+            return self.lose(Reason::StackRevisited);
         }
         self.visited |= bit;
-        Some(stack)
+        self.stack = stack;
+        true
     }
 
     /// The return address in `slot`, as it was before a tracer replaced it, and whether the walk
@@ -505,81 +510,78 @@ pub fn reliable<S, E>(
     env: &E,
     start: Start,
     first: u64,
-    mut visit: impl FnMut(&Frame) -> bool,
+    visit: impl FnMut(&Frame) -> bool,
 ) -> Outcome
 where
     E: Env + ?Sized,
     S: Stepper<E> + ReturnSlot<E> + Partial,
 {
     let place = &mut MaybeUninit::uninit();
-    let walk = to_the_end::<S, E>(place, env, start, first, |walk| visit(&walk.frame(env)));
-    match verdict(env, &walk.status) {
-        Ok(end) => Outcome {
-            verdict: Verdict::Reliable,
-            end: Some(end),
-            lost_at: None,
-        },
-        Err(reason) => Outcome {
-            verdict: Verdict::Unreliable(reason),
-            end: None,
-            lost_at: Some(walk.frame(env)),
-        },
-    }
+    let walk = Walk::<S>::start_in(place, env, Mode::Reliable, start, first);
+    walk.conclude_frames(env, visit)
 }
 
-/// The same for those who want to know addresses and nothing more, which costs less.
-#[inline]
-pub fn reliable_addresses<S, E>(
-    env: &E,
-    start: Start,
-    first: u64,
-    mut visit: impl FnMut(u64) -> bool,
-) -> Verdict
-where
-    E: Env + ?Sized,
-    S: Stepper<E>,
-{
-    let place = &mut MaybeUninit::uninit();
-    let walk = to_the_end::<S, E>(place, env, start, first, |walk| visit(walk.pc));
-    match verdict(env, &walk.status) {
-        Ok(_) => Verdict::Reliable,
-        Err(reason) => Verdict::Unreliable(reason),
-    }
-}
-
-/// A reliable walk that is over.
-#[inline]
-fn to_the_end<'a, S, E>(
-    place: &'a mut MaybeUninit<Walk<S>>,
-    env: &E,
-    start: Start,
-    first: u64,
-    mut visit: impl FnMut(&Walk<S>) -> bool,
-) -> &'a Walk<S>
-where
-    E: Env + ?Sized,
-    S: Stepper<E>,
-{
-    let walk = Walk::start_in(place, env, Mode::Reliable, start, first);
-    while !walk.is_done() {
-        let wanted = matches!(walk.at, At::User) || visit(walk);
-        if wanted {
-            walk.next(env);
-        } else {
-            walk.lose(Reason::TooDeep);
+impl<S> Walk<S> {
+    /// Goes on to the end, and concludes; the walk was started for a verdict. `visit` is shown the
+    /// address of every frame but user space's, and returns whether it wants more; a trace that it cut
+    /// short is not reliable.
+    #[inline]
+    pub fn conclude<E>(&mut self, env: &E, mut visit: impl FnMut(u64) -> bool) -> Verdict
+    where
+        E: Env + ?Sized,
+        S: Stepper<E>,
+    {
+        match self.to_the_end(env, |walk| visit(walk.pc)) {
+            Ok(_) => Verdict::Reliable,
+            Err(reason) => Verdict::Unreliable(reason),
         }
     }
-    walk
-}
 
-/// What a walk's status means once it is over.
-#[inline]
-fn verdict<E: Env + ?Sized>(env: &E, status: &Status) -> Result<End, Reason> {
-    match *status {
-        // It may have started to run while it was looked at.
-        _ if env.is_running() => Err(Reason::Running),
-        Status::Ended(Some(end)) => Ok(end),
-        Status::Ended(None) | Status::Walking => Err(Reason::WrongEnd),
-        Status::Lost(reason) => Err(reason),
+    /// The same for those who want to know more of the frames and of the end.
+    #[inline]
+    pub fn conclude_frames<E>(&mut self, env: &E, mut visit: impl FnMut(&Frame) -> bool) -> Outcome
+    where
+        E: Env + ?Sized,
+        S: Stepper<E> + ReturnSlot<E> + Partial,
+    {
+        match self.to_the_end(env, |walk| visit(&walk.frame(env))) {
+            Ok(end) => Outcome {
+                verdict: Verdict::Reliable,
+                end: Some(end),
+                lost_at: None,
+            },
+            Err(reason) => Outcome {
+                verdict: Verdict::Unreliable(reason),
+                end: None,
+                lost_at: Some(self.frame(env)),
+            },
+        }
+    }
+
+    #[inline]
+    fn to_the_end<E>(
+        &mut self,
+        env: &E,
+        mut visit: impl FnMut(&Self) -> bool,
+    ) -> Result<End, Reason>
+    where
+        E: Env + ?Sized,
+        S: Stepper<E>,
+    {
+        while !self.is_done() {
+            let wanted = matches!(self.at, At::User) || visit(self);
+            if wanted {
+                self.next(env);
+            } else {
+                self.lose(Reason::TooDeep);
+            }
+        }
+        match self.status {
+            // It may have started to run while it was looked at.
+            _ if env.is_running() => Err(Reason::Running),
+            Status::Ended(Some(end)) => Ok(end),
+            Status::Ended(None) | Status::Walking => Err(Reason::WrongEnd),
+            Status::Lost(reason) => Err(reason),
+        }
     }
 }

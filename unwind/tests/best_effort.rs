@@ -63,8 +63,8 @@ fn an_interrupted_task_is_shown_whole_with_a_doubt_where_one_is_due() {
             let slot = registers + X86_64::REGISTERS.pc;
             assert_eq!(frame.slot, Some(slot));
             let on = match entry {
-                "asm_exc_nmi" => StackKind::Exception(1),
-                _ => StackKind::Task,
+                "asm_exc_nmi" => StackKind::exception(1),
+                _ => StackKind::TASK,
             };
             assert_eq!(frame.stack, on);
         }

@@ -427,7 +427,7 @@ fn a_read_outside_would_be_seen() {
     let kernel = Kernel::new();
     let task = build(&kernel, Outermost::SystemCall, &[]).builder.task;
     // A stack that is said to be larger than it is.
-    let larger = Stack::new(StackKind::Task, STACK - 8, STACK + STACK_SIZE + 8, 0);
+    let larger = Stack::new(StackKind::TASK, STACK - 8, STACK + STACK_SIZE + 8, 0);
     for (address, expected) in [
         (STACK, 0),
         (STACK + STACK_SIZE - 8, 0),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use arch::frame::{Event, Frames, WORD};
 use arch_x86_64::X86_64;
 use model::build::{Builder, Outermost, WordKind};
-use model::{addresses, verdict, Kernel, Task, GENERATED, TRAMPOLINE};
+use model::{addresses, frames, verdict, Kernel, Task, GENERATED, TRAMPOLINE};
 use unwind::{reliable, FrameKind, FramePointers, Orc, Reason, Stack, StackKind, Start, Verdict};
 
 use WordKind::{FramePointer, ReturnAddress};
@@ -332,7 +332,7 @@ fn cases(kernel: &Kernel) -> Vec<Case<'_>> {
     let circle = |builder: &mut Builder<'_>| {
         let memory = &mut builder.task.memory[1];
         let (begin, end) = (memory.stack.begin(), memory.stack.end());
-        memory.stack = Stack::new(StackKind::Interrupt, begin, end, end - 64);
+        memory.stack = Stack::new(StackKind::INTERRUPT, begin, end, end - 64);
     };
     let mut builder = through(kernel, "switches_stack");
     circle(&mut builder);
@@ -382,8 +382,10 @@ fn each_case_has_its_reason_and_each_reason_a_case() {
         }
     }
     assert!(count > 100, "{count}");
-    // Depth has tests of its own.
-    seen.insert(format!("{:?}", Reason::TooDeep));
+    // These have tests of their own.
+    for reason in [Reason::TooDeep, Reason::TracerEntry] {
+        seen.insert(format!("{reason:?}"));
+    }
     let all: BTreeSet<String> = Reason::ALL.iter().map(|r| format!("{r:?}")).collect();
     assert_eq!(seen, all);
 }
@@ -531,7 +533,7 @@ fn rewritten_return_addresses_are_recovered() {
 }
 
 #[test]
-fn copies_of_the_tracers_entry_are_known_by_their_original() {
+fn the_tracers_entry_is_walked_but_never_reliable() {
     let kernel = Kernel::new();
     let mut builder = through(&kernel, "ftrace_caller");
     let original = kernel.function("ftrace_caller");
@@ -540,17 +542,44 @@ fn copies_of_the_tracers_entry_are_known_by_their_original() {
     let mut expected = builder.expected();
     let at = expected.iter().position(|&a| a == original.site(1));
     expected[at.expect("it is there")] = copy;
-    let by_fp = verdict::<FramePointers>(&builder.task, builder.inactive());
-    let by_orc = verdict::<Orc>(&builder.task, builder.inactive());
-    for (outcome, frames) in [by_fp, by_orc] {
-        assert_eq!(outcome.verdict, Verdict::Reliable);
-        assert_eq!(addresses(&frames), expected);
-        let kinds = frames.iter().map(|frame| frame.kind);
+    let start = builder.inactive();
+    let by_fp = verdict::<FramePointers>(&builder.task, start);
+    let by_orc = verdict::<Orc>(&builder.task, start);
+    for (outcome, shown) in [by_fp, by_orc] {
+        let refused = Verdict::Unreliable(Reason::TracerEntry);
+        assert_eq!(outcome.verdict, refused);
+        let lost_at = outcome.lost_at.expect("a frame");
         assert_eq!(
-            kinds.filter(|&kind| kind == FrameKind::Trampoline).count(),
-            1
+            (lost_at.kind, lost_at.address),
+            (FrameKind::Trampoline, copy)
         );
+        assert!(expected.starts_with(&addresses(&shown)), "{shown:x?}");
     }
+    // By the best effort all of it is shown, with ORC by the entries of the original.
+    let Start::Inactive { sp } = start else {
+        panic!("it is asleep");
+    };
+    let (by_fp, _) = frames::<FramePointers>(&builder.task, start, sp);
+    let (by_orc, _) = frames::<Orc>(&builder.task, start, sp);
+    for frames in [by_fp, by_orc] {
+        let calls: Vec<u64> = addresses(&frames).into_iter().filter(|a| *a != 0).collect();
+        assert_eq!(calls, expected);
+    }
+}
+
+#[test]
+fn the_tracers_entry_is_refused_where_it_is_interrupted() {
+    // Whoever it called may have chosen where it goes on, and what is on the stack does not say so.
+    let kernel = Kernel::new();
+    let mut builder = Builder::new(&kernel, Outermost::SystemCall);
+    builder
+        .call("f1", 0)
+        .enter(kernel.function("ftrace_caller").clone())
+        .body(0);
+    builder.interrupt("asm_common_interrupt", TRAMPOLINE + 0x33);
+    builder.call("f3", 1).sleep();
+    let (outcome, _) = verdict::<Orc>(&builder.task, builder.inactive());
+    assert_eq!(outcome.verdict, Verdict::Unreliable(Reason::TracerEntry));
 }
 
 #[test]
@@ -630,7 +659,7 @@ fn a_walk_takes_so_many_frames_and_no_more() {
     let size = (count as u64 + 10) * 0x10;
     let (begin, end) = (0xffff_c900_1000_0000, 0xffff_c900_1000_0000 + size);
     builder.task.memory.push(model::Memory {
-        stack: Stack::new(StackKind::Entry, begin, end, 0),
+        stack: Stack::new(StackKind::ENTRY, begin, end, 0),
         words: vec![0; (size / WORD) as usize],
     });
     for n in 0..count as u64 {

@@ -1,4 +1,5 @@
-//! Entry code of an x86_64 kernel, by symbol: what each piece is entered for.
+//! Entry code of an x86_64 kernel: what each piece is entered for, by its symbol and by the number
+//! that a kernel's own table has.
 //!
 //! Sources: `arch/x86/entry/entry_64.S`, `entry_64_compat.S`, `entry_64_fred.S`,
 //! `arch/x86/include/asm/idtentry.h`, `arch/x86/kernel/head_64.S` of Linux 6.12. Where these
@@ -6,8 +7,8 @@
 
 use arch::frame::{Event, Origin};
 
-/// One line for each: a digit for what it is entered for (its place in [`ORIGINS`]), and the symbol.
-/// Where an asterisk stands, any symbol is meant that begins so. The first line that fits counts.
+/// One line for each: a digit for what it is entered for ([`numbered`]), and the symbol. Where an
+/// asterisk stands, any symbol is meant that begins so. The first line that fits counts.
 const SYMBOLS: &str = "\
 1ret_from_fork_asm
 2rewind_stack_and_make_dead
@@ -21,6 +22,7 @@ const SYMBOLS: &str = "\
 5asm_exc_int3
 6asm_exc_nmi*
 6asm_xenpv_exc_nmi
+7asm_exc_xen_hypervisor_callback
 8asm_exc_*
 8asm_xenpv_exc_*
 8asm_iret_error
@@ -68,6 +70,13 @@ const ORIGINS: [Origin; 10] = [
     Origin::Event(Event::Unknown),
 ];
 
+/// What entry code with this number is entered for; the numbers are those of `asm/entry_code.h`, which
+/// the overlay brings along.
+#[inline]
+pub fn numbered(number: u16) -> Option<Origin> {
+    ORIGINS.get(usize::from(number)).copied()
+}
+
 /// What the entry code of this symbol is entered for; `None` if it is no entry code.
 #[inline]
 pub fn origin(symbol: &[u8]) -> Option<Origin> {
@@ -86,7 +95,7 @@ pub fn origin(symbol: &[u8]) -> Option<Origin> {
             _ => fits = fits && rest.next() == Some(&byte),
         }
     }
-    ORIGINS.get(usize::from(digit?.wrapping_sub(b'0'))).copied()
+    numbered(u16::from(digit?.wrapping_sub(b'0')))
 }
 
 #[cfg(test)]

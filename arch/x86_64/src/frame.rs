@@ -4,9 +4,7 @@
 //! Sources: `arch/x86/include/asm/ptrace.h`, `frame.h` and `switch_to.h` of Linux 6.12 for the
 //! layouts; Intel SDM volume 2, CALL, for the encodings of calls.
 
-use arch::frame::{
-    FramePointer, Frames, InactiveLayout, LastRecord, Privilege, RecordLayout, RegistersLayout,
-};
+use arch::frame::{FramePointer, Frames, InactiveLayout, Privilege, RecordLayout, RegistersLayout};
 use arch::insn::Reg;
 
 use crate::{reg, X86_64};
@@ -70,26 +68,23 @@ impl Frames for X86_64 {
         size: 56,
         record: 40,
     };
-    const LAST_RECORDS: &'static [LastRecord] = &[
-        // Entry code calls a function, which pushes rbp.
-        LastRecord {
-            below: 16,
-            equal: &[],
-        },
-        // A function that realigns its stack pushes its return address once more before rbp.
-        LastRecord {
-            below: 24,
-            equal: &[(8, 16)],
-        },
-        // A traced function that has not pushed rbp yet: the tracer's entry pushes rbp, the
-        // address that the function returns to, rbp again, and makes a record of the last two
-        // (`save_mcount_regs` in ftrace_64.S).
-        LastRecord {
-            below: 40,
-            equal: &[(0, 16), (8, 32)],
-        },
-    ];
+    const LAST_RECORD: u64 = 40;
     const PAGE: u64 = 4096;
+
+    #[inline]
+    fn is_last_record(below: u64, same: impl Fn(u64, u64) -> bool) -> bool {
+        match below {
+            // Entry code calls a function, which pushes rbp.
+            16 => true,
+            // A function that realigns its stack pushes its return address once more before rbp.
+            24 => same(8, 16),
+            // A traced function that has not pushed rbp yet: the tracer's entry pushes rbp, the
+            // address that the function returns to, rbp again, and makes a record of the last two
+            // (`save_mcount_regs` in ftrace_64.S).
+            40 => same(0, 16) && same(8, 32),
+            _ => false,
+        }
+    }
 
     #[inline]
     fn frame_pointer(value: u64) -> FramePointer {
@@ -163,19 +158,16 @@ fn may_end_in_indirect_call(bytes: u64) -> bool {
 /// volume 2, 2.1.5, tables 2-2 and 2-3, in 64-bit mode).
 #[inline]
 const fn indirect_size(modrm: u8, sib: u8) -> u32 {
-    let has_sib = modrm & 7 == 4;
+    let mode = modrm >> 6;
+    let has_sib = modrm & 7 == 4 && mode != 3;
     let base = if has_sib { sib & 7 } else { modrm & 7 };
-    match modrm >> 6 {
-        3 => 2,
-        mode => {
-            let displacement = match mode {
-                1 => 1,
-                0 if base != 5 => 0,
-                _ => 4,
-            };
-            2u32.wrapping_add(displacement).wrapping_add(has_sib as u32)
-        }
-    }
+    let displacement = if mode == 0 && base == 5 {
+        4
+    } else {
+        // By mode: none, a byte, four, none.
+        0x0004_0100u32 >> (mode as u32).wrapping_mul(8) & 0xff
+    };
+    2u32.wrapping_add(displacement).wrapping_add(has_sib as u32)
 }
 
 #[cfg(test)]

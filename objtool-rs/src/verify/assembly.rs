@@ -8,7 +8,8 @@
 //! | label | meaning |
 //! |---|---|
 //! | `unreliable_text_count` | 32 bits: number of ranges |
-//! | `unreliable_text` | for each range two 32-bit words: a distance that leads to its first byte, and its size in bytes; by section and offset, disjoint |
+//! | `unreliable_text_pages` | in an image, 16 words of 64 bits behind the count and 32 bits of 0: which pages of 4096 bytes, counted from [`BASE`], some of the ranges lie in; page `n` is bit `n % 64` of word `n / 64 % 16` |
+//! | `unreliable_text` | for each range two 32-bit words: a distance that leads to its first byte, and its size in bytes; disjoint, in an image by address, in a module by section and offset |
 //!
 //! In an image the distance is from [`BASE`]. In a module it is from the word itself, and relocated
 //! when the module is loaded; the table must be the first object that is linked (`ld -r table.o …`),
@@ -24,6 +25,10 @@ use crate::read::{ElfFile, FileKind, ReadError, SectionId};
 
 /// The symbol that distances in an image are from.
 pub const BASE: &str = "_stext";
+
+/// Size in bytes of a page, and how many words of 64 bits say which of them hold some of the ranges.
+const PAGE: i64 = 4096;
+const PAGE_WORDS: usize = 16;
 
 /// The source.
 ///
@@ -49,16 +54,34 @@ pub fn source(report: &Report, file: &ElfFile<'_>) -> Result<String, ReadError> 
          \t.balign 8\n\
          unreliable_text_count:\n\
          \t.long {}\n\
-         \t.globl unreliable_text\n\
-         \t.balign 8\n\
-         unreliable_text:",
+         \t.balign 8",
         report.unreliable.len()
     );
     let base = file.symbol_by_name(BASE.as_bytes()).map(|id| {
         let symbol = file.symbol(id);
         file.address(symbol.section, symbol.value)
     });
-    for range in &report.unreliable {
+    let mut ranges: Vec<&Range> = report.unreliable.iter().collect();
+    if report.kind == FileKind::Image {
+        ranges.sort_by_key(|range| range.address);
+        let mut pages = [0u64; PAGE_WORDS];
+        for range in &ranges {
+            let first = i64::from(distance(file, range, base)?);
+            let last = first + range.size.max(1) as i64 - 1;
+            for page in first.div_euclid(PAGE)..=last.div_euclid(PAGE) {
+                let bit = page.rem_euclid(64 * PAGE_WORDS as i64) as usize;
+                if let Some(word) = pages.get_mut(bit / 64) {
+                    *word |= 1 << (bit % 64);
+                }
+            }
+        }
+        out += "\t.globl unreliable_text_pages\nunreliable_text_pages:\n";
+        for word in pages {
+            let _ = writeln!(out, "\t.quad {word:#x}");
+        }
+    }
+    out += "\t.globl unreliable_text\nunreliable_text:\n";
+    for range in ranges {
         let distance = match report.kind {
             FileKind::Image => distance(file, range, base)?.to_string(),
             FileKind::Object => {

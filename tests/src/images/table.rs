@@ -6,6 +6,9 @@
 use anyhow::{ensure, Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
+/// How many words say which pages of an image hold some of the ranges.
+const PAGE_WORDS: usize = 16;
+
 /// The ranges of a module's table: section, offset, and size in bytes.
 ///
 /// # Errors
@@ -90,6 +93,22 @@ pub fn read(data: &[u8]) -> Result<Vec<(u64, u64)>> {
             (base.wrapping_add_signed(distance), u64::from(entry[1]))
         })
         .collect();
+    let pages = words(address("unreliable_text_pages")?, 2 * PAGE_WORDS as u64)?;
+    let pages: Vec<u64> = pages
+        .chunks_exact(2)
+        .map(|word| u64::from(word[0]) | u64::from(word[1]) << 32)
+        .collect();
+    let mut expected = vec![0u64; PAGE_WORDS];
+    for (start, size) in &ranges {
+        for at in *start..start + size {
+            let page = at.wrapping_sub(base) / 4096;
+            expected[page as usize / 64 % PAGE_WORDS] |= 1 << (page % 64);
+        }
+    }
+    ensure!(
+        pages == expected,
+        "the pages are {pages:x?}, but the ranges lie in {expected:x?}"
+    );
     for pair in ranges.windows(2) {
         ensure!(
             pair[0].0 + pair[0].1 <= pair[1].0,

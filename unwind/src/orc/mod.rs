@@ -13,7 +13,7 @@ use arch::object::{Base, Rule};
 use arch::orc::{Decode, Frame as Entry, FrameKind as EntryKind};
 
 use crate::ends::{self, End};
-use crate::env::{Lookup, OrcEnv, Recovered, TextKind};
+use crate::env::{Lookup, OrcEnv, Recovered};
 use crate::reason::Reason;
 use crate::stack::{Slot, Stack};
 use crate::walk::{
@@ -98,8 +98,7 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
         }
     }
 
-    // Called from where walks start, and from where they go on.
-    #[inline(never)]
+    #[inline]
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish(walk.stepper.end);
@@ -176,6 +175,7 @@ impl Walk<Orc> {
         let Some(stack) = stack else {
             return self.lose(Reason::StartOffStack);
         };
+        self.count = 1;
         self.visited = stack.kind().bit();
         self.stack = stack;
         true
@@ -219,7 +219,9 @@ impl Walk<Orc> {
         if address % WORD != 0 {
             return self.lost(Reason::StackPointerMisaligned);
         }
-        self.stack = self.other_stack(env, address, Reason::StackPointerOffStack)?;
+        if !self.go_over(env, address, Reason::StackPointerOffStack) {
+            return None;
+        }
         match self.stack.slot(address) {
             Some(slot) => Some(slot),
             None => self.lost(Reason::StackPointerOffStack),
@@ -388,7 +390,7 @@ impl Walk<Orc> {
         }
         self.stepper.exact = entry.signal;
         self.stepper.never_ran = false;
-        self.number = self.number.wrapping_add(1);
+        self.count = self.count.wrapping_add(1);
         let rule = entry.frame_pointer;
         let saved_at = match rule.base {
             Base::Cfa => Some(cfa),
@@ -526,24 +528,23 @@ impl Walk<Orc> {
         if !self.is_reliable() {
             return Some(());
         }
-        let is_call = matches!(self.at, At::Call) && (!self.stepper.exact || self.number != 0);
+        let is_call = matches!(self.at, At::Call) && (!self.stepper.exact || self.count != 1);
         let found = match is_call {
             true => ends::check_return_address(env, self.pc),
             false => self.check_instruction(env),
         };
         match found {
-            Ok(_) => Some(()),
+            Ok(()) => Some(()),
             Err(reason) => self.lost(reason),
         }
     }
 
-    /// The same of a running instruction, where the walk starts, or of an interrupted one: a copy of
-    /// the tracer's entry may be interrupted like anything else.
+    /// The same of a running instruction, where the walk starts, or of an interrupted one.
     #[cold]
     #[inline(never)]
-    fn check_instruction<E: OrcEnv + ?Sized>(&self, env: &E) -> Result<TextKind, Reason> {
+    fn check_instruction<E: OrcEnv + ?Sized>(&self, env: &E) -> Result<(), Reason> {
         match self.at {
-            At::User => Ok(TextKind::None),
+            At::User => Ok(()),
             At::Call | At::Kernel => ends::check_text(env, self.pc),
         }
     }

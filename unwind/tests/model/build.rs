@@ -109,7 +109,7 @@ impl<'k> Builder<'k> {
             task: Task {
                 kernel,
                 memory: vec![Memory {
-                    stack: Stack::new(StackKind::Task, STACK, STACK + STACK_SIZE, 0),
+                    stack: Stack::new(StackKind::TASK, STACK, STACK + STACK_SIZE, 0),
                     words: vec![0; (STACK_SIZE / WORD) as usize],
                 }],
                 kind: outermost.kind(),
@@ -224,7 +224,7 @@ impl<'k> Builder<'k> {
 
     /// Goes over to the stack for interrupts.
     fn switch(&mut self) {
-        self.add_stack(StackKind::Interrupt, INTERRUPT_STACK, STACK_SIZE, self.sp);
+        self.add_stack(StackKind::INTERRUPT, INTERRUPT_STACK, STACK_SIZE, self.sp);
         let from = self.sp;
         self.sp = INTERRUPT_STACK + STACK_SIZE;
         self.write(from, WordKind::Local);
@@ -250,7 +250,7 @@ impl<'k> Builder<'k> {
     pub fn exception(&mut self, entry: &str, pc: u64) -> &mut Self {
         let (sp, fp) = (self.sp, self.fp);
         self.expected.push(pc);
-        self.add_stack(StackKind::Exception(1), EXCEPTION_STACK, 0x2000, sp);
+        self.add_stack(StackKind::exception(1), EXCEPTION_STACK, 0x2000, sp);
         self.sp = EXCEPTION_STACK + 0x2000;
         self.entry_registers(entry, pc, sp, fp)
     }

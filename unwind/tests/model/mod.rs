@@ -16,8 +16,8 @@ use unwind::orc::table::{Addresses, Blocks, Table};
 use unwind::ranges::{self, EntryCode, Range, UnreliableText};
 use unwind::walk::{Partial, ReturnSlot, Stepper};
 use unwind::{
-    reliable, reliable_addresses, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery,
-    Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch, Walk,
+    reliable, Env, Frame, Lookup, Mode, OrcEnv, Outcome, Recovered, Recovery, Slot, Stack, Stacks,
+    Start, TaskKind, Text, TextKind, Vouch, Walk,
 };
 
 /// Where the kernel's text begins.
@@ -487,10 +487,11 @@ where
     if task.running.get() == was_running {
         // Whoever asks for addresses alone is told the same.
         let (mut shown, reads) = (Vec::new(), task.reads.get());
-        let verdict = reliable_addresses::<S, _>(task, start, first, |address| {
-            shown.push(address);
-            true
-        });
+        let verdict =
+            Walk::<S>::start(task, Mode::Reliable, start, first).conclude(task, |address| {
+                shown.push(address);
+                true
+            });
         assert_eq!((verdict, shown), (outcome.verdict, addresses(&frames)));
         task.reads.set(reads);
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
-use super::overlay;
+use super::{entry_code, overlay};
 use crate::configs::Config;
 use crate::paths::{self, Kernel, Tool};
 use crate::{cmd, lock, objtool, progress, setup};
@@ -158,6 +158,10 @@ pub fn run(config: &'static Config, tool: Tool) -> Result<Built> {
     build
         .make()
         .with_context(|| format!("{} does not build", config.name))?;
+    let config = fs::read_to_string(dir.join(".config"))?;
+    if config.lines().any(|line| line == "CONFIG_RUST_UNWINDER=y") {
+        entry_code::check(&dir.join("vmlinux"))?;
+    }
     fs::write(build.own("finished"), "")?;
     Ok(built(Some(progress::since(start))))
 }

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod build;
+mod entry_code;
 pub mod initramfs;
 mod ktap;
 mod livepatch;

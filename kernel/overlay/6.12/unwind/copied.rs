@@ -5,13 +5,14 @@
 
 use core::cell::Cell;
 use core::ffi::{c_uint, c_ulong, c_void};
+use core::mem::MaybeUninit;
 
 use arch::frame::Origin;
 use arch::insn::Reg;
 use unwind::{Env, Recovered, Recovery, Slot, Stack, Stacks, Start, TaskKind, Text, TextKind, Vouch};
 
 use super::verdict::{self, Judged, Visit};
-use super::{judge, Kernel, Stepper, Task};
+use super::{rust_unwind_look_at, Stepper, Subject, Task};
 
 /// The copy.
 ///
@@ -19,7 +20,7 @@ use super::{judge, Kernel, Stepper, Task};
 ///
 /// `words` points to `count` words.
 struct Copied<'a> {
-    kernel: &'a Kernel<'a>,
+    subject: &'a Subject,
     begin: u64,
     words: *const u64,
     count: usize,
@@ -29,7 +30,7 @@ struct Copied<'a> {
 
 impl Stacks for Copied<'_> {
     fn stack_at(&self, address: u64) -> Option<Stack> {
-        self.kernel.stack_at(address)
+        self.subject.stack_at(address)
     }
 
     fn read(&self, slot: Slot) -> u64 {
@@ -47,64 +48,68 @@ impl Stacks for Copied<'_> {
 
 impl Text for Copied<'_> {
     fn kind(&self, address: u64) -> TextKind {
-        self.kernel.kind(address)
+        self.subject.kind(address)
     }
 
     fn origin(&self, address: u64) -> Option<Origin> {
-        self.kernel.origin(address)
+        self.subject.origin(address)
     }
 
     fn is_fork_return(&self, address: u64) -> bool {
-        self.kernel.is_fork_return(address)
+        self.subject.is_fork_return(address)
     }
 
     fn vouch(&self, address: u64) -> Vouch {
-        self.kernel.vouch(address)
+        self.subject.vouch(address)
     }
 
     fn template(&self, address: u64) -> Option<u64> {
-        self.kernel.template(address)
+        self.subject.template(address)
     }
 
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
-        self.kernel.bytes_before(address)
+        self.subject.bytes_before(address)
+    }
+
+    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
+        self.subject.before(address)
     }
 
     fn recover(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
-        self.kernel.recover(cursor, address, slot)
+        self.subject.recover(cursor, address, slot)
     }
 
     fn recover_interrupted(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
-        self.kernel.recover_interrupted(cursor, address, slot)
+        self.subject.recover_interrupted(cursor, address, slot)
     }
 }
 
 impl Env for Copied<'_> {
-    type Arch = <Kernel<'static> as Env>::Arch;
+    type Arch = <Subject as Env>::Arch;
 
     fn task_kind(&self) -> TaskKind {
-        self.kernel.task_kind()
+        self.subject.task_kind()
     }
 
     fn top(&self) -> u64 {
-        self.kernel.top()
+        self.subject.top()
     }
 
     fn is_running(&self) -> bool {
-        self.kernel.is_running()
+        self.subject.is_running()
     }
 
     fn start_register(&self, register: Reg) -> Option<u64> {
-        self.kernel.start_register(register)
+        self.subject.start_register(register)
     }
 }
 
 #[cfg(CONFIG_UNWINDER_ORC)]
 impl unwind::OrcEnv for Copied<'_> {
-    type Format = <Kernel<'static> as unwind::OrcEnv>::Format;
+    type Format = <Subject as unwind::OrcEnv>::Format;
 
     fn orc(&self, address: u64) -> unwind::Lookup<<Self::Format as arch::orc::Decode>::Entry> {
-        self.kernel.orc(address)
+        self.subject.orc(address)
     }
 }
 
@@ -136,26 +141,28 @@ unsafe extern "C" fn stack_verdict_copied(
     // SAFETY: by this function's own condition.
     let copy = unsafe { &mut *copy };
     let (sp, words, count) = (copy.sp, copy.words, copy.count as usize);
-    let walk = |kernel: &Kernel<'_>, _: Start, _: u64| {
-        // INVARIANT: by this function's own condition.
-        let env = Copied {
-            kernel,
-            begin: copy.begin,
-            words,
-            count,
-            reads: Cell::new(0),
-            outside: Cell::new(0),
-        };
-        let outcome = unwind::reliable::<Stepper, _>(&env, Start::Inactive { sp }, sp, |frame| {
-            // SAFETY: by this function's own condition.
-            unsafe { verdict::show(visit, cookie, frame) }
-        });
-        copy.reads = env.reads.get();
-        copy.outside = env.outside.get();
-        outcome
+    let mut subject = MaybeUninit::uninit();
+    // SAFETY: by this function's own condition; C writes all of it.
+    let subject: &Subject = unsafe {
+        rust_unwind_look_at(task, core::ptr::null(), subject.as_mut_ptr());
+        subject.assume_init_ref()
     };
-    // SAFETY: by this function's own condition.
-    let outcome = unsafe { judge(task, walk) };
+    // INVARIANT: by this function's own condition.
+    let env = Copied {
+        subject,
+        begin: copy.begin,
+        words,
+        count,
+        reads: Cell::new(0),
+        outside: Cell::new(0),
+    };
+    let outcome = unwind::reliable::<Stepper, _>(&env, Start::Inactive { sp }, sp, |frame| {
+        // SAFETY: by this function's own condition.
+        unsafe { verdict::show(visit, cookie, frame) }
+    });
+    copy.reads = env.reads.get();
+    copy.outside = env.outside.get();
+    subject.modules.let_go();
     // SAFETY: by this function's own condition.
     unsafe { judged.write(Judged::new(&outcome)) };
 }

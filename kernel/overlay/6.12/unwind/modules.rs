@@ -5,10 +5,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use core::cell::{Cell, UnsafeCell};
-#[cfg(CONFIG_UNWINDER_ORC)]
-use core::ffi::c_int;
-use core::ffi::c_ulong;
-use core::ptr;
+use core::ffi::{c_int, c_ulong};
 
 #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
 use unwind::ranges::Range;
@@ -36,38 +33,22 @@ impl Module {
 }
 
 extern "C" {
-    fn rust_unwind_hold_modules() -> bool;
-    fn rust_unwind_release_modules(is_awake: bool);
+    fn rust_unwind_hold_modules() -> c_int;
+    fn rust_unwind_release_modules(held: c_int);
     fn rust_unwind_module_at(address: c_ulong, module: *mut Module);
 }
 
-/// Modules: from the first look at one on, all of them stay for as long as this.
+/// `struct rust_unwind_modules` of `shim.h`. From the first look at a module on, all of them stay
+/// until they are let go.
+#[repr(C)]
 pub(crate) struct Modules {
-    /// Whether they are held, and what releasing them is told.
-    held: Cell<Option<bool>>,
-    /// The module that was asked for last, if they are held.
+    /// The module that was asked for last, if they are held; else its size is 0.
     last: UnsafeCell<Module>,
+    /// Not 0 if they are held: what releasing them is told.
+    held: Cell<c_int>,
 }
 
 impl Modules {
-    #[inline]
-    pub(crate) const fn new() -> Self {
-        Self {
-            held: Cell::new(None),
-            last: UnsafeCell::new(Module {
-                begin: 0,
-                size: 0,
-                #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
-                unreliable: ptr::null(),
-                #[cfg(CONFIG_UNWINDER_ORC)]
-                orc_ips: ptr::null(),
-                #[cfg(CONFIG_UNWINDER_ORC)]
-                orc_entries: ptr::null(),
-                count: 0,
-            }),
-        }
-    }
-
     /// Shows the module that has this text, if one has it.
     #[inline]
     pub(crate) fn show<R>(&self, address: u64, look: impl FnOnce(&Module) -> R) -> Option<R> {
@@ -84,21 +65,22 @@ impl Modules {
     #[cold]
     #[inline(never)]
     fn find(&self, address: u64) {
-        if self.held.get().is_none() {
-            // SAFETY: it may be called anywhere, and is undone when this goes away.
-            self.held.set(Some(unsafe { rust_unwind_hold_modules() }));
+        if self.held.get() == 0 {
+            // SAFETY: it may be called anywhere; whoever walks lets them go.
+            self.held.set(unsafe { rust_unwind_hold_modules() });
         }
         // SAFETY: modules are held; nobody else has it now, see `show`, and it can be written to.
         unsafe { rust_unwind_module_at(address, self.last.get()) };
     }
-}
 
-impl Drop for Modules {
+    /// Lets them go, if they are held.
     #[inline]
-    fn drop(&mut self) {
-        if let Some(is_awake) = self.held.get() {
+    pub(crate) fn let_go(&self) {
+        if self.held.get() != 0 {
             // SAFETY: undoes what `find` did.
-            unsafe { rust_unwind_release_modules(is_awake) };
+            unsafe { rust_unwind_release_modules(self.held.replace(0)) };
+            // SAFETY: nobody else has it now.
+            unsafe { (*self.last.get()).size = 0 };
         }
     }
 }

@@ -15,7 +15,7 @@ use unwind::orc::{is_weak, sort};
 use unwind::{Lookup, OrcEnv};
 
 use super::modules::Module;
-use super::{image, Kernel};
+use super::{image, Subject};
 
 type Entry = <X86_64 as Decode>::Entry;
 
@@ -51,13 +51,14 @@ fn table() -> Option<Table<'static, Entry>> {
     Table::new(Addresses::new(ips.as_ptr() as u64, ips), entries).ok()
 }
 
-/// Fills the table of blocks, for which the linker script left room.
+/// `unwind_init` of `asm/unwind.h`: fills the table of blocks, for which the linker script left room.
 ///
 /// # Safety
 ///
 /// Called once, while only one CPU runs.
+#[no_mangle]
 #[link_section = ".init.text"]
-pub(super) unsafe fn init() {
+unsafe extern "C" fn unwind_init() {
     let Some(table) = table() else {
         return;
     };
@@ -75,7 +76,7 @@ pub(super) unsafe fn init() {
     }
 }
 
-impl OrcEnv for Kernel<'_> {
+impl OrcEnv for Subject {
     type Format = X86_64;
 
     #[inline(never)]
@@ -103,11 +104,11 @@ impl OrcEnv for Kernel<'_> {
 /// The entry for text that is not the image's, or only at its start-up.
 #[cold]
 #[inline(never)]
-fn elsewhere(kernel: &Kernel<'_>, address: u64) -> Option<Entry> {
+fn elsewhere(subject: &Subject, address: u64) -> Option<Entry> {
     if image::is_init_text(address) {
         return table()?.find(address);
     }
-    kernel.modules.show(address, |found| module(found, address)).flatten()
+    subject.modules.show(address, |found| module(found, address)).flatten()
 }
 
 #[inline]

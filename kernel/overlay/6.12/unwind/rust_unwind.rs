@@ -68,14 +68,21 @@ struct StackInfo {
     next: c_ulong,
 }
 
-/// `struct rust_unwind_task` of `shim.h`.
+/// `struct rust_unwind_subject` of `shim.h`: a task whose stack is walked, and what is held meanwhile.
+///
+/// # Invariants
+///
+/// The task's stack stays where it is (the callers of the unwind API see to that), and `start`,
+/// unless null, points to the registers that the walk was started from, for as long as it goes on.
 #[repr(C)]
-struct Facts {
+struct Subject {
     task: *mut Task,
     top: c_ulong,
     sp: c_ulong,
     /// Not zero while a CPU runs it; null if this one does.
     on_cpu: *const c_int,
+    start: *const Regs,
+    modules: Modules,
     kind: c_int,
 }
 
@@ -109,47 +116,25 @@ extern "C" {
     fn rethook_find_ret_addr(task: *mut Task, slot: c_ulong, cursor: *mut *mut c_void) -> c_ulong;
     fn copy_from_kernel_nofault(to: *mut [u8; 8], from: c_ulong, size: usize) -> c_ulong;
 
-    fn rust_unwind_facts(task: *mut Task, facts: *mut Facts);
-    #[cfg(CONFIG_DYNAMIC_FTRACE)]
+    fn rust_unwind_look_at(task: *mut Task, start: *const Regs, subject: *mut Subject);
+    #[cfg(all(CONFIG_DYNAMIC_FTRACE, CONFIG_UNWINDER_ORC))]
     fn rust_unwind_template(address: c_ulong) -> c_ulong;
 }
 
-/// A task's stack, as the kernel knows it.
-///
-/// # Invariants
-///
-/// `facts` are of a task whose stack stays where it is (the callers of the unwind API see to that),
-/// and `start`, unless null, points to the registers that the walk was started from, for as long as
-/// the walk goes on.
-struct Kernel<'a> {
-    facts: &'a Facts,
-    start: *const Regs,
-    modules: Modules,
-}
-
-impl Stacks for Kernel<'_> {
-    #[inline(never)]
+impl Stacks for Subject {
+    #[inline]
     fn stack_at(&self, address: u64) -> Option<Stack> {
-        let mut info = StackInfo {
-            kind: 0,
-            begin: 0,
-            end: 0,
-            next: 0,
-        };
+        let mut info = MaybeUninit::<StackInfo>::uninit();
         let nowhere = core::ptr::null_mut();
         // SAFETY: by the type's invariant; `info` can be written to.
-        if unsafe { get_stack_info(address, self.facts.task, &mut info, nowhere) } != 0 {
+        let failed = unsafe { get_stack_info(address, self.task, info.as_mut_ptr(), nowhere) } != 0;
+        if failed {
             return None;
         }
-        // `enum stack_type`.
-        let kind = match info.kind {
-            1 => StackKind::Task,
-            2 => StackKind::Interrupt,
-            3 => StackKind::SoftInterrupt,
-            4 => StackKind::Entry,
-            5.. => StackKind::Exception(info.kind.wrapping_sub(5) as u8),
-            0 => return None,
-        };
+        // SAFETY: all of it was written where that did not fail.
+        let info = unsafe { info.assume_init() };
+        // `enum stack_type` has the same order, behind an unknown one.
+        let kind = StackKind::numbered(info.kind.wrapping_sub(1) as u8);
         Some(Stack::new(kind, info.begin, info.end, info.next))
     }
 
@@ -161,18 +146,21 @@ impl Stacks for Kernel<'_> {
     }
 }
 
-impl Text for Kernel<'_> {
+impl Text for Subject {
     #[inline]
     fn kind(&self, address: u64) -> TextKind {
-        match image::is_text(address) {
-            true => TextKind::Fixed,
-            false => self.kind_elsewhere(address),
+        if !image::is_text(address) {
+            self.kind_elsewhere(address)
+        } else if image::is_tracer_entry(address) {
+            TextKind::Trampoline
+        } else {
+            TextKind::Fixed
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn origin(&self, address: u64) -> Option<Origin> {
-        image::ENTRIES.origin(address)
+        image::origin(address)
     }
 
     #[inline]
@@ -194,7 +182,7 @@ impl Text for Kernel<'_> {
 
     #[inline]
     fn template(&self, address: u64) -> Option<u64> {
-        #[cfg(CONFIG_DYNAMIC_FTRACE)]
+        #[cfg(all(CONFIG_DYNAMIC_FTRACE, CONFIG_UNWINDER_ORC))]
         // SAFETY: takes any address.
         match unsafe { rust_unwind_template(address) } {
             0 => {}
@@ -205,20 +193,29 @@ impl Text for Kernel<'_> {
     }
 
     #[inline]
+    fn is_known(&self, address: u64) -> bool {
+        image::is_text(address) || self.kind_elsewhere(address) != TextKind::None
+    }
+
+    #[inline]
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
-        let first = address.wrapping_sub(8);
-        let (begin, end) = image::text();
-        if begin <= first && address <= end {
-            // SAFETY: all eight lie in the kernel's text, which can always be read.
-            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
+        match self.before(address) {
+            (TextKind::None, _) => None,
+            (_, bytes) => Some(bytes),
         }
-        // The text of one module, which is held.
-        let is_module = |module: &Module| module.has(address.wrapping_sub(1));
-        if self.modules.show(first, is_module) == Some(true) {
-            // SAFETY: all eight lie in it.
-            return Some(unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) });
+    }
+
+    #[inline]
+    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
+        if !image::ends_at(address) {
+            return self.before_elsewhere(address);
         }
-        bytes_elsewhere(first)
+        let kind = match image::is_tracer_entry(address.wrapping_sub(1)) {
+            true => TextKind::Trampoline,
+            false => TextKind::Fixed,
+        };
+        // SAFETY: all eight lie in the image's text, which can always be read.
+        (kind, unsafe { core::ptr::read_unaligned(address.wrapping_sub(8) as *const [u8; 8]) })
     }
 
     #[inline]
@@ -244,16 +241,6 @@ impl Text for Kernel<'_> {
     }
 }
 
-/// The eight bytes at an address, wherever it is: such text may go away at any time.
-#[cold]
-#[inline(never)]
-fn bytes_elsewhere(address: u64) -> Option<[u8; 8]> {
-    let mut bytes = [0; 8];
-    // SAFETY: takes any address; `bytes` can be written to.
-    let failed = unsafe { copy_from_kernel_nofault(&mut bytes, address, bytes.len()) } != 0;
-    (!failed).then_some(bytes)
-}
-
 /// Whether tracers send returns to this address.
 #[inline]
 fn is_return_hook(address: u64) -> bool {
@@ -275,20 +262,7 @@ fn is_rethook(address: u64) -> bool {
     false
 }
 
-impl<'a> Kernel<'a> {
-    /// # Safety
-    ///
-    /// The type's invariant holds of what is passed.
-    #[inline]
-    unsafe fn new(facts: &'a Facts, start: *const Regs) -> Self {
-        // INVARIANT: by this function's own condition.
-        Self {
-            facts,
-            start,
-            modules: Modules::new(),
-        }
-    }
-
+impl Subject {
     /// What lies at an address that is not the image's text.
     #[cold]
     #[inline(never)]
@@ -317,6 +291,27 @@ impl<'a> Kernel<'a> {
         }
     }
 
+    /// What ends in front of an address that is not in the image's text.
+    #[cold]
+    #[inline(never)]
+    fn before_elsewhere(&self, address: u64) -> (TextKind, [u8; 8]) {
+        let (first, last) = (address.wrapping_sub(8), address.wrapping_sub(1));
+        if self.modules.show(last, |module: &Module| module.has(first)) == Some(true) {
+            // SAFETY: all eight lie in the text of one module, which is held.
+            let bytes = unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) };
+            return (TextKind::Fixed, bytes);
+        }
+        let mut bytes = [0; 8];
+        let kind = self.kind_elsewhere(last);
+        // SAFETY: takes any address, since such text may go away at any time; `bytes` can be written to.
+        if unsafe { copy_from_kernel_nofault(&mut bytes, first, bytes.len()) } != 0
+            && kind == TextKind::Fixed
+        {
+            return (TextKind::None, bytes);
+        }
+        (kind, bytes)
+    }
+
     #[cold]
     #[inline(never)]
     fn recover_rewritten(&self, cursor: &mut Recovery, address: u64, slot: u64) -> Recovered {
@@ -328,7 +323,7 @@ impl<'a> Kernel<'a> {
             #[cfg(CONFIG_FUNCTION_GRAPH_TRACER)]
             // SAFETY: by the type's invariant; what is passed can be written to.
             let next =
-                unsafe { ftrace_graph_ret_addr(self.facts.task, &mut cursor.index, found, slot) };
+                unsafe { ftrace_graph_ret_addr(self.task, &mut cursor.index, found, slot) };
             let next = self.recover_hook(cursor, next, slot);
             if !is_return_hook(next) {
                 return match next {
@@ -353,7 +348,7 @@ impl<'a> Kernel<'a> {
         if is_rethook(address) {
             let mut hook = cursor.hook as *mut c_void;
             // SAFETY: by the type's invariant; the cursor is what the last call left there, or null.
-            let found = unsafe { rethook_find_ret_addr(self.facts.task, slot, &mut hook) };
+            let found = unsafe { rethook_find_ret_addr(self.task, slot, &mut hook) };
             cursor.hook = hook as u64;
             return found;
         }
@@ -362,12 +357,12 @@ impl<'a> Kernel<'a> {
     }
 }
 
-impl Env for Kernel<'_> {
+impl Env for Subject {
     type Arch = X86_64;
 
     #[inline]
     fn task_kind(&self) -> TaskKind {
-        match self.facts.kind {
+        match self.kind {
             2 => TaskKind::Idle,
             1 => TaskKind::KernelThread,
             _ => TaskKind::User,
@@ -376,13 +371,13 @@ impl Env for Kernel<'_> {
 
     #[inline]
     fn top(&self) -> u64 {
-        self.facts.top
+        self.top
     }
 
     #[inline]
     fn is_running(&self) -> bool {
         // SAFETY: by the type's invariant the task is still there, and this is a part of it.
-        let on_cpu = unsafe { self.facts.on_cpu.as_ref() };
+        let on_cpu = unsafe { self.on_cpu.as_ref() };
         // SAFETY: others write to it.
         on_cpu.is_some_and(|on_cpu| unsafe { core::ptr::read_volatile(on_cpu) } != 0)
     }
@@ -395,30 +390,59 @@ impl Env for Kernel<'_> {
     }
 }
 
-/// `unwind_init` of `asm/unwind.h`: sets up what is looked up.
-///
-/// # Safety
-///
-/// Called once, while only one CPU runs.
-#[no_mangle]
-#[link_section = ".init.text"]
-unsafe extern "C" fn unwind_init() {
-    // SAFETY: by this function's own condition.
-    unsafe {
-        image::ENTRIES.set_up();
-        #[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
-        vouch::set_up();
-        #[cfg(CONFIG_UNWINDER_ORC)]
-        orc::init();
-    }
-}
-
 /// What `struct unwind_state` keeps for Rust: `walk` there.
 #[repr(C)]
 struct Kept {
     walk: Walk<Stepper>,
-    facts: Facts,
-    start: *const Regs,
+    subject: Subject,
+}
+
+impl Kept {
+    /// Starts a walk of a task: from these registers, unless they are null, and with the frames from
+    /// the address `first` on.
+    ///
+    /// # Safety
+    ///
+    /// `kept` can be written to; `task` is a task with a stack that stays; `regs`, unless null, points
+    /// to registers that stay for as long as the walk goes on.
+    #[inline(never)]
+    unsafe fn start<'a>(
+        kept: *mut Self,
+        task: *mut Task,
+        regs: *const Regs,
+        first: c_ulong,
+        mode: Mode,
+    ) -> &'a mut Self {
+        // SAFETY: by this function's own condition; C writes all of the subject.
+        let (walk, subject) = unsafe {
+            let subject = core::ptr::addr_of_mut!((*kept).subject);
+            rust_unwind_look_at(task, regs, subject);
+            let walk = core::ptr::addr_of_mut!((*kept).walk).cast::<MaybeUninit<Walk<Stepper>>>();
+            (&mut *walk, &*subject)
+        };
+        // SAFETY: by this function's own condition.
+        let start = match unsafe { regs.as_ref() } {
+            Some(regs) => {
+                let layout = X86_64::REGISTERS;
+                Start::Interrupted {
+                    pc: regs.at(layout.pc),
+                    sp: regs.at(layout.sp),
+                    fp: regs.at(layout.fp),
+                    user: X86_64::privilege(regs.at(layout.status)) == Privilege::User,
+                }
+            }
+            None if subject.on_cpu.is_null() => here(),
+            None => Start::Inactive { sp: subject.sp },
+        };
+        // A task that is asleep has no frames below that.
+        let first = match start {
+            Start::Inactive { sp } if matches!(mode, Mode::Reliable) => sp,
+            _ => first,
+        };
+        Walk::start_in(walk, subject, mode, start, first);
+        // SAFETY: both parts of it were written.
+        unsafe { &mut *kept }
+    }
 }
 
 /// Words in `struct unwind_state` for [`Kept`].
@@ -451,38 +475,30 @@ struct State {
 }
 
 impl State {
-    /// # Safety
-    ///
-    /// A walk was started in it.
-    #[inline]
-    unsafe fn kept(&mut self) -> &mut Kept {
-        // SAFETY: by this function's own condition and the type's invariant; it is large and
-        // aligned enough.
-        unsafe { &mut *self.walk.as_mut_ptr().cast::<Kept>() }
-    }
-
     /// Lets something look at the walk, or move it.
     ///
     /// # Safety
     ///
-    /// As [`State::kept`]; its task is still there.
+    /// A walk was started in it, of a task that is still there.
     #[inline]
-    unsafe fn on<R>(&mut self, act: impl FnOnce(&mut Walk<Stepper>, &Kernel<'_>) -> R) -> R {
-        // SAFETY: by this function's own condition.
-        let Kept { walk, facts, start } = unsafe { self.kept() };
-        // SAFETY: they are what the walk was started with.
-        act(walk, &unsafe { Kernel::new(facts, *start) })
+    unsafe fn on<R>(&mut self, act: impl FnOnce(&mut Walk<Stepper>, &Subject) -> R) -> R {
+        // SAFETY: by this function's own condition and the type's invariant; it is large and
+        // aligned enough.
+        let Kept { walk, subject } = unsafe { &mut *self.walk.as_mut_ptr().cast::<Kept>() };
+        let result = act(walk, subject);
+        subject.modules.let_go();
+        result
     }
 
     /// Shows C what it looks at.
     ///
     /// # Safety
     ///
-    /// As [`State::kept`].
+    /// As [`State::on`].
     #[inline(never)]
     unsafe fn show(&mut self) -> bool {
         // SAFETY: by this function's own condition.
-        let walk = unsafe { &self.kept().walk };
+        let walk = unsafe { &(*self.walk.as_ptr().cast::<Kept>()).walk };
         let registers = walk.registers();
         let (is_lost, is_done) = (matches!(walk.status(), Status::Lost(_)), walk.is_done());
         #[cfg(CONFIG_UNWINDER_ORC)]
@@ -519,15 +535,6 @@ fn here() -> Start {
     Start::Here { pc, sp, fp }
 }
 
-/// Where a walk of a task begins that starts from no registers.
-#[inline(always)]
-fn begin(facts: &Facts) -> Start {
-    match facts.on_cpu.is_null() {
-        true => here(),
-        false => Start::Inactive { sp: facts.sp },
-    }
-}
-
 /// `__unwind_start` of `asm/unwind.h`.
 ///
 /// # Safety
@@ -535,55 +542,20 @@ fn begin(facts: &Facts) -> Start {
 /// `state` can be written to; `task` is a task with a stack that stays; `regs`, unless null, points
 /// to registers that stay for as long as the walk goes on.
 #[no_mangle]
-#[inline(never)]
 unsafe extern "C" fn __unwind_start(
     state: *mut State,
     task: *mut Task,
     regs: *const Regs,
     first: c_ulong,
 ) {
-    // SAFETY: by this function's own condition; C has not set it up, so it is written first.
-    let state = unsafe {
-        core::ptr::addr_of_mut!((*state).kind).write(0);
+    // SAFETY: by this function's own condition.
+    unsafe {
         core::ptr::addr_of_mut!((*state).task).write(task);
-        core::ptr::addr_of_mut!((*state).error).write(false);
-        core::ptr::addr_of_mut!((*state).full_regs).write(false);
-        core::ptr::addr_of_mut!((*state).regs).write(0);
-        #[cfg(CONFIG_UNWINDER_ORC)]
-        {
-            core::ptr::addr_of_mut!((*state).sp).write(0);
-            core::ptr::addr_of_mut!((*state).bp).write(0);
-        }
-        &mut *state
-    };
-    let kept = state.walk.as_mut_ptr().cast::<Kept>();
-    // SAFETY: it is large and aligned enough, and `task` is one.
-    let (place, facts) = unsafe {
-        rust_unwind_facts(task, core::ptr::addr_of_mut!((*kept).facts));
-        core::ptr::addr_of_mut!((*kept).start).write(regs);
-        let place = core::ptr::addr_of_mut!((*kept).walk);
-        (&mut *place.cast::<MaybeUninit<Walk<Stepper>>>(), &(*kept).facts)
-    };
-    // SAFETY: by this function's own condition.
-    let start = match unsafe { regs.as_ref() } {
-        Some(regs) => {
-            let layout = X86_64::REGISTERS;
-            Start::Interrupted {
-                pc: regs.at(layout.pc),
-                sp: regs.at(layout.sp),
-                fp: regs.at(layout.fp),
-                user: X86_64::privilege(regs.at(layout.status)) == Privilege::User,
-            }
-        }
-        None => begin(facts),
-    };
-    // SAFETY: by this function's own condition.
-    let env = unsafe { Kernel::new(facts, regs) };
-    // INVARIANT: with the walk all of it is there.
-    Walk::start_in(place, &env, Mode::BestEffort, start, first);
-    drop(env);
-    // SAFETY: as above.
-    unsafe { state.show() };
+        let kept = core::ptr::addr_of_mut!((*state).walk).cast::<Kept>();
+        Kept::start(kept, task, regs, first, Mode::BestEffort).subject.modules.let_go();
+        // INVARIANT: the walk was started, and what else C looks at is written here.
+        (*state).show();
+    }
 }
 
 /// `unwind_next_frame` of `asm/unwind.h`.
@@ -595,7 +567,7 @@ unsafe extern "C" fn __unwind_start(
 unsafe extern "C" fn unwind_next_frame(state: &mut State) -> bool {
     // SAFETY: by this function's own condition.
     unsafe {
-        state.on(|walk, env| walk.next(env));
+        state.on(|walk, subject| walk.next(subject));
         state.show()
     }
 }
@@ -608,7 +580,7 @@ unsafe extern "C" fn unwind_next_frame(state: &mut State) -> bool {
 #[no_mangle]
 unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
     // SAFETY: by this function's own condition.
-    unsafe { state.on(|walk, env| walk.address(env).unwrap_or(0)) }
+    unsafe { state.on(|walk, subject| walk.address(subject).unwrap_or(0)) }
 }
 
 /// `unwind_get_return_address_ptr` of `asm/unwind.h`; null for none.
@@ -619,31 +591,38 @@ unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
 #[no_mangle]
 unsafe extern "C" fn unwind_get_return_address_ptr(state: &mut State) -> *mut c_ulong {
     // SAFETY: by this function's own condition.
-    unsafe { state.on(|walk, env| walk.address_slot(env).unwrap_or(0) as *mut c_ulong) }
+    unsafe { state.on(|walk, subject| walk.address_slot(subject).unwrap_or(0) as *mut c_ulong) }
 }
 
-/// Looks at a task, and has a walk of it for a verdict done.
+/// Where the frames of whoever called this begin: an address for [`Kept::start`].
+#[inline(always)]
+fn own_frames() -> c_ulong {
+    match here() {
+        Start::Here { sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => sp,
+        Start::Here { fp, .. } => fp,
+        _ => 0,
+    }
+}
+
+/// Walks a task's stack for a verdict, and lets somebody look at the walk, which has been started.
 ///
 /// # Safety
 ///
-/// `task` is a task with a stack that stays.
+/// `task` is a task with a stack that stays; `first` is what [`own_frames`] says where C called.
 #[inline(always)]
-unsafe fn judge<R>(task: *mut Task, walk: impl FnOnce(&Kernel<'_>, Start, u64) -> R) -> R {
-    let mut facts = MaybeUninit::uninit();
-    // SAFETY: by this function's own condition; C writes all of it.
-    let facts = unsafe {
-        rust_unwind_facts(task, facts.as_mut_ptr());
-        facts.assume_init_ref()
-    };
-    let start = begin(facts);
-    // The address from which on its frames are of interest.
-    let first = match start {
-        Start::Here { sp, .. } if cfg!(CONFIG_UNWINDER_ORC) => sp,
-        Start::Here { fp, .. } => fp,
-        _ => facts.sp,
-    };
+unsafe fn judge<R>(
+    task: *mut Task,
+    first: c_ulong,
+    look: impl FnOnce(&mut Walk<Stepper>, &Subject) -> R,
+) -> R {
+    let mut kept = MaybeUninit::uninit();
+    let no_registers = core::ptr::null();
     // SAFETY: by this function's own condition.
-    walk(&unsafe { Kernel::new(facts, core::ptr::null()) }, start, first)
+    let Kept { walk, subject } =
+        unsafe { Kept::start(kept.as_mut_ptr(), task, no_registers, first, Mode::Reliable) };
+    let result = look(walk, subject);
+    subject.modules.let_go();
+    result
 }
 
 /// `stack_trace_consume_fn` of `linux/stacktrace.h`.
@@ -673,13 +652,9 @@ unsafe extern "C" fn arch_stack_walk_reliable(
 ) -> c_int {
     // SAFETY: by this function's own condition.
     let visit = |address| unsafe { consume(cookie, address) };
+    let look = |walk: &mut Walk<Stepper>, subject: &Subject| walk.conclude(subject, visit);
     // SAFETY: by this function's own condition.
-    let verdict = unsafe {
-        judge(task, |env, start, first| {
-            unwind::reliable_addresses::<Stepper, _>(env, start, first, visit)
-        })
-    };
-    match verdict {
+    match unsafe { judge(task, own_frames(), look) } {
         Verdict::Reliable => 0,
         Verdict::Unreliable(_) => -EINVAL,
     }

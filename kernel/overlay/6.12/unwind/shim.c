@@ -26,24 +26,29 @@ EXPORT_SYMBOL_GPL(__unwind_start);
 EXPORT_SYMBOL_GPL(unwind_next_frame);
 EXPORT_SYMBOL_GPL(unwind_get_return_address);
 
-void rust_unwind_facts(struct task_struct *task, struct rust_unwind_task *facts)
+void rust_unwind_look_at(struct task_struct *task, const struct pt_regs *start,
+			 struct rust_unwind_subject *subject)
 {
 	static const int never;
 
-	facts->task = task;
-	facts->top = (unsigned long)task_pt_regs(task);
-	facts->sp = READ_ONCE(task->thread.sp);
-	facts->on_cpu = &never;
+	subject->task = task;
+	subject->top = (unsigned long)task_pt_regs(task);
+	subject->sp = READ_ONCE(task->thread.sp);
+	subject->on_cpu = &never;
 #ifdef CONFIG_SMP
-	facts->on_cpu = &task->on_cpu;
+	subject->on_cpu = &task->on_cpu;
 #endif
 	if (task == current)
-		facts->on_cpu = NULL;
+		subject->on_cpu = NULL;
+	subject->start = start;
+	subject->modules.last.begin = 0;
+	subject->modules.last.size = 0;
+	subject->modules.held = 0;
 	/* Threads that only play idle have a process number. */
-	facts->kind = !task->pid ? 2 : !!(task->flags & PF_KTHREAD);
+	subject->kind = !task->pid ? 2 : !!(task->flags & PF_KTHREAD);
 }
 
-#ifdef CONFIG_DYNAMIC_FTRACE
+#if defined(CONFIG_DYNAMIC_FTRACE) && defined(CONFIG_UNWINDER_ORC)
 extern void ftrace_caller_end(void);
 extern void ftrace_regs_caller_end(void);
 
@@ -77,20 +82,18 @@ unsigned long rust_unwind_template(unsigned long address)
  * Modules stay while this is held, and with them their tables, and all else that RCU frees. A stack
  * may be looked at from where RCU sleeps: then it is woken.
  */
-bool rust_unwind_hold_modules(void)
+int rust_unwind_hold_modules(void)
 {
-	bool is_awake;
-
 	preempt_disable_notrace();
-	is_awake = rcu_is_watching();
-	if (!is_awake)
-		ct_nmi_enter();
-	return is_awake;
+	if (rcu_is_watching())
+		return 1;
+	ct_nmi_enter();
+	return 2;
 }
 
-void rust_unwind_release_modules(bool is_awake)
+void rust_unwind_release_modules(int held)
 {
-	if (!is_awake)
+	if (held == 2)
 		ct_nmi_exit();
 	preempt_enable_notrace();
 }
@@ -124,17 +127,8 @@ void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *mod
 }
 
 #ifdef CONFIG_UNWINDER_FRAME_POINTER
-/* Only there when it was linked in; see scripts/link-vmlinux.sh. */
-extern const u32 unreliable_text_count __weak;
-extern const u8 unreliable_text[] __weak;
-
-const void * __init rust_unwind_unreliable_text(unsigned int *count)
-{
-	if (!&unreliable_text_count)
-		return NULL;
-	*count = unreliable_text_count;
-	return unreliable_text;
-}
+/* Where none was linked in; see scripts/link-vmlinux.sh. */
+const u32 unreliable_text_count __weak = 0;
 #endif
 
 #ifdef CONFIG_MODULES
@@ -165,11 +159,6 @@ void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, vo
 	mod->arch.orc_unwind_ip = orc_ip;
 	mod->arch.orc_unwind = orc;
 	mod->arch.num_orcs = count;
-}
-#else
-void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, void *orc,
-			size_t orc_size)
-{
 }
 #endif
 #endif

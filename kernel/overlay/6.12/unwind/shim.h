@@ -8,19 +8,9 @@
 
 #include <linux/types.h>
 
+struct pt_regs;
 struct task_struct;
 struct orc_entry;
-
-/* What is asked of a task once, before a walk of its stack. */
-struct rust_unwind_task {
-	struct task_struct *task;
-	/* Where the registers of user space lie, and the saved stack pointer. */
-	unsigned long top, sp;
-	/* Not zero while a CPU runs it; NULL for the current task. */
-	const int *on_cpu;
-	/* 0 with a user space, 1 a kernel thread, 2 idle. */
-	int kind;
-};
 
 /* Text of a module, and the tables that came with the module. */
 struct rust_unwind_module {
@@ -35,11 +25,32 @@ struct rust_unwind_module {
 	unsigned long count;
 };
 
-void rust_unwind_facts(struct task_struct *task, struct rust_unwind_task *facts);
+/* Modules, which are held from the first look at one on. */
+struct rust_unwind_modules {
+	struct rust_unwind_module last;
+	/* 0, or what letting them go is told. */
+	int held;
+};
+
+/* What is asked of a task once, before a walk of its stack, and what is held during that. */
+struct rust_unwind_subject {
+	struct task_struct *task;
+	/* Where the registers of user space lie, and the saved stack pointer. */
+	unsigned long top, sp;
+	/* Not zero while a CPU runs it; NULL for the current task. */
+	const int *on_cpu;
+	/* The registers that the walk is started from, or NULL. */
+	const struct pt_regs *start;
+	struct rust_unwind_modules modules;
+	/* 0 with a user space, 1 a kernel thread, 2 idle. */
+	int kind;
+};
+
+void rust_unwind_look_at(struct task_struct *task, const struct pt_regs *start,
+			 struct rust_unwind_subject *subject);
 unsigned long rust_unwind_template(unsigned long address);
-bool rust_unwind_hold_modules(void);
-void rust_unwind_release_modules(bool is_awake);
+int rust_unwind_hold_modules(void);
+void rust_unwind_release_modules(int held);
 void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
-const void *rust_unwind_unreliable_text(unsigned int *count);
 
 #endif

@@ -7,9 +7,9 @@
 use core::ffi::{c_uint, c_ulong, c_void};
 use core::ptr;
 
-use unwind::{Frame, FrameKind, Outcome, Reason, StackKind, Verdict};
+use unwind::{Frame, FrameKind, Outcome, Reason, Verdict, Walk};
 
-use super::{judge, Stepper, Task};
+use super::{judge, own_frames, Stepper, Subject, Task};
 
 /// `struct stack_words` of `asm/stack_verdict.h`: words for people, without a NUL at their end.
 #[repr(C)]
@@ -65,13 +65,7 @@ impl Seen {
                 | FrameKind::UserEntry { registers, .. } => registers,
             },
             number: c_uint::from(frame.number),
-            stack: match frame.stack {
-                StackKind::Task => 1,
-                StackKind::Interrupt => 2,
-                StackKind::SoftInterrupt => 3,
-                StackKind::Entry => 4,
-                StackKind::Exception(n) => c_uint::from(n).wrapping_add(5),
-            },
+            stack: c_uint::from(frame.stack.number()).wrapping_add(1),
             kind: Words::new(frame.kind.text()),
         }
     }
@@ -134,10 +128,9 @@ unsafe extern "C" fn stack_verdict(
 ) {
     // SAFETY: by this function's own condition.
     let each = |frame: &Frame| unsafe { show(visit, cookie, frame) };
+    let look = |walk: &mut Walk<Stepper>, subject: &Subject| walk.conclude_frames(subject, each);
     // SAFETY: by this function's own condition.
-    let outcome = unsafe {
-        judge(task, |env, start, first| unwind::reliable::<Stepper, _>(env, start, first, each))
-    };
+    let outcome = unsafe { judge(task, own_frames(), look) };
     // SAFETY: by this function's own condition.
     unsafe { judged.write(Judged::new(&outcome)) };
 }

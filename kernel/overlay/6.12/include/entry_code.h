@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A table of entry code, made where the code is: a record for each piece of it that ends with
+ * SYM_CODE_END, once this was included and entry_code_for has said what the code is entered for.
+ */
+#ifndef _ASM_X86_ENTRY_CODE_H
+#define _ASM_X86_ENTRY_CODE_H
+
+#include <asm/irq_vectors.h>
+#include <asm/trapnr.h>
+
+/* Those of `numbered` in arch_x86_64's entry.rs. */
+#define ENTRY_SYSTEM_CALL	0
+#define ENTRY_FORK		1
+#define ENTRY_REWOUND		2
+#define ENTRY_STARTUP		3
+#define ENTRY_PAGE_FAULT	4
+#define ENTRY_BREAKPOINT	5
+#define ENTRY_NON_MASKABLE	6
+#define ENTRY_INTERRUPT		7
+#define ENTRY_EXCEPTION		8
+#define ENTRY_EVENT		9
+/* Not entry code, and no record. */
+#define ENTRY_NONE		0xffff
+
+#ifdef CONFIG_RUST_UNWINDER
+
+/* From here on, until it is said anew. */
+.macro entry_code_for what:req
+	.set .Lentry_code_for, \what
+.endm
+entry_code_for ENTRY_NONE
+
+/* The same for a vector of the IDT. */
+.macro entry_code_for_vector vector:req
+	.if \vector == X86_TRAP_PF
+		entry_code_for ENTRY_PAGE_FAULT
+	.elseif \vector == X86_TRAP_BP
+		entry_code_for ENTRY_BREAKPOINT
+	.elseif \vector == X86_TRAP_NMI
+		entry_code_for ENTRY_NON_MASKABLE
+	.elseif \vector == IA32_SYSCALL_VECTOR
+		entry_code_for ENTRY_SYSTEM_CALL
+	.elseif \vector >= FIRST_EXTERNAL_VECTOR
+		entry_code_for ENTRY_INTERRUPT
+	.else
+		entry_code_for ENTRY_EXCEPTION
+	.endif
+.endm
+
+.macro entry_code_ends name:req
+	.if .Lentry_code_for != ENTRY_NONE
+	.pushsection .entry_code, "a"
+	/* struct EntryRecord of unwind's ranges.rs. */
+	.long \name - .
+	.short .L__sym_size_\name, .Lentry_code_for
+	.popsection
+	/* The table is no place from which it is jumped there. */
+	.pushsection .discard.noendbr
+	.long \name
+	.popsection
+	.endif
+.endm
+
+#undef SYM_CODE_END
+#define SYM_CODE_END(name)			\
+	SYM_END(name, SYM_T_NONE) ASM_NL	\
+	entry_code_ends name
+
+#else
+
+.macro entry_code_for what:req
+.endm
+
+.macro entry_code_for_vector vector:req
+.endm
+
+#endif
+#endif
