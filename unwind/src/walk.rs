@@ -245,7 +245,7 @@ impl<S> Walk<S> {
     where
         S: Stepper<E>,
     {
-        let walk = place.write(const { Self::new::<E>() });
+        let walk = place.write(Self::new::<E>());
         walk.mode = mode;
         S::start(walk, env, start, first);
         walk
@@ -531,7 +531,7 @@ impl<S> Walk<S> {
         E: Env + ?Sized,
         S: Stepper<E>,
     {
-        match self.to_the_end(env, |walk| visit(walk.pc)) {
+        match self.walk_on(env, |walk| visit(walk.pc)) {
             Ok(_) => Verdict::Reliable,
             Err(reason) => Verdict::Unreliable(reason),
         }
@@ -544,7 +544,7 @@ impl<S> Walk<S> {
         E: Env + ?Sized,
         S: Stepper<E> + ReturnSlot<E> + Partial,
     {
-        match self.to_the_end(env, |walk| visit(&walk.frame(env))) {
+        match self.walk_on(env, |walk| visit(&walk.frame(env))) {
             Ok(end) => Outcome {
                 verdict: Verdict::Reliable,
                 end: Some(end),
@@ -559,7 +559,7 @@ impl<S> Walk<S> {
     }
 
     #[inline]
-    fn to_the_end<E>(
+    fn walk_on<E>(
         &mut self,
         env: &E,
         mut visit: impl FnMut(&Self) -> bool,
