@@ -590,8 +590,9 @@ unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
 /// As [`unwind_next_frame`].
 #[no_mangle]
 unsafe extern "C" fn unwind_get_return_address_ptr(state: &mut State) -> *mut c_ulong {
-    // SAFETY: by this function's own condition.
-    unsafe { state.on(|walk, subject| walk.address_slot(subject).unwrap_or(0) as *mut c_ulong) }
+    // SAFETY: by this function's own condition and the state's invariant. Nothing is looked up.
+    let Kept { walk, subject } = unsafe { &*state.walk.as_ptr().cast::<Kept>() };
+    walk.address_slot(subject).unwrap_or(0) as *mut c_ulong
 }
 
 /// Where the frames of whoever called this begin: an address for [`Kept::start`].

@@ -46,13 +46,12 @@ pub(super) fn vouch(modules: &Modules, address: u64) -> Vouch {
     if !image::is_text(address) {
         return look_up_elsewhere(modules, address);
     }
-    let base = image::text().0;
-    let page = Page::of(address.wrapping_sub(base));
+    let page = Page::of(address.wrapping_sub(image::text().0));
     match table() {
         None => Vouch::Unknown,
         Some((head, ranges)) => {
             if head.pages.get(page.word).map_or(true, |word| word & page.bit != 0) {
-                look_up(Base::Image(base), ranges, address)
+                look_up(ranges, address)
             } else {
                 Vouch::Keeps
             }
@@ -60,23 +59,26 @@ pub(super) fn vouch(modules: &Modules, address: u64) -> Vouch {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn look_up(base: Base, ranges: &[Range], address: u64) -> Vouch {
-    // The image's is in order: whoever links it looks at that.
-    match UnreliableText::known(base, ranges, true).contains(address) {
+fn judged(in_table: bool) -> Vouch {
+    match in_table {
         true => Vouch::KeepsNot,
         false => Vouch::Keeps,
     }
+}
+
+/// In the image, whose table is in order: whoever links it looks at that.
+#[cold]
+#[inline(never)]
+fn look_up(ranges: &[Range], address: u64) -> Vouch {
+    let base = Base::Image(image::text().0);
+    judged(UnreliableText::known(base, ranges, true).contains(address))
 }
 
 #[cold]
 #[inline(never)]
 fn look_up_elsewhere(modules: &Modules, address: u64) -> Vouch {
     if image::is_init_text(address) {
-        let ranges = table().map(|(_, ranges)| ranges);
-        let base = Base::Image(image::text().0);
-        return ranges.map_or(Vouch::Unknown, |ranges| look_up(base, ranges, address));
+        return table().map_or(Vouch::Unknown, |(_, ranges)| look_up(ranges, address));
     }
     let of_module = |module: &Module| {
         let (first, count) = (module.unreliable, module.count as usize);
@@ -86,7 +88,8 @@ fn look_up_elsewhere(modules: &Modules, address: u64) -> Vouch {
         // SAFETY: a table has that many ranges, nobody writes to it, and it is there for as long as
         // its module.
         let ranges = unsafe { slice::from_raw_parts(first, count) };
-        look_up(Base::Module(first as u64), ranges, address)
+        // Its sections need not have been loaded in the order of the table.
+        judged(UnreliableText::known(Base::Module(first as u64), ranges, false).contains(address))
     };
     modules.show(address, of_module).unwrap_or(Vouch::Unknown)
 }
