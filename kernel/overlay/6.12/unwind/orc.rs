@@ -98,6 +98,23 @@ impl OrcEnv for Kernel<'_> {
         };
         found.map_or(Lookup::Missing, Lookup::Found)
     }
+
+    #[cfg(CONFIG_KPROBES)]
+    fn has_run(&self, address: u64) -> Option<bool> {
+        extern "C" {
+            fn rust_unwind_has_run(address: c_ulong) -> c_int;
+        }
+        // Nobody else is in a handler: they do not sleep.
+        if !self.facts.on_cpu.is_null() {
+            return None;
+        }
+        // SAFETY: takes any address.
+        match unsafe { rust_unwind_has_run(address) } {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
 }
 
 /// The entry for text that is not the image's, or only at its start-up.

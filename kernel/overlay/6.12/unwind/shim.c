@@ -6,7 +6,9 @@
 #include <linux/context_tracking.h>
 #include <linux/export.h>
 #include <linux/ftrace.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
@@ -70,6 +72,37 @@ unsigned long rust_unwind_template(unsigned long address)
 	}
 	preempt_enable_notrace();
 	return found;
+}
+#endif
+
+#if defined(CONFIG_KPROBES) && defined(CONFIG_UNWINDER_ORC)
+/*
+ * Whether the instruction has been run in whose place a kprobe's breakpoint stands, whose handlers run
+ * on this CPU, by the address in front of the one that was saved: that is the breakpoint's, or the
+ * instruction's last byte. Less than 0 if it is not known.
+ */
+int rust_unwind_has_run(unsigned long address)
+{
+	unsigned long at;
+	struct kprobe *probe;
+
+	/*
+	 * One level is the breakpoint itself, and so nobody preempts this. With more, something has
+	 * interrupted the handling, which may be about to say what comes next.
+	 */
+	if ((preempt_count() & NMI_MASK) != NMI_OFFSET)
+		return -1;
+	probe = kprobe_running();
+	if (!probe)
+		return -1;
+	at = (unsigned long)probe->addr;
+	switch (get_kprobe_ctlblk()->kprobe_status) {
+	case KPROBE_HIT_ACTIVE:
+		return address == at ? 0 : -1;
+	case KPROBE_HIT_SSDONE:
+		return address == at + probe->ainsn.size - 1 ? 1 : -1;
+	}
+	return -1;
 }
 #endif
 

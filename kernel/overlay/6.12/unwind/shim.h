@@ -37,6 +37,7 @@ struct rust_unwind_module {
 
 void rust_unwind_facts(struct task_struct *task, struct rust_unwind_task *facts);
 unsigned long rust_unwind_template(unsigned long address);
+int rust_unwind_has_run(unsigned long address);
 bool rust_unwind_hold_modules(void);
 void rust_unwind_release_modules(bool is_awake);
 void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
