@@ -184,7 +184,7 @@ void rust_unwind_module_text(struct module *mod, const void *table, size_t size)
 }
 
 #ifdef CONFIG_UNWINDER_ORC
-void rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
+bool rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
 
 void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, void *orc,
 			size_t orc_size)
@@ -194,7 +194,11 @@ void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, vo
 	if (WARN_ON_ONCE(orc_ip_size % sizeof(int) || orc_size % sizeof(struct orc_entry) ||
 			 count != orc_size / sizeof(struct orc_entry)))
 		return;
-	rust_unwind_sort(orc_ip, orc, count);
+	if (!rust_unwind_sort(orc_ip, orc, count)) {
+		pr_warn("unwind: the ORC table of module %s cannot be sorted, and is not used\n",
+			mod->name);
+		return;
+	}
 	mod->arch.orc_unwind_ip = orc_ip;
 	mod->arch.orc_unwind = orc;
 	mod->arch.num_orcs = count;
