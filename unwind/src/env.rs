@@ -155,4 +155,12 @@ pub trait OrcEnv: Env {
     /// The entry for the text at `address`. Copies of the tracer's entry need none: their
     /// [`Text::template`] is asked for.
     fn orc(&self, address: u64) -> Lookup<<Self::Format as Decode>::Entry>;
+
+    /// A breakpoint is handled in the task: whether the instruction in whose place it stands has
+    /// been run. `address` is in front of the one that was saved: the breakpoint if it has not been
+    /// run, its own last byte if it has. `None` if that is not known.
+    fn has_run(&self, address: u64) -> Option<bool> {
+        let _ = address;
+        None
+    }
 }

@@ -50,7 +50,7 @@ pub enum Reason {
     ReturnAddressLost,
     /// The walk ended, but not where this kind of task must end.
     WrongEnd,
-    /// More frames than the walk, or whoever listens to it, takes.
+    /// More frames than the walk takes, or whoever listens to it has stopped it.
     TooDeep,
     /// The ORC tables are not set up yet.
     OrcNotReady,
@@ -142,7 +142,7 @@ the function tracer's entry, which may go on elsewhere
 code that was made at run time
 a rewritten return address cannot be recovered
 the walk ended where this kind of task does not end
-too many frames
+the walk was stopped before the end
 the ORC tables are not set up
 no ORC entry for an address
 the ORC entry for an address is undefined
@@ -195,7 +195,7 @@ mod tests {
                 Reason::KeepsNoFrame,
                 "text that keeps no frame, says the validator",
             ),
-            (Reason::TooDeep, "too many frames"),
+            (Reason::TooDeep, "the walk was stopped before the end"),
             (
                 Reason::RegisterNotSaved,
                 "an ORC entry asks for a register that was not saved",

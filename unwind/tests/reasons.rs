@@ -479,13 +479,26 @@ fn orc_is_right_at_every_instruction_of_a_function() {
 #[test]
 fn a_breakpoint_interrupts_the_instruction_that_it_stands_on() {
     let kernel = Kernel::new();
+    let f4 = kernel.function("f4").begin;
     // f4 pushes the frame pointer at 5, a single byte, and has made its frame at 0x33. The saved
-    // address is behind the breakpoint; the breakpoint may have been taken away since.
-    for (offset, is_there, reliable) in [
-        (5, true, true),
-        (5, false, false),
-        (0x33, true, true),
-        (0x33, false, true),
+    // address is behind the breakpoint, whether the instruction was run or not; the breakpoint may
+    // have been taken away since. Where the two differ on the stack, one has to be told which it is.
+    for (offset, has_run, is_there, known, reliable) in [
+        (5, false, true, None, false),
+        (5, false, false, None, false),
+        (5, false, true, Some((f4 + 5, false)), true),
+        (5, false, false, Some((f4 + 5, false)), true),
+        (5, true, true, None, false),
+        (5, true, false, None, false),
+        (5, true, true, Some((f4 + 5, true)), true),
+        (5, true, false, Some((f4 + 5, true)), true),
+        // What is known of another breakpoint.
+        (5, true, true, Some((f4 + 4, false)), false),
+        (5, false, true, Some((f4 + 6, true)), false),
+        (0x33, false, true, None, true),
+        (0x33, false, false, None, true),
+        (0x33, true, true, None, true),
+        (0x33, true, true, Some((f4 + 0x33, true)), true),
     ] {
         let mut builder = Builder::new(&kernel, Outermost::KernelThread);
         builder.call("f1", 0);
@@ -494,12 +507,15 @@ fn a_breakpoint_interrupts_the_instruction_that_it_stands_on() {
         builder.enter(callee);
         if offset == 0x33 {
             builder.body(0);
+        } else if has_run {
+            builder.push_frame_pointer();
         }
         builder.task.breakpoint = is_there.then_some(at);
+        builder.task.has_run = known;
         builder.interrupt("asm_exc_int3", at + 1);
         builder.call("f2", 0).sleep();
         let (outcome, frames) = verdict::<Orc>(&builder.task, builder.inactive());
-        let case = format!("{offset:#x} {is_there}");
+        let case = format!("{offset:#x} {has_run} {is_there} {known:?}");
         if reliable {
             assert_eq!(outcome.verdict, Verdict::Reliable, "{case}");
             assert_eq!(addresses(&frames), builder.expected(), "{case}");

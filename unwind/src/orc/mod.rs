@@ -310,23 +310,28 @@ impl Walk<Orc> {
         }
     }
 
-    /// The instruction that a breakpoint interrupted: not the one behind it, whose address was
-    /// saved.
+    /// The instruction at which whoever a breakpoint interrupted is: as a rule the one that the
+    /// breakpoint stands on, not the one behind it, whose address was saved.
     #[cold]
     #[inline(never)]
     fn at_breakpoint<E: OrcEnv + ?Sized>(&mut self, env: &E) -> Option<u64> {
-        let before = env.bytes_before(self.pc);
-        if let Some(distance) = before.and_then(E::Arch::breakpoint) {
-            return Some(self.pc.wrapping_sub(distance));
+        let on = self.pc.wrapping_sub(1);
+        match env.has_run(on) {
+            Some(true) => return Some(self.pc),
+            Some(false) => return Some(on),
+            None => {}
         }
-        // It was taken away since, or whoever handles it has set another address: that does not
-        // matter where the stack is the same in front of the address and behind it.
+        let before = env.bytes_before(self.pc);
+        let stands = before.and_then(E::Arch::breakpoint);
+        // Its handlers may have run the instruction already, or have set another address; or it was
+        // taken away. That does not matter where the stack is the same on both sides.
         let entry = |at| match Self::look_up(env, at) {
             Lookup::Found(entry) => Some(entry),
             _ => None,
         };
-        let same = entry(self.pc.wrapping_sub(1)) == entry(self.pc);
-        (same || self.doubt_and_go_on(Reason::Interrupted(Event::Breakpoint))).then_some(self.pc)
+        let certain = entry(on) == entry(self.pc)
+            || self.doubt_and_go_on(Reason::Interrupted(Event::Breakpoint));
+        certain.then_some(self.pc.wrapping_sub(stands.unwrap_or(0)))
     }
 
     /// The caller's stack pointer; without it the walk is lost.

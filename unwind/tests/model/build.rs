@@ -121,6 +121,7 @@ impl<'k> Builder<'k> {
                 not_ready: false,
                 gone: None,
                 breakpoint: None,
+                has_run: None,
                 missing: None,
                 r10: None,
                 outside: 0.into(),
@@ -217,9 +218,14 @@ impl<'k> Builder<'k> {
 
     /// push %rbp; mov %rsp,%rbp
     pub fn record(&mut self) -> &mut Self {
-        self.write(self.fp, WordKind::FramePointer);
+        self.push_frame_pointer();
         self.fp = self.sp;
         self
+    }
+
+    /// push %rbp
+    pub fn push_frame_pointer(&mut self) {
+        self.write(self.fp, WordKind::FramePointer);
     }
 
     /// Goes over to the stack for interrupts.

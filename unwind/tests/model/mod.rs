@@ -309,6 +309,8 @@ pub struct Task<'k> {
     pub gone: Option<&'static str>,
     /// A breakpoint stands here.
     pub breakpoint: Option<u64>,
+    /// Whether the instruction at a breakpoint has been run, where that is known.
+    pub has_run: Option<(u64, bool)>,
     /// Text without an ORC entry: this function.
     pub missing: Option<&'static str>,
     /// Registers that a walk starts from.
@@ -467,6 +469,11 @@ impl OrcEnv for Task<'_> {
             Some(entry) => Lookup::Found(entry),
             None => Lookup::Missing,
         }
+    }
+
+    fn has_run(&self, address: u64) -> Option<bool> {
+        let (at, has_run) = self.has_run?;
+        (at == address).then_some(has_run)
     }
 }
 

@@ -125,12 +125,16 @@ pub fn test(built: &Built, parameters: &[String], limit: Duration) -> Result<Res
     let contents = Contents {
         init: "init-unwind",
         modules: &[built.dir.join(MODULE)],
-        programs: &["slow-fault"],
+        programs: &["slow-fault", "compat-sleep"],
         folder: None,
     };
     initramfs::write(&contents, &archive)?;
-    // On a busy host the emulated timer may come too late for the kernel's check of it.
-    let line = format!("{COMMAND_LINE} no_timer_check -- {}", parameters.join(" "));
+    // On a busy host the emulated timer may come too late for the kernel's check of it. The other word
+    // is the tests': a walk while the kernel reads it.
+    let line = format!(
+        "{COMMAND_LINE} no_timer_check unwind_test_early -- {}",
+        parameters.join(" ")
+    );
     let ended = boot::watch(&mut boot::machine(built, &archive, &line), &console, limit)?;
     spinner.finish_and_clear();
     let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
@@ -152,10 +156,11 @@ pub fn test(built: &Built, parameters: &[String], limit: Duration) -> Result<Res
 }
 
 /// What /proc shows of a program that sleeps in nanosleep(2), of kthreadd, and of a program that
-/// waits for a page that the kernel reads for it.
+/// waits for a page that the kernel reads for it. Where 32-bit programs may call the same, a system call
+/// is a function of its own.
 const SLEEP: &[&str] = &[
     "hrtimer_nanosleep",
-    "__x64_sys_clock_nanosleep",
+    "__do_sys_clock_nanosleep",
     "do_syscall_64",
     "entry_SYSCALL_64_after_hwframe",
 ];
@@ -169,6 +174,33 @@ const SLOW_FAULT: &[&str] = &[
 
 /// The same of a program that reads the page itself.
 const USER_FAULT: &[&str] = &["handle_userfault", "asm_exc_page_fault"];
+
+/// The same of a program that sleeps in pause(2), which it has called by the door of 32-bit programs.
+const COMPAT: &[&str] = &[
+    "__do_sys_pause",
+    "do_int80_emulation",
+    "asm_int80_emulation",
+];
+
+/// Of a program that reads its own verdict.
+const ITSELF: &[&str] = &[
+    "stack_verdict_show",
+    "proc_pid_stack_verdict",
+    "proc_single_show",
+    "do_syscall_64",
+    "entry_SYSCALL_64_after_hwframe",
+];
+
+/// All that others show of the first, who leave out the scheduler's functions; with ORC, functions that
+/// only call another one jump to it. And of an event in the midst of these.
+const STACK_OF_SLEEP: [&str; 2] = [
+    "hrtimer_nanosleep common_nsleep __do_sys_clock_nanosleep __x64_sys_clock_nanosleep \
+     x64_sys_call do_syscall_64 entry_SYSCALL_64_after_hwframe",
+    "hrtimer_nanosleep common_nsleep __do_sys_clock_nanosleep do_syscall_64 \
+     entry_SYSCALL_64_after_hwframe",
+];
+const STACK_OF_EVENT: &str =
+    "trace_event_raw_event_sched_switch __traceiter_sched_switch __schedule schedule do_nanosleep";
 
 /// The calls of the thread that dies of a mistake.
 const MISTAKE: &[&str] = &[
@@ -234,6 +266,13 @@ fn judge(log: &str, orc: bool, with_cases: bool, runs: &[&str]) -> Result<Result
         Some(KTHREADD),
         "reliable: it ends at the first instruction of a new task",
     )?;
+    verdict("self", Some(ITSELF), system_call)?;
+    verdict("compat", Some(COMPAT), system_call)?;
+    verdict("running", None, "unreliable: the task is running")?;
+    let of_sleep = STACK_OF_SLEEP[usize::from(orc)];
+    expect("stack-of-sleep", of_sleep)?;
+    expect("wchan-of-sleep", "hrtimer_nanosleep")?;
+    expect("stack-of-event", &format!("{STACK_OF_EVENT} {of_sleep}"))?;
     if orc {
         verdict("slow-fault-of-kernel", Some(SLOW_FAULT), system_call)?;
     } else {
@@ -272,7 +311,7 @@ mod tests {
 
     const GOOD: &str = "objtool-rs: kernel 6.12.117\r\n\
         objtool-rs: verdict-mode 400 0 400\r\n\
-        objtool-rs: verdict-of-sleep schedule hrtimer_nanosleep __x64_sys_clock_nanosleep \
+        objtool-rs: verdict-of-sleep schedule hrtimer_nanosleep __do_sys_clock_nanosleep \
         do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
         objtool-rs: verdict-of-kthreadd schedule kthreadd ret_from_fork ret_from_fork_asm \
         | reliable: it ends at the first instruction of a new task\r\n\
@@ -281,7 +320,18 @@ mod tests {
         call\r\n\
         objtool-rs: verdict-of-slow-fault-of-user schedule handle_userfault asm_exc_page_fault \
         | reliable: it ends at an interrupt or exception of user space\r\n\
-        objtool-rs: dump-of-sleep hrtimer_nanosleep __x64_sys_clock_nanosleep do_syscall_64 \
+        objtool-rs: verdict-of-self stack_verdict_show proc_pid_stack_verdict proc_single_show \
+        ksys_lseek do_syscall_64 entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call\r\n\
+        objtool-rs: stack-of-sleep hrtimer_nanosleep common_nsleep __do_sys_clock_nanosleep \
+        do_syscall_64 entry_SYSCALL_64_after_hwframe\r\n\
+        objtool-rs: wchan-of-sleep hrtimer_nanosleep\r\n\
+        objtool-rs: stack-of-event trace_event_raw_event_sched_switch __traceiter_sched_switch \
+        __schedule schedule do_nanosleep hrtimer_nanosleep common_nsleep __do_sys_clock_nanosleep \
+        do_syscall_64 entry_SYSCALL_64_after_hwframe\r\n\
+        objtool-rs: verdict-of-compat schedule __do_sys_pause do_int80_emulation \
+        asm_int80_emulation | reliable: it ends at a system call\r\n\
+        objtool-rs: verdict-of-running | unreliable: the task is running\r\n\
+        objtool-rs: dump-of-sleep hrtimer_nanosleep __do_sys_clock_nanosleep do_syscall_64 \
         entry_SYSCALL_64_after_hwframe\r\n\
         objtool-rs: quiet loaded\r\n\
         ok 7 what the kernel says by itself after a mistake\r\n\
@@ -352,7 +402,7 @@ mod tests {
     fn another_verdict_or_a_stack_that_is_not_whole_fails() {
         let error = failure(
             "entry_SYSCALL_64_after_hwframe | reliable: it ends at a system call",
-            "entry_SYSCALL_64_after_hwframe | unreliable at frame 9: too many frames",
+            "entry_SYSCALL_64_after_hwframe | unreliable at frame 9: no ORC entry for an address",
         );
         assert!(error.contains("the verdict on sleep is to be"), "{error}");
         let error = failure("handle_userfault ", "");
@@ -369,6 +419,23 @@ mod tests {
         assert!(error.contains("the dump of mistake"), "{error}");
         // With frame pointers that fault cannot be reliable.
         assert!(judge(GOOD, false, true, RUNS).is_err());
+    }
+
+    #[test]
+    fn what_others_show_of_a_stack_must_be_all_of_it_and_no_more() {
+        let error = failure("stack-of-sleep hrtimer_nanosleep", "stack-of-sleep");
+        assert!(error.contains("`stack-of-sleep` is to be"), "{error}");
+        let error = failure("wchan-of-sleep hrtimer_nanosleep", "wchan-of-sleep 0");
+        assert!(error.contains("`wchan-of-sleep` is to be"), "{error}");
+        let error = failure(
+            "stack-of-event trace_event_raw_event_sched_switch",
+            "stack-of-event",
+        );
+        assert!(error.contains("`stack-of-event` is to be"), "{error}");
+        let error = failure("asm_int80_emulation |", "asm_int80_emulation x |");
+        assert!(error.contains("the frames of compat"), "{error}");
+        let error = failure("the task is running", "the task has run meanwhile");
+        assert!(error.contains("the verdict on running"), "{error}");
     }
 
     #[test]

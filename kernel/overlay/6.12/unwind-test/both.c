@@ -7,6 +7,7 @@
 #include <linux/delay.h>
 #include <linux/hash.h>
 #include <linux/jhash.h>
+#include <linux/kallsyms.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -35,7 +36,7 @@ struct counts {
 		struct stack_words kind;
 	} stricter[MOST_PLACES];
 	/* Failures. */
-	unsigned long only_ours_reliable, other_frames, blind;
+	unsigned long only_ours_reliable, other_frames, too_strict, blind;
 };
 
 /* Tasks that are told apart by their numbers; two with one place only look as if they had run. */
@@ -77,6 +78,51 @@ static void count_stricter(struct counts *counts, const struct walk *walk)
 	counts->stricter[i].count++;
 }
 
+static bool is_called(struct stack_words words, const char *name)
+{
+	return words.length == strlen(name) && !strncmp(words.text, name, words.length);
+}
+
+#define TRACED "the function tracer's entry, which may go on elsewhere"
+
+/*
+ * Whether ours is stricter than C's for the one known reason: the tracer's entry, whose handlers may
+ * choose where it goes on. The walk was lost in it, or in a copy of it, called or interrupted.
+ */
+static bool is_known_difference(const struct walk *walk)
+{
+	const struct stack_frame_seen *lost = &walk->verdict.lost_at;
+	unsigned long begin = kallsyms_lookup_name("ftrace_caller");
+	unsigned long end = kallsyms_lookup_name("ftrace_regs_caller_end");
+
+	return is_called(walk->verdict.why, TRACED) &&
+	       (is_called(lost->kind, "tracer's entry") ||
+		is_called(lost->kind, "interrupted") ||
+		(begin && lost->address - begin < end - begin));
+}
+
+/* What is taken for the known difference and is none; NULL for nothing. */
+static const char *excuse_is_too_wide(void)
+{
+	static struct walk walk;
+	const struct stack_words traced = { TRACED, sizeof(TRACED) - 1 };
+	const struct stack_words entry = { "tracer's entry", 14 }, call = { "call", 4 };
+
+	walk.verdict.why = traced;
+	walk.verdict.lost_at.kind = entry;
+	if (!is_known_difference(&walk))
+		return "no tracer's entry";
+	walk.verdict.why = (struct stack_words){ "code that was made at run time", 30 };
+	if (is_known_difference(&walk))
+		return "another reason";
+	walk.verdict.why = traced;
+	walk.verdict.lost_at.kind = call;
+	walk.verdict.lost_at.address = (unsigned long)schedule;
+	if (is_known_difference(&walk))
+		return "another place";
+	return NULL;
+}
+
 static void count_walk(struct look *look, struct task_struct *task)
 {
 	struct counts *counts = look->counts;
@@ -99,14 +145,18 @@ static void count_walk(struct look *look, struct task_struct *task)
 		counts->refused[reason]++;
 		if (walk->c_result) {
 			counts->both_refuse++;
-		} else {
-			counts->only_c_reliable[reason]++;
-			count_stricter(counts, walk);
+			return;
 		}
-		return;
+		counts->only_c_reliable[reason]++;
+		count_stricter(counts, walk);
+		if (is_known_difference(walk))
+			return;
+		counts->too_strict++;
 	}
 	if (look->shown++ < 5) {
-		pr_info("# %s, task %s:\n", walk->c_result ? "C refuses" : "other frames", task->comm);
+		pr_info("# %s, task %s:\n",
+			!walk->verdict.reliable ? "only C is reliable" :
+			walk->c_result ? "C refuses" : "other frames", task->comm);
 		show_walk(walk);
 	}
 }
@@ -163,6 +213,7 @@ int walk_with_both(unsigned long walks)
 	struct task_struct *group, *task, *busy[THREADS] = {};
 	struct victim *victims;
 	struct counts *counts;
+	const char *wide;
 	unsigned int i;
 	int error = -ENOMEM;
 
@@ -218,8 +269,8 @@ int walk_with_both(unsigned long walks)
 	pr_info("# frames %lu, running %lu\n", counts->frames, counts->running);
 	pr_info("# both reliable %lu, both refuse %lu\n", counts->both_reliable,
 		counts->both_refuse);
-	pr_info("# only ours reliable %lu, other frames %lu\n", counts->only_ours_reliable,
-		counts->other_frames);
+	pr_info("# only ours reliable %lu, other frames %lu, only C's reliable without an excuse %lu\n",
+		counts->only_ours_reliable, counts->other_frames, counts->too_strict);
 	for (i = 0; i < MOST_REASONS; i++) {
 		struct stack_words words = stack_verdict_reason(i);
 
@@ -234,7 +285,11 @@ int walk_with_both(unsigned long walks)
 			counts->stricter[i].kind.length, counts->stricter[i].kind.text);
 	if (counts->blind)
 		pr_info("# changes that the comparison does not notice: %lu\n", counts->blind);
-	error = counts->only_ours_reliable || counts->other_frames || counts->blind ? -EINVAL : 0;
+	wide = excuse_is_too_wide();
+	if (wide)
+		pr_info("# the excuse for what only C calls reliable is wrong about %s\n", wide);
+	error = counts->only_ours_reliable || counts->other_frames || counts->too_strict ||
+		counts->blind || wide ? -EINVAL : 0;
 free:
 	kfree(look.runs);
 	if (counts)

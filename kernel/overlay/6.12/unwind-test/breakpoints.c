@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Breakpoints of the processor's, which stop at any instruction: the first one of a function, and one
- * on the stack for entries, where no other breakpoint may be.
+ * Breakpoints. Those of the processor's stop at any instruction: the first one of a function, and one
+ * on the stack for entries, where no other breakpoint may be. Those of probes are instructions, and
+ * their handlers are called before and behind the instruction in whose place they are.
  */
 #include <linux/err.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/kallsyms.h>
+#include <linux/kprobes.h>
 #include <linux/perf_event.h>
 #include <linux/sched/task_stack.h>
 #include <linux/smp.h>
@@ -123,9 +125,107 @@ static int look_from_end_of_entry(struct walk *walk)
 	return look_from_entry_stack(walk, "sync_regs");
 }
 
+/*
+ * Functions that begin with an instruction that moves the stack. Of a single byte: before and behind it
+ * the saved address is the same, and the stack is not. Of two: behind it no breakpoint stands in front
+ * of the address.
+ */
+void pushes(struct victim *victim);
+void pushes_long(struct victim *victim);
+
+asm(".pushsection .text\n"
+    ".type pushes, @function\n"
+    "pushes:\n"
+    ASM_ENDBR
+    "	push %rbx\n"
+    "	pop %rbx\n"
+    ASM_RET
+    ".size pushes, . - pushes\n"
+    ".type pushes_long, @function\n"
+    "pushes_long:\n"
+    ASM_ENDBR
+    "	push %r12\n"
+    "	pop %r12\n"
+    ASM_RET
+    ".size pushes_long, . - pushes_long\n"
+    ".popsection\n");
+
+static noinline void call_pushes(struct victim *victim)
+{
+	interrupted.task = current;
+	pushes(victim);
+	pushes_long(victim);
+	interrupted.task = NULL;
+	WRITE_ONCE(victim->ready, true);
+}
+
+static __always_inline void look_once(void)
+{
+	if (interrupted.task != current || interrupted.seen)
+		return;
+	interrupted.seen = true;
+	record(interrupted.walk, current);
+	barrier();
+}
+
+static int before_push(struct kprobe *probe, struct pt_regs *regs)
+{
+	look_once();
+	return 0;
+}
+
+static void behind_push(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
+{
+	look_once();
+}
+
+static void nothing_behind(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
+{
+}
+
+static unsigned int push_offset = IS_ENABLED(CONFIG_X86_KERNEL_IBT) ? 4 : 0;
+
+static int look_from_push(struct walk *walk, void *function, kprobe_pre_handler_t before,
+			  kprobe_post_handler_t behind)
+{
+	struct kprobe probe = {
+		.addr = function + READ_ONCE(push_offset),
+		.pre_handler = before,
+		.post_handler = behind,
+	};
+	int error;
+
+	expect_interrupt(walk, NULL, NULL);
+	error = register_kprobe(&probe);
+	if (error)
+		return error;
+	error = look_at_thread(walk, call_pushes);
+	unregister_kprobe(&probe);
+	return error;
+}
+
+/* With something to call behind it, the breakpoint is not made a jump. */
+static int look_from_before_push(struct walk *walk)
+{
+	return look_from_push(walk, pushes, before_push, nothing_behind);
+}
+
+static int look_from_behind_push(struct walk *walk)
+{
+	return look_from_push(walk, pushes, NULL, behind_push);
+}
+
+static int look_from_behind_long_push(struct walk *walk)
+{
+	return look_from_push(walk, pushes_long, NULL, behind_push);
+}
+
 #define STOPPED "record look_here breakpoint_comes ..."
 #define MOVED "record look_and_move_back breakpoint_comes ..."
 #define BY_EXCEPTION "interrupted in the kernel by an exception"
+#define BY_PROBE "asm_exc_int3 "
+#define PUSHES "call_pushes " THREAD_END
+#define BY_BREAKPOINT "interrupted in the kernel by a breakpoint"
 
 const struct test_case breakpoint_cases[] = {
 	{ "at the first instruction of a function", look_at_first_instruction,
@@ -138,5 +238,15 @@ const struct test_case breakpoint_cases[] = {
 	{ "on the stack for entries, at its end", look_from_end_of_entry,
 	  { MOVED, MOVED " asm_exc_debug *sync_regs asm_*" },
 	  { BY_EXCEPTION, "saved registers that no processor saves" } },
+	/* C's takes the entry of the address that was saved. */
+	{ "in a probe's handler, before a push", look_from_before_push,
+	  { "record before_push ...", "record before_push ... " BY_PROBE "*pushes " PUSHES },
+	  { BY_BREAKPOINT, NULL }, { C_AGREES, C_REFUSES } },
+	{ "in a probe's handler, behind a push", look_from_behind_push,
+	  { "record behind_push ...", "record behind_push ... " BY_PROBE "*pushes " PUSHES },
+	  { BY_BREAKPOINT, NULL } },
+	{ "in a probe's handler, behind a push of two bytes", look_from_behind_long_push,
+	  { "record behind_push ...", "record behind_push ... " BY_PROBE "*pushes_long " PUSHES },
+	  { BY_BREAKPOINT, NULL } },
 	{}
 };

@@ -13,6 +13,7 @@
 #include <linux/stacktrace.h>
 #include <linux/wait.h>
 #include <asm/stack_verdict.h>
+#include <asm/unwind.h>
 
 #include "test.h"
 
@@ -31,3 +32,6 @@ EXPORT_SYMBOL_GPL(kallsyms_lookup_name);
 EXPORT_SYMBOL_GPL(perf_callchain_kernel);
 EXPORT_SYMBOL_GPL(register_ftrace_graph);
 EXPORT_SYMBOL_GPL(unregister_ftrace_graph);
+#ifdef CONFIG_UNWINDER_ORC
+EXPORT_SYMBOL_GPL(unwind_module_init);
+#endif

@@ -75,6 +75,19 @@ static noinline void act(struct victim *victim)
 	barrier();
 }
 
+/* Who is looked at: a thread, or a user task in its system call. */
+static int (*look_at)(struct walk *walk, void (*body)(struct victim *victim)) = look_at_thread;
+
+static int look_at_user(struct walk *walk, int (*look)(struct walk *walk))
+{
+	int error;
+
+	look_at = look_at_this_task;
+	error = look(walk);
+	look_at = look_at_thread;
+	return error;
+}
+
 /* Function tracer. */
 
 static void trace_handler(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
@@ -96,7 +109,7 @@ static int look_from_tracer(struct walk *walk, unsigned long flags)
 		return error;
 	error = register_ftrace_function(&ops);
 	if (!error) {
-		error = look_at_thread(walk, call_traced);
+		error = look_at(walk, call_traced);
 		unregister_ftrace_function(&ops);
 	}
 	ftrace_free_filter(&ops);
@@ -135,7 +148,7 @@ static struct fgraph_ops graph_ops = {
 
 static int look_plainly(struct walk *walk)
 {
-	return look_at_thread(walk, NULL);
+	return look_at(walk, look_at == look_at_thread ? NULL : act);
 }
 
 static int look_with_graph_tracer(struct walk *walk, struct fgraph_ops *tracer, void *const *functions,
@@ -158,7 +171,7 @@ static int look_with_graph_tracer(struct walk *walk, struct fgraph_ops *tracer, 
 
 static int with_graph_tracer(struct walk *walk, int (*look)(struct walk *walk))
 {
-	void *const functions[] = { inner, outer, look_at_itself, nap, spin, leave, NULL };
+	void *const functions[] = { inner, outer, act, look_at_itself, nap, spin, leave, NULL };
 
 	return look_with_graph_tracer(walk, &graph_ops, functions, look);
 }
@@ -213,7 +226,7 @@ static void act_at_return(struct ftrace_graph_ret *ret, struct fgraph_ops *ops)
 
 static int look_at_calls(struct walk *walk)
 {
-	return look_at_thread(walk, call_traced);
+	return look_at(walk, call_traced);
 }
 
 static int look_from_graph_entry(struct walk *walk)
@@ -250,7 +263,8 @@ static int probe_entry(struct kretprobe_instance *instance, struct pt_regs *regs
 static int with_return_probes(struct walk *walk, int (*look)(struct walk *walk))
 {
 	struct kretprobe first = {
-		.handler = probe_return, .maxactive = 8, .kp.addr = (void *)inner,
+		.handler = probe_return, .maxactive = 8,
+		.kp.addr = look_at == look_at_thread ? (void *)inner : (void *)act,
 		.entry_handler = probe_entry,
 	};
 	struct kretprobe second = {
@@ -274,6 +288,21 @@ static int with_return_probes(struct walk *walk, int (*look)(struct walk *walk))
 static int look_under_return_probes(struct walk *walk)
 {
 	return with_return_probes(walk, look_plainly);
+}
+
+static int look_at_user_in_tracer(struct walk *walk)
+{
+	return look_at_user(walk, look_from_plain_tracer);
+}
+
+static int look_at_user_under_graph_tracer(struct walk *walk)
+{
+	return look_at_user(walk, look_under_graph_tracer);
+}
+
+static int look_at_user_under_return_probes(struct walk *walk)
+{
+	return look_at_user(walk, look_under_return_probes);
 }
 
 static int look_at_leaver_under_return_probes(struct walk *walk)
@@ -305,7 +334,7 @@ static int look_from_return_probe(struct walk *walk)
 
 	if (error)
 		return error;
-	error = look_at_thread(walk, call_traced);
+	error = look_at(walk, call_traced);
 	unregister_kretprobe(&probe);
 	return error;
 }
@@ -334,7 +363,7 @@ static int look_from_probe_by_tracer(struct walk *walk)
 
 	if (error)
 		return error;
-	error = look_at_thread(walk, call_traced);
+	error = look_at(walk, call_traced);
 	unregister_kprobe(&probe);
 	return error;
 }
@@ -353,7 +382,7 @@ static int look_from_jump(struct walk *walk)
 	for (i = 0; i < 4000 && *(volatile u8 *)probe.addr != JMP32_INSN_OPCODE; i++)
 		usleep_range(2000, 5000);
 	if (*(volatile u8 *)probe.addr == JMP32_INSN_OPCODE)
-		error = look_at_thread(walk, call_jumped_from);
+		error = look_at(walk, call_jumped_from);
 	unregister_kprobe(&probe);
 	return error;
 }
@@ -370,9 +399,14 @@ static int look_from_breakpoint(struct walk *walk)
 
 	if (error)
 		return error;
-	error = look_at_thread(walk, call_probed);
+	error = look_at(walk, call_probed);
 	unregister_kprobe(&probe);
 	return error;
+}
+
+static int look_at_user_in_breakpoint(struct walk *walk)
+{
+	return look_at_user(walk, look_from_breakpoint);
 }
 
 /* Static calls. */
@@ -399,7 +433,7 @@ static noinline void nap_static(struct victim *victim)
 
 static int look_through_static_call(struct walk *walk)
 {
-	return look_at_thread(walk, call_static);
+	return look_at(walk, call_static);
 }
 
 static int look_through_changed_static_call(struct walk *walk)
@@ -460,7 +494,7 @@ static int look_from_program(struct walk *walk)
 	if (!error) {
 		/* Makes its text known. */
 		bpf_prog_kallsyms_add(program);
-		error = look_at_thread(walk, run_program);
+		error = look_at(walk, run_program);
 		bpf_prog_kallsyms_del(program);
 	}
 	bpf_prog_free(program);
@@ -492,28 +526,29 @@ STACK_FRAME_NON_STANDARD_FP(keep_no_frame);
 
 static int look_without_frame(struct walk *walk)
 {
-	return look_at_thread(walk, keep_no_frame);
+	return look_at(walk, keep_no_frame);
 }
 
 #define NO_FRAME { "text that keeps no frame, says the validator", NULL }
+#define TRACED "the function tracer's entry, which may go on elsewhere"
 #define GENERATED "code that was made at run time"
 #define LOST "a rewritten return address cannot be recovered"
 #define PREEMPTED_THERE { INTERRUPTED, NULL }
-#define TRACER "ftrace_trampoline traced call_traced " THREAD_END
 #define UNFRAMED "called_without_frame keep_no_frame " THREAD_END
 #define BY_PROGRAM "called_by_program"
+#define USER_END "look_at_this_task ... do_syscall_64 entry_SYSCALL_64_after_hwframe"
 
 const struct test_case hook_cases[] = {
-	/* With frame pointers the tracer's entry makes records for others, but none of its own. */
-	{ "in an ftrace handler", look_from_plain_tracer,
-	  { LOOKS "trace_handler", LOOKS "trace_handler " TRACER }, NO_FRAME },
-	{ "in an ftrace handler, sleeping", look_from_plain_tracer,
-	  { NAPS "trace_handler", NAPS "trace_handler " TRACER }, NO_FRAME, .state = SLEEPING },
+	/* Where the tracer's entry goes on, its handlers may choose. */
+	{ "in an ftrace handler", look_from_plain_tracer, BOTH(LOOKS "trace_handler"),
+	  BOTH(TRACED) },
+	{ "in an ftrace handler, sleeping", look_from_plain_tracer, BOTH(NAPS "trace_handler"),
+	  BOTH(TRACED), .state = SLEEPING },
 	{ "in an ftrace handler, preempted", look_from_plain_tracer,
-	  { PREEMPTED_FRAMES, SPINS "trace_handler " TRACER }, PREEMPTED_THERE,
+	  { PREEMPTED_FRAMES, SPINS "trace_handler" }, { INTERRUPTED, TRACED },
 	  .state = PREEMPTED },
 	{ "in an ftrace handler with registers", look_from_tracer_with_registers,
-	  { LOOKS "trace_handler", LOOKS "trace_handler " TRACER }, NO_FRAME },
+	  BOTH(LOOKS "trace_handler"), BOTH(TRACED) },
 	{ "under the graph tracer", look_under_graph_tracer, BOTH(LOOKS THREAD_END) },
 	{ "under the graph tracer, sleeping", look_under_graph_tracer, BOTH(NAPS THREAD_END),
 	  .state = SLEEPING },
@@ -525,10 +560,18 @@ const struct test_case hook_cases[] = {
 	  BOTH("__schedule schedule_idle do_idle cpu_startup_entry start_secondary "
 	       "common_startup_64") },
 	{ "in the graph tracer's handler of a call", look_from_graph_entry,
-	  { LOOKS "act_at_entry ...", LOOKS "act_at_entry ... " TRACER }, NO_FRAME },
+	  BOTH(LOOKS "act_at_entry ..."), BOTH(TRACED) },
 	{ "in the graph tracer's handler of a return", look_from_graph_return,
 	  { LOOKS "act_at_return ...",
 	    LOOKS "act_at_return ... return_to_handler call_traced " THREAD_END }, NO_FRAME },
+	{ "in the graph tracer's handler of a return, sleeping", look_from_graph_return,
+	  { NAPS "act_at_return ...",
+	    NAPS "act_at_return ... return_to_handler call_traced " THREAD_END },
+	  NO_FRAME, .state = SLEEPING },
+	{ "in the graph tracer's handler of a return, preempted", look_from_graph_return,
+	  { PREEMPTED_FRAMES,
+	    SPINS "act_at_return ... return_to_handler call_traced " THREAD_END },
+	  PREEMPTED_THERE, .state = PREEMPTED },
 	{ "under return probes", look_under_return_probes, BOTH(LOOKS THREAD_END) },
 	{ "under return probes, sleeping", look_under_return_probes, BOTH(NAPS THREAD_END),
 	  .state = SLEEPING },
@@ -553,11 +596,27 @@ const struct test_case hook_cases[] = {
 	    LOOKS "probe_before ... asm_exc_int3 *probed call_probed " THREAD_END },
 	  { "interrupted in the kernel by a breakpoint", NULL } },
 	{ "in the handler of a probe by the tracer", look_from_probe_by_tracer,
-	  { LOOKS "probe_before ...",
-	    LOOKS "probe_before kprobe_ftrace_handler ... traced call_traced " THREAD_END },
-	  NO_FRAME },
+	  BOTH(LOOKS "probe_before ..."), BOTH(TRACED) },
 	{ "in the handler of a probe by a jump", look_from_jump,
 	  BOTH(LOOKS "probe_before ... optimized_callback"), BOTH(GENERATED) },
+	{ "in an ftrace handler, a user task", look_at_user_in_tracer,
+	  BOTH(LOOKS "trace_handler"), BOTH(TRACED) },
+	{ "in an ftrace handler, a user task, sleeping", look_at_user_in_tracer,
+	  BOTH(NAPS "trace_handler"), BOTH(TRACED), .state = SLEEPING },
+	{ "under the graph tracer, a user task", look_at_user_under_graph_tracer,
+	  BOTH(LOOKS "act " USER_END) },
+	{ "under the graph tracer, a user task, sleeping", look_at_user_under_graph_tracer,
+	  BOTH(NAPS "act " USER_END), .state = SLEEPING },
+	{ "under the graph tracer, a user task, preempted", look_at_user_under_graph_tracer,
+	  { PREEMPTED_FRAMES, SPINS "act " USER_END }, PREEMPTED_THERE, .state = PREEMPTED },
+	{ "under return probes, a user task", look_at_user_under_return_probes,
+	  BOTH(LOOKS "act " USER_END) },
+	{ "under return probes, a user task, sleeping", look_at_user_under_return_probes,
+	  BOTH(NAPS "act " USER_END), .state = SLEEPING },
+	{ "in the handler of a breakpoint, a user task", look_at_user_in_breakpoint,
+	  { LOOKS "probe_before ...",
+	    LOOKS "probe_before ... asm_exc_int3 *probed call_probed " USER_END },
+	  { "interrupted in the kernel by a breakpoint", NULL } },
 	{ "through a static call", look_through_static_call,
 	  BOTH(LOOKS "act call_static " THREAD_END) },
 	{ "through a static call, sleeping", look_through_static_call,

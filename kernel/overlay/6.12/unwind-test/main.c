@@ -6,6 +6,8 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <asm/orc_types.h>
+#include <asm/unwind.h>
 
 #include "test.h"
 
@@ -98,6 +100,30 @@ static void run_case(const struct test_case *test, struct walk *walk)
 	}
 }
 
+/* A module's ORC table that cannot be brought into order is not taken, and one that can is. */
+static const char *take_tables(void)
+{
+	const char *wrong = NULL;
+#ifdef CONFIG_UNWINDER_ORC
+	/* Distances from where each lies: the second, moved to the front, would not fit. */
+	int too_far[] = { 0, INT_MAX }, near[] = { 64, 0 };
+	struct orc_entry entries[ARRAY_SIZE(near)] = {};
+	struct module *module = kzalloc(sizeof(*module), GFP_KERNEL);
+
+	if (!module)
+		return "no memory";
+	strscpy(module->name, "unwind_unsorted");
+	unwind_module_init(module, too_far, sizeof(too_far), entries, sizeof(entries));
+	if (module->arch.num_orcs)
+		wrong = "one that cannot be sorted is taken";
+	unwind_module_init(module, near, sizeof(near), entries, sizeof(entries));
+	if (module->arch.num_orcs != ARRAY_SIZE(near) || near[0] != 4 || near[1] != 60)
+		wrong = "one that can be sorted is not taken";
+	kfree(module);
+#endif
+	return wrong;
+}
+
 static noinline __init void act_in_init_text(struct victim *victim)
 {
 	victim->action(victim);
@@ -110,8 +136,8 @@ static noinline __init int look_at_init_text(struct walk *walk)
 }
 
 static const struct test_case *const all_cases[] = {
-	thread_cases, user_cases, hook_cases, context_cases, fault_cases, breakpoint_cases,
-	start_cases, last_cases
+	thread_cases, user_cases, leaving_cases, hook_cases, context_cases, fault_cases,
+	breakpoint_cases, start_cases, last_cases
 };
 
 #define INIT_TEXT_CASES 3
@@ -119,7 +145,7 @@ static const struct test_case *const all_cases[] = {
 static unsigned int __init count_cases(void)
 {
 	const struct test_case *test;
-	unsigned int count = INIT_TEXT_CASES, i;
+	unsigned int count = INIT_TEXT_CASES + 1, i;
 
 	for (i = 0; i < ARRAY_SIZE(all_cases); i++) {
 		for (test = all_cases[i]; test->name; test++)
@@ -152,6 +178,7 @@ static int __init unwind_test_init(void)
 	pr_info("KTAP version 1\n");
 	pr_info("1..%u\n", (cases ? count_cases() : 0) + !!walks + !!damaged + !!rounds);
 	if (cases) {
+		result("a module's ORC table", take_tables());
 		for (i = 0; i < INIT_TEXT_CASES; i++)
 			run_case(&in_init_text[i], walk);
 		for (i = 0; i < ARRAY_SIZE(all_cases); i++) {

@@ -2,13 +2,14 @@
 /*
  * Where walks can start that take what they can: at registers, at a given first frame, at nothing;
  * as oops messages, /proc and perf do. There is no verdict; what counts is the frames, and that they
- * are C's.
+ * are C's. And when: walks for a verdict while the kernel started.
  */
 #include <linux/perf_event.h>
 #include <asm/unwind.h>
 
 #include "beside.h"
 #include "contexts.h"
+#include "early.h"
 
 static struct addresses ours, theirs;
 
@@ -59,6 +60,34 @@ static noinline void walk_from_frame_here(struct victim *victim)
 	victim->data = __builtin_frame_address(0);
 	walk_itself(victim);
 	barrier();
+}
+
+/* As those do who count how many of their own frames to leave out: the first is that of who asks. */
+static noinline void walk_by_callback(struct victim *victim)
+{
+	unsigned int own = 0;
+
+	begin();
+	arch_stack_walk(store_address, &ours, current, NULL);
+	c_arch_stack_walk(store_address, &theirs, current, NULL);
+	/*
+	 * The two calls return to two places here. In front, C's has a frame of its own where the
+	 * compiler has not put unwind_start() into its caller.
+	 */
+	if (theirs.count > ours.count)
+		own = theirs.count - ours.count;
+	if (ours.count && own < 2 && theirs.at[own] - ours.at[0] < 0x40) {
+		memmove(theirs.at, theirs.at + own, ours.count * sizeof(ours.at[0]));
+		theirs.at[0] = ours.at[0];
+		theirs.count -= own;
+	}
+	keep_addresses(victim->walk, &ours, &theirs, false);
+	WRITE_ONCE(victim->ready, true);
+}
+
+static int by_callback(struct walk *walk)
+{
+	return look_at_thread(walk, walk_by_callback);
 }
 
 static int from_nothing(struct walk *walk)
@@ -224,9 +253,24 @@ static int chain_of_event(struct walk *walk)
 	return look_at_thread(walk, cause_event);
 }
 
+/* Walks that were kept. */
+
+static int before_set_up(struct walk *walk)
+{
+	*walk = early_walks[BEFORE_SET_UP];
+	return 0;
+}
+
+static int after_set_up(struct walk *walk)
+{
+	*walk = early_walks[AFTER_SET_UP];
+	return 0;
+}
+
 const struct test_case start_cases[] = {
 	{ "from nothing, by the best effort", from_nothing,
 	  BOTH("walk_itself walk_from_nothing_here " THREAD_END) },
+	{ "from nothing, by a callback", by_callback, BOTH("walk_by_callback " THREAD_END) },
 	{ "from nothing, sleeping", other_from_nothing, BOTH(NAPS THREAD_END), .state = SLEEPING },
 	{ "from nothing, preempted", other_from_nothing,
 	  BOTH("__schedule preempt_schedule_irq ... spin " THREAD_END), .state = PREEMPTED },
@@ -243,5 +287,12 @@ const struct test_case start_cases[] = {
 	{ "perf's call chain of a sample", chain_of_sample,
 	  BOTH("*spin_for_interrupt " THREAD_END) },
 	{ "perf's call chain of an event", chain_of_event, BOTH("cause_event " THREAD_END) },
+	/* With frame pointers the tables of text and of entry code are what is not set up. */
+	{ "while the kernel starts, before the unwinder is set up", before_set_up,
+	  BOTH(""),
+	  { "text that the validator has not seen", "the ORC tables are not set up" } },
+	{ "while the kernel starts, in an initcall", after_set_up,
+	  BOTH("record_early walk_after_set_up do_one_initcall ... kernel_init ret_from_fork "
+	       "ret_from_fork_asm") },
 	{}
 };

@@ -112,6 +112,9 @@ void leave(struct victim *victim);
 /* Gets a thread, or the task that loads this module, to where the body leads, and looks at it there. */
 int look_at_thread(struct walk *walk, void (*body)(struct victim *victim));
 int look_at_this_task(struct walk *walk, void (*body)(struct victim *victim));
+/* What one does for a state; looks at one that is getting where it does that. */
+extern void (*const actions[])(struct victim *victim);
+int look_from_outside(struct victim *victim);
 int look_at_leaver(struct walk *walk);
 int look_at_idle(struct walk *walk);
 /* Lets a probe see what the action does at a tracepoint; the probe gets the walk. */
@@ -139,8 +142,8 @@ struct test_case {
 };
 
 /* Those of each file, with an empty one at the end. */
-extern const struct test_case thread_cases[], user_cases[], hook_cases[], context_cases[],
-	fault_cases[], breakpoint_cases[], start_cases[], last_cases[];
+extern const struct test_case thread_cases[], user_cases[], leaving_cases[], hook_cases[],
+	context_cases[], fault_cases[], breakpoint_cases[], start_cases[], last_cases[];
 
 /* Longer ones, which print what came of them; 0 if all is well. */
 int walk_with_both(unsigned long walks);

@@ -171,8 +171,7 @@ static void look_at_victim(void *data)
 	record_resting(victim->walk, victim->task);
 }
 
-/* Looks at one that is getting where it is to be looked at. */
-static int look_from_outside(struct victim *victim)
+int look_from_outside(struct victim *victim)
 {
 	if (!wait_until(&victim->ready))
 		return -ETIMEDOUT;
@@ -189,7 +188,7 @@ static int look_from_outside(struct victim *victim)
 	return -EINVAL;
 }
 
-static void (*const actions[])(struct victim *victim) = {
+void (*const actions[])(struct victim *victim) = {
 	[CURRENT] = look_at_itself, [SLEEPING] = nap, [PREEMPTED] = spin,
 };
 

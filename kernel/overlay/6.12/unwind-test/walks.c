@@ -9,7 +9,7 @@
 #include <linux/wait.h>
 
 #include "beside.h"
-#include "test.h"
+#include "early.h"
 
 bool keep_frame(void *cookie, const struct stack_frame_seen *frame)
 {
@@ -43,7 +43,8 @@ noinline void record(struct walk *walk, struct task_struct *task)
 
 static bool is_record(unsigned long address)
 {
-	return address - (unsigned long)record < 0x200;
+	return address - (unsigned long)record < 0x200 ||
+	       address - (unsigned long)record_early < 0x200;
 }
 
 static int record_resting_task(struct task_struct *task, void *data)

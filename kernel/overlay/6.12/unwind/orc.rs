@@ -99,6 +99,23 @@ impl OrcEnv for Subject {
         };
         found.map_or(Lookup::Missing, Lookup::Found)
     }
+
+    #[cfg(CONFIG_KPROBES)]
+    fn has_run(&self, address: u64) -> Option<bool> {
+        extern "C" {
+            fn rust_unwind_has_run(address: c_ulong) -> c_int;
+        }
+        // Nobody else is in a handler: they do not sleep.
+        if !self.on_cpu.is_null() {
+            return None;
+        }
+        // SAFETY: takes any address.
+        match unsafe { rust_unwind_has_run(address) } {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
 }
 
 /// The entry for text that is not the image's, or only at its start-up.
@@ -127,15 +144,20 @@ fn module(module: &Module, address: u64) -> Option<Entry> {
     table.find(address)
 }
 
-/// Sorts the tables of a module that is being loaded.
+/// Sorts the tables of a module that is being loaded; false if that cannot be done, and they are as
+/// they were then.
 ///
 /// # Safety
 ///
 /// The tables have `count` entries each, and nobody else uses them yet.
 #[no_mangle]
-unsafe extern "C" fn rust_unwind_sort(ips: *mut c_int, entries: *mut Entry, count: c_ulong) {
+unsafe extern "C" fn rust_unwind_sort(
+    ips: *mut c_int,
+    entries: *mut Entry,
+    count: c_ulong,
+) -> bool {
     if count == 0 {
-        return;
+        return true;
     }
     // SAFETY: by this function's own condition.
     let (ips, entries) = unsafe {
@@ -144,7 +166,5 @@ unsafe extern "C" fn rust_unwind_sort(ips: *mut c_int, entries: *mut Entry, coun
             slice::from_raw_parts_mut(entries, count as usize),
         )
     };
-    // Tables that cannot be sorted stay as they are, and what is found in them is refused or wrong
-    // by the walk's own checks; lengths are equal, and modules are not that far from themselves.
-    let _ = sort::sort(ips, entries, is_weak::<X86_64>);
+    sort::sort(ips, entries, is_weak::<X86_64>).is_ok()
 }

@@ -6,7 +6,9 @@
 #include <linux/context_tracking.h>
 #include <linux/export.h>
 #include <linux/ftrace.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
@@ -78,6 +80,37 @@ unsigned long rust_unwind_template(unsigned long address)
 }
 #endif
 
+#if defined(CONFIG_KPROBES) && defined(CONFIG_UNWINDER_ORC)
+/*
+ * Whether the instruction has been run in whose place a kprobe's breakpoint stands, whose handlers run
+ * on this CPU, by the address in front of the one that was saved: that is the breakpoint's, or the
+ * instruction's last byte. Less than 0 if it is not known.
+ */
+int rust_unwind_has_run(unsigned long address)
+{
+	unsigned long at;
+	struct kprobe *probe;
+
+	/*
+	 * One level is the breakpoint itself, and so nobody preempts this. With more, something has
+	 * interrupted the handling, which may be about to say what comes next.
+	 */
+	if ((preempt_count() & NMI_MASK) != NMI_OFFSET)
+		return -1;
+	probe = kprobe_running();
+	if (!probe)
+		return -1;
+	at = (unsigned long)probe->addr;
+	switch (get_kprobe_ctlblk()->kprobe_status) {
+	case KPROBE_HIT_ACTIVE:
+		return address == at ? 0 : -1;
+	case KPROBE_HIT_SSDONE:
+		return address == at + probe->ainsn.size - 1 ? 1 : -1;
+	}
+	return -1;
+}
+#endif
+
 /*
  * Modules stay while this is held, and with them their tables, and all else that RCU frees. A stack
  * may be looked at from where RCU sleeps: then it is woken.
@@ -145,7 +178,7 @@ void rust_unwind_module_text(struct module *mod, const void *table, size_t size)
 }
 
 #ifdef CONFIG_UNWINDER_ORC
-void rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
+bool rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
 
 void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, void *orc,
 			size_t orc_size)
@@ -155,7 +188,11 @@ void unwind_module_init(struct module *mod, void *orc_ip, size_t orc_ip_size, vo
 	if (WARN_ON_ONCE(orc_ip_size % sizeof(int) || orc_size % sizeof(struct orc_entry) ||
 			 count != orc_size / sizeof(struct orc_entry)))
 		return;
-	rust_unwind_sort(orc_ip, orc, count);
+	if (!rust_unwind_sort(orc_ip, orc, count)) {
+		pr_warn("unwind: the ORC table of module %s cannot be sorted, and is not used\n",
+			mod->name);
+		return;
+	}
 	mod->arch.orc_unwind_ip = orc_ip;
 	mod->arch.orc_unwind = orc;
 	mod->arch.num_orcs = count;

@@ -49,6 +49,7 @@ struct rust_unwind_subject {
 void rust_unwind_look_at(struct task_struct *task, const struct pt_regs *start,
 			 struct rust_unwind_subject *subject);
 unsigned long rust_unwind_template(unsigned long address);
+int rust_unwind_has_run(unsigned long address);
 int rust_unwind_hold_modules(void);
 void rust_unwind_release_modules(int held);
 void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
