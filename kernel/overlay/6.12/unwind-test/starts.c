@@ -287,10 +287,11 @@ const struct test_case start_cases[] = {
 	{ "perf's call chain of a sample", chain_of_sample,
 	  BOTH("*spin_for_interrupt " THREAD_END) },
 	{ "perf's call chain of an event", chain_of_event, BOTH("cause_event " THREAD_END) },
-	/* With frame pointers the tables of text and of entry code are what is not set up. */
+	/* With frame pointers there is nothing to set up. */
 	{ "while the kernel starts, before the unwinder is set up", before_set_up,
-	  BOTH(""),
-	  { "text that the validator has not seen", "the ORC tables are not set up" } },
+	  { "record_early walk_before_set_up ... start_kernel x86_64_start_reservations "
+	    "x86_64_start_kernel common_startup_64", "" },
+	  { NULL, "the ORC tables are not set up" } },
 	{ "while the kernel starts, in an initcall", after_set_up,
 	  BOTH("record_early walk_after_set_up do_one_initcall ... kernel_init ret_from_fork "
 	       "ret_from_fork_asm") },
