@@ -56,8 +56,8 @@ pub(crate) fn is_text(address: u64) -> bool {
 /// Whether the eight bytes in front of an address do.
 #[inline]
 pub(crate) fn ends_at(address: u64) -> bool {
-    let (begin, end) = text();
-    begin <= address.wrapping_sub(8) && address <= end
+    let ((begin, end), first) = (text(), address.wrapping_sub(8));
+    begin <= first && first <= end.wrapping_sub(8)
 }
 
 /// Whether it is the text of the kernel's start-up, which may be gone by now.
