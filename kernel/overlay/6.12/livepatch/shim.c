@@ -228,10 +228,10 @@ int rust_klp_doubt(struct task_struct *task)
 	struct stack_verdict verdict;
 
 	stack_verdict(task, NULL, NULL, &verdict);
-	if (!verdict.reliable)
-		return verdict.reason;
-#endif
+	return verdict.reliable ? RUST_KLP_TOO_MANY_FRAMES : verdict.reason;
+#else
 	return -1;
+#endif
 }
 
 /*
@@ -240,6 +240,7 @@ int rust_klp_doubt(struct task_struct *task)
  */
 void rust_klp_nudge(struct task_struct *task)
 {
+	task->klp_nudged = rust_klp_attempt;
 	if (!(task->flags & PF_KTHREAD))
 		set_notify_signal(task);
 	else if (stack_check)
@@ -265,6 +266,7 @@ void rust_klp_preempt_enable(void)
 
 void klp_copy_process(struct task_struct *child)
 {
+	child->klp_nudged = 0;
 	rust_klp_fork(current, child);
 }
 
