@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod build;
 pub mod initramfs;
+mod klp_relocations;
 mod ktap;
 mod livepatch;
 pub mod overlay;
