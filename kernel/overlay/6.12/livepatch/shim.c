@@ -539,10 +539,11 @@ void __weak clear_relocate_add(Elf_Shdr *sechdrs, const char *strtab, unsigned i
 /* Sites. */
 
 /*
- * Nothing here, nor in rust_klp_choose(), can be traced or probed, so that it cannot come back to
- * itself but by an interrupt or, once preemption is on again, by what runs then; there it is as good as
- * anywhere. So there is no lock against recursion, whose way out would be to call the original where
- * the replacement is to be. The exception is a warning, which is given once.
+ * Nothing here, nor in rust_klp_choose(), into which all of the choice is inlined, can be traced or
+ * probed, so that it cannot come back to itself but by an interrupt or, once preemption is on again, by
+ * what runs then; there it is as good as anywhere. So there is no lock against recursion, whose way out
+ * would be to call the original where the replacement is to be. The exception is a warning, which is
+ * given once. Where other tracers share a function, ftrace's loop over all handlers has such a lock.
  *
  * Preemption is off because synchronizing is waiting for all CPUs, see rust_klp_synchronize().
  */
