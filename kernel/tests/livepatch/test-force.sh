@@ -124,4 +124,5 @@ wait $spinner 2>/dev/null
 unload situation_target
 finish
 
+unload stack_target
 exit $status

@@ -5,7 +5,8 @@
 . ./functions.sh
 
 load stack_target
-opened=0
+# Where forced patches can't be removed it is still there, with doors that are open.
+opened=$(of stack_target opened)
 let_go() { tell stack_target opened $((++opened)); }
 asleep() { (($(of stack_target inside) == $1)); }
 

@@ -47,6 +47,21 @@ take_back loop_patch 60
 [[ $(of loop_target mixed) == 0 ]] || fail "a pass saw two functions"
 finish
 
+begin "who was forced is remembered until it comes to where it can switch, and no longer"
+looks_at_none || fail "stacks are looked at"
+load loop_patch
+settled loop_patch 60 || fail "the patch does not settle"
+tell safe_point_target says 0
+disable loop_patch
+within 60 only_one || fail "others are waited for: $(waited_for | tr '\n' ';')"
+force loop_patch
+within 30 is_gone loop_patch || fail "the patch is not forced back"
+sleep 3
+unload loop_patch && fail "it is removed although it is not known that the thread has left it"
+tell safe_point_target says 1
+within 60 unload loop_patch || fail "the thread is remembered for good"
+finish
+
 kill $sleeper
 unload safe_point_target
 unload loop_target || echo "the target can't be removed"
