@@ -10,6 +10,9 @@ load loop_target
 load safe_point_target
 sleep 1000 &
 sleeper=$!
+# One that has yet to become what it is to be switches on its way.
+is_asleep() { [[ $(</proc/$sleeper/stat) == *" (sleep) S "* ]]; }
+within 30 is_asleep || echo "nobody sleeps"
 
 # Those who are waited for, without the time.
 waited_for() { sed 's/, for .*//; s/^[0-9]* //' $BLOCKERS | sort; }
