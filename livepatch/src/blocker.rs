@@ -37,6 +37,13 @@ pub enum Blocker<H: Handles> {
         /// The frame, counted from the innermost.
         frame: usize,
     },
+    /// It is in the code of a patch that goes with the switch, in none of the patch's functions.
+    InModule {
+        /// The patch.
+        patch: H::Patch,
+        /// The frame, as above.
+        frame: usize,
+    },
     /// Stacks cannot be trusted here; it must come to a safe point by itself.
     NotAtSafePoint,
 }
@@ -64,6 +71,9 @@ where
                     Variant::Retired(_) => "a disabled replacement",
                 };
                 write!(f, "is in {of} of a changed function, at frame {frame}")
+            }
+            Self::InModule { frame, .. } => {
+                write!(f, "is in the code of a patch that goes, at frame {frame}")
             }
             Self::NotAtSafePoint => f.write_str("has not come to a safe point"),
         }

@@ -7,6 +7,11 @@
 //! A task that was forced can be anywhere: in the original, in any replacement that is stacked, and
 //! in those of patches that were disabled or replaced since. All of them are looked for, but for the
 //! one that the task gets after the switch, in which it may well be.
+//!
+//! Where a patch's code goes, its functions are not enough: one that ends with a call leaves its place on
+//! the stack to what it calls, which may be a function of the same module. So all of the module's code is
+//! looked for, as one range: when the patch is disabled, when it is replaced, and when it waits for tasks
+//! that were forced.
 
 use crate::blocker::{Blocker, Variant};
 use crate::entry::{Locked, Step};
@@ -23,23 +28,85 @@ fn frame_in(code: Code, stack: &[usize]) -> Option<usize> {
 pub(crate) struct Sought<P: Port> {
     pub(crate) transition: Transition<P::Patch>,
     pub(crate) span: Code,
+    /// Where else, if there is code far from there.
+    pub(crate) other: Option<Code>,
     /// Whether stacks are looked at.
     pub(crate) has_stacks: bool,
 }
 
+/// From the first of some pieces of code to the end of the last.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    const EMPTY: Self = Self {
+        start: usize::MAX,
+        end: 0,
+    };
+
+    fn add(&mut self, code: Code) {
+        self.start = self.start.min(code.start);
+        self.end = self.end.max(code.start.saturating_add(code.size));
+    }
+
+    fn holds(self, code: Code) -> bool {
+        self.start <= code.start && code.start < self.end
+    }
+
+    /// Nothing executes that of an empty one.
+    fn code(self) -> Code {
+        Code {
+            start: self.start,
+            size: self.end.saturating_sub(self.start),
+        }
+    }
+}
+
 impl<P: Port> Locked<'_, P> {
     pub(crate) fn sought(self, transition: Transition<P::Patch>) -> Sought<P> {
-        let (mut start, mut end) = (usize::MAX, 0);
+        let (mut functions, mut going) = (Span::EMPTY, Span::EMPTY);
+        self.each_going(transition, |patch| {
+            going.add(self.port.text(patch));
+            Step::Next
+        });
         for func in self.patched_funcs(transition.patch) {
             let (_, code) = self.taken(func, transition.target);
-            start = start.min(code.start);
-            end = end.max(code.start.saturating_add(code.size));
+            if !going.holds(code) {
+                functions.add(code);
+            }
         }
-        let size = end.saturating_sub(start);
+        let (span, other) = if functions.end == 0 {
+            (going, None)
+        } else if going.end == 0 {
+            (functions, None)
+        } else {
+            (functions, Some(going.code()))
+        };
         Sought {
             transition,
-            span: Code { start, size },
+            span: span.code(),
+            other,
             has_stacks: self.port.has_reliable_stacks(),
+        }
+    }
+
+    /// Calls `f` for every patch whose code goes when the transition ends, until it says to stop.
+    fn each_going(self, transition: Transition<P::Patch>, mut f: impl FnMut(P::Patch) -> Step) {
+        let Transition { patch, target } = transition;
+        match target {
+            Side::Unpatched => {
+                f(patch);
+            }
+            Side::Patched if self.port.replaces(patch) => self.each_patch(|old| {
+                if old == patch {
+                    return Step::Stop;
+                }
+                f(old)
+            }),
+            Side::Patched => {}
         }
     }
 
@@ -50,7 +117,7 @@ impl<P: Port> Locked<'_, P> {
         stack: &[usize],
         since: Option<Epoch>,
     ) -> Option<Blocker<P>> {
-        self.patched_funcs(transition.patch).find_map(|func| {
+        let inside = self.patched_funcs(transition.patch).find_map(|func| {
             let found = match since {
                 None => {
                     let (variant, code) = self.taken(func, transition.target);
@@ -67,7 +134,21 @@ impl<P: Port> Locked<'_, P> {
                 variant,
                 frame,
             })
-        })
+        });
+        if inside.is_some() {
+            return inside;
+        }
+        let mut found = None;
+        self.each_going(transition, |patch| {
+            found = frame_in(self.port.text(patch), stack)
+                .map(|frame| Blocker::InModule { patch, frame });
+            if found.is_some() {
+                Step::Stop
+            } else {
+                Step::Next
+            }
+        });
+        found
     }
 
     /// The variant that the transition takes away.
@@ -162,9 +243,7 @@ impl<P: Port> Locked<'_, P> {
         if is_clear {
             self.each_retired(|patch| {
                 if self.port.retired_at(patch) >= since {
-                    self.port.each_retired_code(patch, |code| {
-                        is_clear &= frame_in(code, stack).is_none();
-                    });
+                    is_clear = frame_in(self.port.text(patch), stack).is_none();
                 }
                 if is_clear {
                     Step::Next

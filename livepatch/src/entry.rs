@@ -5,8 +5,9 @@ use core::cell::Cell;
 
 use crate::blocker::Blocker;
 use crate::enable::Refused;
+use crate::event::{Event, How};
 use crate::port::Port;
-use crate::universe::{Epoch, Phase, Transition};
+use crate::universe::{Epoch, Phase, Transition, Universe};
 
 /// The state that is the core's own. All else is the port's.
 ///
@@ -16,6 +17,10 @@ pub struct Core<P: Port> {
     phase: Cell<Phase<P::Patch>>,
     /// How often a transition was forced.
     epoch: Cell<Epoch>,
+    /// A task may be one that was forced and is not known to be clear.
+    has_records: Cell<bool>,
+    /// A task may be asked to come to a safe point although there is no transition.
+    asks: Cell<bool>,
 }
 
 impl<P: Port> Default for Core<P> {
@@ -31,6 +36,8 @@ impl<P: Port> Core<P> {
         Self {
             phase: Cell::new(Phase::Idle),
             epoch: Cell::new(Epoch::START),
+            has_records: Cell::new(false),
+            asks: Cell::new(false),
         }
     }
 
@@ -141,23 +148,38 @@ impl<P: Port> Core<P> {
         self.phase.get().transition()
     }
 
-    /// A task is at a safe point, in no function that a patch may change: switches it if it was
-    /// asked to (`klp_update_patch_state`). Takes no lock.
+    /// A task is at a safe point, in no function that a patch may change, or in one that it does
+    /// nothing in any more but return: switches it if it was asked to (`klp_update_patch_state`), and
+    /// drops its record. Takes no lock.
     ///
     /// The task is the caller. Without preemption, so that whoever waits for every CPU knows that
     /// the side is stored when the request is gone.
     #[inline]
     pub fn safe_point(port: &P, task: P::Task) {
-        port.without_preemption(|| {
+        let came = port.without_preemption(|| {
             // Its acquiring is the partner of the barriers before requests.
-            if port.take_pending(task) {
-                // Nothing that it may have been forced out of is left on its stack.
-                if port.forced_since(task).is_some() {
-                    port.set_forced_since(task, None);
-                }
-                port.set_universe(task, port.target());
+            if !port.take_pending(task) {
+                return None;
             }
+            // Nothing that it may have been forced out of is left on its stack.
+            let was_forced = port.forced_since(task).is_some();
+            if was_forced {
+                port.set_forced_since(task, None);
+            }
+            // None, if it was only asked because it had been forced.
+            let universe = port.target();
+            port.set_universe(task, universe);
+            Some((universe, was_forced))
         });
+        let Some((universe, was_forced)) = came else {
+            return;
+        };
+        if let Universe::On(side) = universe {
+            port.note(Event::Switched(task, side, How::SafePoint));
+        }
+        if was_forced {
+            port.note(Event::Cleared(task));
+        }
     }
 
     /// A kernel thread is where nothing but its own loop is on its stack. Where stacks can't be
@@ -187,8 +209,9 @@ impl<P: Port> Core<P> {
     /// none.
     #[inline]
     pub fn fork(port: &P, parent: P::Task, child: P::Task) {
-        // The flags were copied earlier; the parent may have switched since.
-        if port.is_pending(parent) {
+        // The flags were copied earlier; the parent may have switched since. Without a transition it
+        // is asked because of its own stack.
+        if port.is_pending(parent) && port.target() != Universe::Undefined {
             port.set_pending(child);
         } else {
             port.clear_pending(child);
@@ -232,6 +255,27 @@ impl<'a, P: Port> Locked<'a, P> {
     #[inline]
     pub(crate) fn set_epoch(self, epoch: Epoch) {
         self.core.epoch.set(epoch);
+    }
+
+    #[inline]
+    pub(crate) fn has_records(self) -> bool {
+        self.core.has_records.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_has_records(self, on: bool) {
+        self.core.has_records.set(on);
+    }
+
+    /// Whether tasks may have been asked without a transition.
+    #[inline]
+    pub(crate) fn asks(self) -> bool {
+        self.core.asks.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_asks(self, on: bool) {
+        self.core.asks.set(on);
     }
 
     /// Whether the transition is about this patch.

@@ -4,6 +4,19 @@ use crate::blocker::Blocker;
 use crate::port::Handles;
 use crate::universe::Side;
 
+/// How a task was switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its stack was clear.
+    Clear,
+    /// By itself, at a safe point.
+    SafePoint,
+    /// Wherever it was.
+    Forced,
+    /// It is the idle task of a CPU that does not run.
+    Offline,
+}
+
 /// Something that happened.
 pub enum Event<'a, H: Handles> {
     /// A patch is about to be enabled.
@@ -37,8 +50,8 @@ pub enum Event<'a, H: Handles> {
     Complete(H::Patch, Side),
     /// A task cannot be switched now.
     Blocked(H::Task, &'a Blocker<H>),
-    /// A task was switched by the core.
-    Switched(H::Task, Side),
+    /// A task was switched, or has switched.
+    Switched(H::Task, Side, How),
     /// A callback has refused the patch.
     PrePatchFailed(H::Object),
     /// An object's functions could not be redirected.

@@ -6,16 +6,30 @@
 //!
 //! A patch that is disabled or replaced gets the number of the last forced transition. The tasks
 //! that may be in its code are those with the same number or a smaller one; while there is one, the
-//! patch's module stays. A record goes when the task passes a safe point at which it was to switch,
-//! or when its stack is seen to be clear, which is looked at every second.
+//! patch's module stays.
+//!
+//! A record goes in one of two ways. The task's stack, which is looked at every second while it is off
+//! its CPU, is seen to be clear; or the task comes to a safe point. It is asked to come to one as it is in
+//! a transition, so that a task that is always running when it is looked at, or whose stack never says
+//! enough, loses its record on its next way out of the kernel. Where stacks are not looked at this is the
+//! only way.
 
 use crate::entry::{Locked, Step};
 use crate::event::Event;
-use crate::port::Port;
+use crate::port::{Port, Synchronize};
 use crate::universe::Epoch;
+
+/// The smaller of two numbers.
+fn older(a: Option<Epoch>, b: Option<Epoch>) -> Option<Epoch> {
+    match (a, b) {
+        (Some(a), Some(b)) if a <= b => Some(a),
+        (a, b) => b.or(a),
+    }
+}
 
 impl<P: Port> Locked<'_, P> {
     pub(crate) fn remember_forced(self, task: P::Task, now: Epoch) {
+        self.set_has_records(true);
         if self.port.forced_since(task).is_none() {
             self.port.set_forced_since(task, Some(now));
         }
@@ -24,21 +38,28 @@ impl<P: Port> Locked<'_, P> {
     /// Drops the records of tasks that are clear, and lets go of the patches that nobody can be in
     /// any more. Only when there is no transition.
     pub(crate) fn look_after_forced(self) {
-        if self.epoch() == Epoch::START {
+        if !self.has_records() {
             return;
         }
-        if self.port.has_reliable_stacks() {
-            self.port
-                .each_task_in_turns(|task| self.clear_if_clear(task));
-            self.port.each_idle(|task, is_online| {
-                if is_online {
-                    self.clear_if_clear(task);
-                } else {
-                    self.port.set_forced_since(task, None);
-                }
-            });
+        let mut seen = None;
+        self.port.each_task_in_turns(|task| {
+            seen = older(seen, self.look_after(task));
+        });
+        self.port.each_idle(|task, is_online| {
+            if is_online {
+                seen = older(seen, self.look_after(task));
+            } else {
+                self.port.set_forced_since(task, None);
+            }
+        });
+        // Somebody may have been left out. All are held and looked at only when it depends on that
+        // whether something is let go.
+        if seen.is_some_and(|seen| !self.may_release(seen)) {
+            self.port.schedule_tick();
+            return;
         }
         let Some(oldest) = self.oldest_record() else {
+            self.set_has_records(false);
             self.release(|_| true);
             return;
         };
@@ -46,36 +67,60 @@ impl<P: Port> Locked<'_, P> {
         self.port.schedule_tick();
     }
 
-    fn clear_if_clear(self, task: P::Task) {
-        let Some(since) = self.port.forced_since(task) else {
-            return;
-        };
-        let is_clear = self.port.while_off_cpu(task, || {
-            let is_clear = self.port.with_stack(task, |stack| {
-                stack.is_ok_and(|stack| self.is_clear(stack, since))
-            });
-            if is_clear {
-                self.port.set_forced_since(task, None);
-            }
-            is_clear
-        });
-        if is_clear == Some(true) {
+    /// Drops the record of a task that is clear; asks any other to come to a safe point. What is left.
+    fn look_after(self, task: P::Task) -> Option<Epoch> {
+        let since = self.port.forced_since(task)?;
+        let is_clear = self.port.has_reliable_stacks()
+            && self.port.while_off_cpu(task, || {
+                let is_clear = self.port.with_stack(task, |stack| {
+                    stack.is_ok_and(|stack| self.is_clear(stack, since))
+                });
+                if is_clear {
+                    self.port.set_forced_since(task, None);
+                    self.port.clear_pending(task);
+                }
+                is_clear
+            }) == Some(true);
+        if is_clear {
             self.port.note(Event::Cleared(task));
+            return None;
+        }
+        self.set_asks(true);
+        self.port.set_pending(task);
+        Some(since)
+    }
+
+    /// Takes back what tasks were asked without a transition, before there is one: they would take it
+    /// for their request to switch, at a time when nobody may.
+    pub(crate) fn ask_no_more(self) {
+        if self.asks() {
+            self.set_asks(false);
+            self.each_task(|task| self.port.clear_pending(task));
+            self.port.synchronize(Synchronize::Asked);
         }
     }
 
     /// The smallest number on any task.
     fn oldest_record(self) -> Option<Epoch> {
         let mut oldest = None;
-        let mut look = |task| {
-            oldest = match (oldest, self.port.forced_since(task)) {
-                (Some(oldest), Some(since)) if oldest <= since => Some(oldest),
-                (oldest, since) => since.or(oldest),
-            };
-        };
-        self.port.each_task(&mut look);
-        self.port.each_idle(|task, _| look(task));
+        if self.has_records() {
+            self.each_task(|task| oldest = older(oldest, self.port.forced_since(task)));
+        }
         oldest
+    }
+
+    /// Whether a patch could be let go of if the smallest number were this.
+    fn may_release(self, oldest: Epoch) -> bool {
+        let mut may_release = false;
+        self.each_retired(|patch| {
+            may_release = self.port.is_bare(patch) && self.port.retired_at(patch) < oldest;
+            if may_release {
+                Step::Stop
+            } else {
+                Step::Next
+            }
+        });
+        may_release
     }
 
     /// Lets go of bare patches that were retired at such a time.

@@ -275,10 +275,9 @@ impl Patches for Unknown {
     }
 
     #[inline]
-    fn each_retired_code(&self, patch: usize, mut f: impl FnMut(Code)) {
-        while let Some(start) = self.one(40, patch) {
-            f(Code { start, size: start });
-        }
+    fn text(&self, patch: usize) -> Code {
+        let start = self.ask(40, patch);
+        Code { start, size: start }
     }
 
     #[inline]

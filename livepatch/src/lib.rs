@@ -20,10 +20,11 @@
 //!
 //! A task switches in one of three ways:
 //!
-//! - by itself at a *safe point*, on its way out of the kernel or in the idle loop, where its stack
-//!   is empty of everything that could be patched ([`Core::safe_point`]);
-//! - by the core, while it is off its CPU and its stack is reliable and shows no variant that it
-//!   could not stay in ([`Core::tick`]);
+//! - by itself at a *safe point*, on its way out of the kernel or in the idle loop
+//!   ([`Core::safe_point`]). What is on its stack there a kernel must not let be patched, but for a
+//!   function that only returns after the safe point, and that the scheduler can't keep from it;
+//! - by the core, while it is off its CPU and its stack is reliable, shows no variant that it could
+//!   not stay in, and nothing of a module that goes with the transition ([`Core::tick`]);
 //! - by itself where it may wait for long, by the same look at its own stack
 //!   ([`Core::switch_current`]).
 //!
@@ -39,7 +40,7 @@
 //! administrator's risk, for this one transition. They are remembered, so that it stays at that:
 //! later transitions look on their stacks for every variant that they may still be in, and the code
 //! of patches that they may be in stays. When such a task is seen to be in
-//! nothing that it would not get now, it is a task as any other again.
+//! nothing that it would not get now, or has come to a safe point, it is a task as any other again.
 //!
 //! # The parts
 //!
@@ -69,8 +70,17 @@
 //!   a barrier in each place instead;
 //! - what becomes of a call while text is being changed: that it reaches the handler, or no longer
 //!   does, is the tracer's, and the model takes it as ordered;
+//! - the way from the handler's choice to the function's first instruction: a call of the model's is
+//!   in its variant at once. In the kernel a task may be preempted in between, and its stack must not be
+//!   called reliable then, which is the unwinder's part;
 //! - forks, which the lock of the task list keeps apart from going over tasks, and
 //!   [`Core::switch_current`], which the core's lock does;
+//! - atomic replacement and the functions that do nothing: what it takes off the sites, nobody is
+//!   given any more, and what is on top stays;
+//! - what is looked for on the stacks of those who were forced: the model has their records, which
+//!   whoever takes a request writes, and looks at no stack there;
+//! - modules that come and go, whose sites are made and freed under the lock;
+//! - idle tasks, which do as others do, but for those of CPUs that do not run, which do nothing;
 //! - more than two tasks at a time, or more than a call or two for each;
 //! - interrupts: a handler that interrupts another one on the same CPU does what one on another CPU
 //!   may do.
@@ -101,7 +111,7 @@ pub use barrier::Barrier;
 pub use blocker::{Blocker, Variant};
 pub use enable::Refused;
 pub use entry::Core;
-pub use event::Event;
+pub use event::{Event, How};
 pub use handler::{choose, Choice};
 pub use port::Port;
 pub use universe::{Code, Epoch, Phase, Side, Transition, Universe};

@@ -6,7 +6,7 @@ use crate::blocker::Blocker;
 use crate::check::Sought;
 use crate::enable::Refused;
 use crate::entry::Locked;
-use crate::event::Event;
+use crate::event::{Event, How};
 use crate::port::{Port, Synchronize};
 use crate::universe::{Phase, Side, Transition, Universe};
 
@@ -15,7 +15,7 @@ const ATTEMPTS_BEFORE_NUDGE: u32 = 15;
 
 impl<P: Port> Locked<'_, P> {
     /// Calls `f` for every task, the idle ones included.
-    fn each_task(self, mut f: impl FnMut(P::Task)) {
+    pub(crate) fn each_task(self, mut f: impl FnMut(P::Task)) {
         self.port.each_task(&mut f);
         self.port.each_idle(|task, _| f(task));
     }
@@ -23,6 +23,7 @@ impl<P: Port> Locked<'_, P> {
     /// Gives all tasks the side where the transition begins, and puts its functions into it.
     pub(crate) fn prepare(self, transition: Transition<P::Patch>) {
         let Transition { patch, target } = transition;
+        self.ask_no_more();
         self.set_phase(Phase::Prepared(transition));
         self.port.show_transition(Some(patch));
         // Without effect until tasks are asked to switch.
@@ -102,7 +103,11 @@ impl<P: Port> Locked<'_, P> {
         self.port.each_idle(|task, is_online| {
             if !is_online {
                 // It sits in the code that takes a CPU down, and begins anew with the CPU.
-                self.switch(transition, task);
+                if !self.port.is_on(task, transition.target) {
+                    self.switch(transition, task);
+                    let switched = Event::Switched(task, transition.target, How::Offline);
+                    self.port.note(switched);
+                }
             } else if !self.try_switch(&sought, task) {
                 is_complete = false;
                 self.port.nudge_idle(task);
@@ -157,7 +162,8 @@ impl<P: Port> Locked<'_, P> {
             return true;
         }
         if self.switch_if_clear(sought, task) {
-            self.port.note(Event::Switched(task, transition.target));
+            let switched = Event::Switched(task, transition.target, How::Clear);
+            self.port.note(switched);
             return true;
         }
         self.try_harder(transition, task)
@@ -170,7 +176,10 @@ impl<P: Port> Locked<'_, P> {
         sought.has_stacks
             && self.port.while_off_cpu(task, || {
                 let is_clear = self.port.forced_since(task).is_none()
-                    && self.port.is_clear_of(task, sought.span);
+                    && self.port.is_clear_of(task, sought.span)
+                    && sought
+                        .other
+                        .map_or(true, |other| self.port.is_clear_of(task, other));
                 if is_clear {
                     self.switch(sought.transition, task);
                 }
@@ -185,7 +194,10 @@ impl<P: Port> Locked<'_, P> {
         let blocker = self.look(transition, task, true);
         match &blocker {
             Some(blocker) => self.port.note(Event::Blocked(task, blocker)),
-            None => self.port.note(Event::Switched(task, transition.target)),
+            None => {
+                let switched = Event::Switched(task, transition.target, How::Clear);
+                self.port.note(switched);
+            }
         }
         blocker.is_none()
     }
@@ -259,6 +271,8 @@ impl<P: Port> Locked<'_, P> {
                 self.remember_forced(task, now);
                 self.port
                     .set_universe(task, Universe::On(transition.target));
+                let switched = Event::Switched(task, transition.target, How::Forced);
+                self.port.note(switched);
             }
         });
     }

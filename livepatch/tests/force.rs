@@ -225,3 +225,127 @@ fn a_patch_that_came_after_is_not_kept_by_an_older_release() {
     model.tick();
     assert_eq!((model.references(first), model.references(later)), (0, 0));
 }
+
+/// One task forced out of a patch that is gone but for its code, and always on a CPU from then on.
+fn running_record(model: &Model) -> (T, P) {
+    let runner = model.user_task();
+    let patch = model.enable(BOTH);
+    model.call(runner, 0);
+    model.disable(patch).unwrap();
+    model.force(patch);
+    model.run_frees();
+    model.ret(runner);
+    model.task(runner, |task| task.is_on_cpu.set(true));
+    model.tick();
+    (runner, patch)
+}
+
+#[test]
+fn the_record_of_a_task_that_never_sleeps_goes_on_its_way_out() {
+    for has_stacks in [true, false] {
+        let model = Model::new();
+        model.has_stacks.set(has_stacks);
+        let runner = if has_stacks {
+            running_record(&model)
+        } else {
+            let runner = model.user_task();
+            let patch = model.enable(BOTH);
+            (0..3).for_each(|task| model.leave(T(task)));
+            model.tick();
+            model.call(runner, 0);
+            model.disable(patch).unwrap();
+            model.force(patch);
+            model.run_frees();
+            (runner, patch)
+        };
+        let (runner, patch) = runner;
+        for _ in 0..5 {
+            model.tick();
+            assert_eq!(model.references(patch), 1);
+            invariants::check(&model);
+        }
+        assert!(model.task(runner, |task| task.is_pending.get()));
+        // An interrupt in user mode is enough, whatever it was to the scheduler.
+        (0..3).for_each(|task| model.leave(T(task)));
+        model.tick();
+        assert_eq!(model.references(patch), 0);
+        assert!(model
+            .log
+            .borrow()
+            .contains(&format!("cleared {}", runner.0)));
+        assert!(!model.is_tick_due.get());
+        invariants::check(&model);
+    }
+}
+
+#[test]
+fn what_was_asked_without_a_transition_is_not_taken_for_one() {
+    let model = Model::new();
+    let (runner, patch) = running_record(&model);
+    assert!(model.task(runner, |task| task.is_pending.get()));
+    // A child has a stack of its own, and nothing to be asked for.
+    let child = model.fork(runner);
+    assert!(!model.task(child, |task| task.is_pending.get()));
+    // It is on a CPU when the next patch comes, and blocks it for that alone.
+    let next = model.enable(&[4]);
+    assert!(matches!(model.blocker_of(runner), Some(Blocker::Running)));
+    model.leave(runner);
+    model.tick();
+    assert!(model.is_idle());
+    assert_eq!((model.references(patch), model.references(next)), (0, 1));
+    // Refused before it began, it leaves nobody with a request either.
+    let model = Model::new();
+    let (runner, _) = running_record(&model);
+    let refused = model.try_enable(model::Spec {
+        functions: vec![4],
+        refuses: Some(model::object_of(4)),
+        ..model::Spec::default()
+    });
+    assert!(refused.is_err());
+    assert!(!model.task(runner, |task| task.is_pending.get()));
+    invariants::check(&model);
+}
+
+#[test]
+fn all_tasks_are_held_only_when_something_can_be_let_go() {
+    let model = Model::new();
+    let (runner, patch) = running_record(&model);
+    let before = model.holds.get();
+    for _ in 0..100 {
+        model.tick();
+    }
+    assert_eq!(model.holds.get(), before, "nothing can be let go of");
+    // Missed by the look that holds nobody, it is found by the one that holds all.
+    model.left_out.set(Some(runner));
+    model.tick();
+    assert!(model.holds.get() > before);
+    assert_eq!(model.references(patch), 1);
+    model.left_out.set(None);
+    model.leave(runner);
+    model.tick();
+    assert_eq!(model.references(patch), 0);
+}
+
+#[test]
+fn a_forced_task_in_a_helper_keeps_the_module() {
+    let model = Model::new();
+    let sleeper = model.user_task();
+    let patch = model.enable(BOTH);
+    model.call(sleeper, 0);
+    assert!(model.call_helper(sleeper));
+    model.disable(patch).unwrap();
+    assert!(matches!(
+        model.blocker_of(sleeper),
+        Some(Blocker::InModule { frame: 0, patch: of }) if of == patch
+    ));
+    model.force(patch);
+    model.run_frees();
+    for _ in 0..3 {
+        model.tick();
+        invariants::check(&model);
+        assert_eq!(model.references(patch), 1);
+    }
+    model.ret(sleeper);
+    model.tick();
+    assert_eq!(model.references(patch), 0);
+}

@@ -24,6 +24,9 @@ struct Scenario {
     has_stacks: bool,
     /// How many patches are enabled before.
     enabled: usize,
+    /// Whether the last of them is disabled before, by force, so that all tasks are remembered and
+    /// asked to leave the kernel.
+    forced: bool,
 }
 
 /// Patch 1 comes on top.
@@ -40,6 +43,7 @@ const ENABLE: Scenario = Scenario {
     },
     has_stacks: false,
     enabled: 1,
+    forced: false,
 };
 
 /// Patch 0 goes, and its module with it.
@@ -56,6 +60,7 @@ const DISABLE: Scenario = Scenario {
     },
     has_stacks: false,
     enabled: 1,
+    forced: false,
 };
 
 /// Patch 1 goes from above patch 0, so that its sites stay.
@@ -82,6 +87,7 @@ const REVERSE: Scenario = Scenario {
     },
     has_stacks: false,
     enabled: 1,
+    forced: false,
 };
 
 /// The task sleeps in the first function, and its stack is looked at.
@@ -102,6 +108,45 @@ const SLEEP: Scenario = Scenario {
     },
     has_stacks: true,
     enabled: 1,
+    forced: false,
+};
+
+/// Patch 1 comes on top, by force: whoever takes a task's request, it is not forgotten in a function
+/// that it should have left.
+const FORCE: Scenario = Scenario {
+    patches: |view| {
+        view.enable(1);
+        view.force(1);
+        view.tick();
+    },
+    task: |task| {
+        let me = 0;
+        if task.call(0) == Some(0) {
+            let is_left_behind = task.is_patched(1) && task.call(0) == Some(1);
+            assert!(
+                !is_left_behind || task.is_forced(me),
+                "seen: a forced task is forgotten"
+            );
+        }
+        task.leave();
+    },
+    ..DISABLE
+};
+
+/// A task that was forced has been asked to leave the kernel, and does so when the next patch comes.
+const ASKED: Scenario = Scenario {
+    patches: |view| {
+        view.enable(1);
+        view.tick();
+    },
+    task: |task| {
+        task.leave();
+        task.pass(|_| ());
+        task.leave();
+    },
+    has_stacks: false,
+    enabled: 1,
+    forced: true,
 };
 
 /// Goes through the scenario in every order; says what was seen, if anything.
@@ -116,6 +161,9 @@ fn explore(
     let run = AssertUnwindSafe(|| {
         builder.check(move || {
             let view = View::new(scenario.enabled, tasks, scenario.has_stacks, seed);
+            if scenario.forced {
+                view.force_away(scenario.enabled - 1);
+            }
             let threads: Vec<_> = (0..tasks)
                 .map(|task| {
                     let task = view.of_task(task);
@@ -132,6 +180,11 @@ fn explore(
             }
             view.tick();
             assert!(view.is_idle(), "seen: a transition that does not end");
+            // The first look asks those who are remembered to leave.
+            for task in 0..tasks {
+                view.of_task(task).leave();
+                assert!(!view.is_forced(task), "seen: a record that stays");
+            }
             for task in 0..tasks {
                 view.of_task(task).pass(|_| ());
             }
@@ -180,6 +233,16 @@ fn looking_at_stacks_is_consistent_in_every_order() {
 }
 
 #[test]
+fn forcing_is_consistent_in_every_order() {
+    assert_eq!(explore(FORCE, 1, BOUND, Seed::None), Ok(()));
+}
+
+#[test]
+fn who_was_asked_before_is_consistent_in_every_order() {
+    assert_eq!(explore(ASKED, 1, BOUND, Seed::None), Ok(()));
+}
+
+#[test]
 fn two_tasks_are_consistent_in_many_orders() {
     for scenario in [ENABLE, UNSTACK, REVERSE, SLEEP] {
         let bound = if cfg!(debug_assertions) { 1 } else { 2 };
@@ -190,6 +253,7 @@ fn two_tasks_are_consistent_in_many_orders() {
 const MIXED: &str = "seen: variants are mixed";
 const SIDELESS: &str = "seen: a task without a side";
 const ENDLESS: &str = "seen: a transition that does not end";
+const FORGOTTEN: &str = "seen: a forced task is forgotten";
 const FREED: &str = "Concurrent read and write accesses to `UnsafeCell`";
 
 /// Each mistake, where it shows, and as what.
@@ -213,6 +277,13 @@ const MISTAKES: &[(Seed, Scenario, &[&str])] = &[
         UNSTACK,
         &[MIXED, FREED],
     ),
+    (
+        Seed::WithoutWait(Synchronize::Asked),
+        ASKED,
+        &[MIXED, SIDELESS, ENDLESS],
+    ),
+    (Seed::AskedStays, ASKED, &[MIXED, SIDELESS, ENDLESS]),
+    (Seed::ForceForgets, FORCE, &[FORGOTTEN]),
     (Seed::SwitchPreempted, REVERSE, &[MIXED, ENDLESS, SIDELESS]),
     (Seed::HandlerPreempted, ENABLE, &[SIDELESS]),
     (Seed::HandlerPreempted, DISABLE, &[FREED]),

@@ -5,8 +5,9 @@
 mod model;
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 
-use model::{invariants, object_of, Kind, Model, Spec, FUNCTIONS, MODULES, P, T};
+use model::{invariants, object_of, Kind, Model, Spec, FUNCTIONS, HELPER, MODULES, P, T};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -37,6 +38,9 @@ enum Step {
     Call {
         task: usize,
         function: usize,
+    },
+    CallHelper {
+        task: usize,
     },
     Return {
         task: usize,
@@ -91,6 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(|task| Step::Exit { task }),
         8 => (any::<usize>(), 0..FUNCTIONS)
             .prop_map(|(task, function)| Step::Call { task, function }),
+        2 => any::<usize>().prop_map(|task| Step::CallHelper { task }),
         5 => any::<usize>().prop_map(|task| Step::Return { task }),
         3 => any::<usize>().prop_map(|task| Step::Leave { task }),
         3 => any::<usize>().prop_map(|task| Step::Reschedule { task }),
@@ -123,7 +128,7 @@ fn is_used(model: &Model, module: usize) -> bool {
         let frames = task.frames.borrow();
         frames
             .iter()
-            .any(|frame| object_of(frame.function) == module + 1)
+            .any(|frame| frame.function != HELPER && object_of(frame.function) == module + 1)
     })
 }
 
@@ -181,6 +186,9 @@ fn run(model: &Model, step: &Step) {
             if is_there && model.task(task, |task| task.frames.borrow().len() < 4) {
                 model.call(task, function);
             }
+        }
+        Step::CallHelper { task } => {
+            model.call_helper(live(model, task));
         }
         Step::Return { task } => model.ret(live(model, task)),
         Step::Leave { task } => model.leave(live(model, task)),
@@ -319,6 +327,8 @@ fn everything_that_can_happen_happens() {
         "in the original",
         "in a replacement",
         "in a retired replacement",
+        "in a module that goes",
+        "switched itself",
         "pinned",
         "released",
         "cleared",
@@ -326,6 +336,24 @@ fn everything_that_can_happen_happens() {
         let count = seen.get(wanted).copied().unwrap_or(0);
         assert!(count >= 5, "`{wanted}` was seen {count} times: {seen:?}");
     }
+}
+
+/// That they can be broken, and are when a patch's functions alone are looked for.
+#[test]
+fn without_a_look_at_whole_modules_they_do_not_hold() {
+    let mut broken = 0;
+    for steps in lives(200) {
+        let is_broken = catch_unwind(|| {
+            let model = Model::narrow();
+            live_through(&model, &steps);
+        })
+        .is_err_and(|panic| {
+            let said = panic.downcast_ref::<String>();
+            said.is_some_and(|said| said.ends_with("which is gone"))
+        });
+        broken += usize::from(is_broken);
+    }
+    assert!(broken > 0, "a narrow look must show");
 }
 
 /// That the invariants can be broken, and are when those who were forced are forgotten.

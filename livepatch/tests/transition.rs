@@ -419,3 +419,72 @@ fn a_task_that_is_left_out_is_waited_for() {
     model.tick();
     assert!(model.is_idle());
 }
+
+/// A task in what a replacement calls at its end, which holds no place on the stack any more.
+fn in_helper(model: &Model) -> (T, P) {
+    let task = model.user_task();
+    let patch = model.enable(&[0, 1]);
+    model.call(task, 0);
+    assert!(model.call_helper(task));
+    (task, patch)
+}
+
+#[test]
+fn a_patch_does_not_go_while_a_task_is_in_its_module() {
+    let model = Model::new();
+    let (task, patch) = in_helper(&model);
+    // What comes on top takes nothing away from under it.
+    let above = model.enable(&[0]);
+    assert!(model.is_idle());
+    model.disable(above).unwrap();
+    assert!(model.is_idle());
+    model.disable(patch).unwrap();
+    assert!(!model.is_idle());
+    assert!(matches!(
+        model.blocker_of(task),
+        Some(Blocker::InModule { frame: 0, patch: of }) if of == patch
+    ));
+    model.run_frees();
+    invariants::check(&model);
+    model.ret(task);
+    model.tick();
+    model.run_frees();
+    assert_eq!(model.references(patch), 0);
+}
+
+#[test]
+fn nor_when_another_replaces_it() {
+    let model = Model::new();
+    let (task, patch) = in_helper(&model);
+    // Of other functions, so that nothing else is in the way.
+    let replacement = model
+        .try_enable(Spec {
+            functions: vec![4],
+            replaces: true,
+            ..Spec::default()
+        })
+        .unwrap();
+    assert!(!model.is_idle());
+    assert!(matches!(
+        model.blocker_of(task),
+        Some(Blocker::InModule { frame: 0, patch: of }) if of == patch
+    ));
+    model.ret(task);
+    model.tick();
+    model.run_frees();
+    assert!(model.is_idle());
+    assert_eq!(
+        (model.references(patch), model.references(replacement)),
+        (0, 1)
+    );
+}
+
+#[test]
+fn with_a_look_at_functions_alone_it_is_gone_under_the_task() {
+    let model = Model::narrow();
+    let (_, patch) = in_helper(&model);
+    model.disable(patch).unwrap();
+    model.run_frees();
+    assert!(model.is_idle());
+    assert_eq!(model.references(patch), 0);
+}

@@ -10,6 +10,9 @@ load loop_target
 load safe_point_target
 sleep 1000 &
 sleeper=$!
+# One that has yet to become what it is to be switches on its way.
+is_asleep() { [[ $(</proc/$sleeper/stat) == *" (sleep) S "* ]]; }
+within 30 is_asleep || echo "nobody sleeps"
 
 # Those who are waited for, without the time.
 waited_for() { sed 's/, for .*//; s/^[0-9]* //' $BLOCKERS | sort; }
@@ -45,6 +48,21 @@ echo 1 >$PATCHES/loop_patch/enabled || fail "it is not reversed"
 settled loop_patch 60 || fail "the reversed patch does not settle"
 take_back loop_patch 60
 [[ $(of loop_target mixed) == 0 ]] || fail "a pass saw two functions"
+finish
+
+begin "who was forced is remembered until it comes to where it can switch, and no longer"
+looks_at_none || fail "stacks are looked at"
+load loop_patch
+settled loop_patch 60 || fail "the patch does not settle"
+tell safe_point_target says 0
+disable loop_patch
+within 60 only_one || fail "others are waited for: $(waited_for | tr '\n' ';')"
+force loop_patch
+within 30 is_gone loop_patch || fail "the patch is not forced back"
+sleep 3
+unload loop_patch && fail "it is removed although it is not known that the thread has left it"
+tell safe_point_target says 1
+within 60 unload loop_patch || fail "the thread is remembered for good"
 finish
 
 kill $sleeper

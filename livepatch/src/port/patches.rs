@@ -40,8 +40,9 @@ pub trait Patches: Handles {
     fn set_bare(&self, patch: Self::Patch);
     /// The code with which a retired patch replaced the function at this address.
     fn retired_code(&self, patch: Self::Patch, original: usize) -> Option<Code>;
-    /// Goes over all replaced functions of a retired patch.
-    fn each_retired_code(&self, patch: Self::Patch, f: impl FnMut(Code));
+    /// All code of the patch's module: what goes with it, its functions and what they call of their
+    /// own.
+    fn text(&self, patch: Self::Patch) -> Code;
 
     /// Whether the patch is enabled, or on its way to be.
     fn is_enabled(&self, patch: Self::Patch) -> bool;

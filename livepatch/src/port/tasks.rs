@@ -9,6 +9,10 @@ use crate::universe::{Code, Epoch, Side, Universe};
 /// code that runs where RCU does not watch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Synchronize {
+    /// Before a transition, between taking back requests that were made without one and giving the
+    /// target: a task that has taken its request must have stored that it has no side, and not one of
+    /// a transition in which nobody may switch yet.
+    Asked,
     /// Between taking back all requests to switch and giving the new target: a task that has taken
     /// its request must have stored its side before.
     Reverse,

@@ -10,7 +10,7 @@ use std::sync::Mutex as PlainMutex;
 
 use livepatch::barrier::Kind;
 use livepatch::port::{Handles, Patches, Port, Sites, State, Synchronize, Tasks};
-use livepatch::{Barrier, Code, Core, Epoch, Event, Universe};
+use livepatch::{Barrier, Code, Core, Epoch, Event, Side, Universe};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicUsize};
@@ -30,6 +30,10 @@ pub enum Seed {
     RequestNotTaken,
     /// The request is taken, but nothing is ordered after that.
     RequestUnordered,
+    /// Who was asked without a transition is still asked when one begins.
+    AskedStays,
+    /// Who is forced is not remembered.
+    ForceForgets,
     /// As it was proposed in 2016: a task that switches may be preempted, the request is not taken
     /// at once, and nobody waits for anybody in the end.
     Year2016,
@@ -47,6 +51,8 @@ struct Task {
     cpu: Mutex<()>,
     /// What it executes; held while it is on a CPU.
     stack: Mutex<Vec<usize>>,
+    /// Whoever takes the request writes it, so that nobody reads it at the same time.
+    forced_since: PlainWord,
 }
 
 /// The replacement of a function. Its number is also its handle; 0 is none.
@@ -131,6 +137,7 @@ impl View {
                     is_pending: AtomicBool::new(false),
                     cpu: Mutex::new(()),
                     stack: Mutex::new(Vec::new()),
+                    forced_since: PlainWord::new(0),
                 })
                 .collect(),
             funcs: (0..PATCHES * FUNCTIONS)
@@ -190,6 +197,30 @@ impl View {
     pub fn write(&self, patch: usize, enabled: bool) {
         // It may have become what it is to be.
         let _ = self.world.core.set_enabled(self, patch, enabled);
+    }
+
+    /// Takes it as it comes: it may be over.
+    pub fn force(&self, patch: usize) {
+        let _ = self.world.core.force(self, patch);
+    }
+
+    /// Forces all tasks out of the one patch that is enabled, in which they need not be.
+    pub fn force_away(&self, patch: usize) {
+        self.write(patch, false);
+        self.force(patch);
+        self.tick();
+    }
+
+    pub fn is_forced(&self, task: usize) -> bool {
+        self.forced_since(task).is_some()
+    }
+
+    /// Whether the task gets the functions of a patch, on which side of a transition it may be.
+    pub fn is_patched(&self, patch: usize) -> bool {
+        match self.universe(self.me.expect("tasks ask")) {
+            Universe::On(side) => side == Side::Patched,
+            Universe::Undefined => self.world.is_enabled[patch].load(Relaxed),
+        }
     }
 
     pub fn tick(&self) {
@@ -335,6 +366,9 @@ impl Tasks for View {
     }
 
     fn clear_pending(&self, task: usize) {
+        if self.world.seed == Seed::AskedStays {
+            return;
+        }
         let of = &self.world.tasks[task];
         of.is_pending.fetch_and(false, Relaxed);
     }
@@ -395,11 +429,18 @@ impl Tasks for View {
         self.world.has_stacks
     }
 
-    fn forced_since(&self, _: usize) -> Option<Epoch> {
-        None
+    fn forced_since(&self, task: usize) -> Option<Epoch> {
+        one(self.world.tasks[task].forced_since.load(Relaxed)).map(Epoch)
     }
 
-    fn set_forced_since(&self, _: usize, _: Option<Epoch>) {}
+    fn set_forced_since(&self, task: usize, since: Option<Epoch>) {
+        if self.world.seed != Seed::ForceForgets {
+            let of = &self.world.tasks[task];
+            of.forced_since
+                .store(since.map_or(0, |since| since.0), Relaxed);
+        }
+    }
+
     fn nudge(&self, _: usize) {}
     fn nudge_idle(&self, _: usize) {}
     fn watch_reschedules(&self, _: bool) {}
@@ -460,7 +501,12 @@ impl Patches for View {
     }
 
     fn set_bare(&self, _: usize) {}
-    fn each_retired_code(&self, _: usize, _: impl FnMut(Code)) {}
+    fn text(&self, patch: usize) -> Code {
+        Code {
+            start: 0x10000 * (patch + 1),
+            size: 0xffff,
+        }
+    }
 
     fn is_enabled(&self, patch: usize) -> bool {
         self.world.is_enabled[patch].load(Relaxed)

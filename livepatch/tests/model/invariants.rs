@@ -2,7 +2,7 @@
 
 use livepatch::Universe;
 
-use super::{Model, T};
+use super::{text, Frame, Model, HELPER, P, T, TEXT};
 
 /// Looks at everything.
 pub fn check(model: &Model) {
@@ -13,6 +13,11 @@ pub fn check(model: &Model) {
     idle(model);
 }
 
+/// Frames in functions that can be replaced.
+fn replaceable(frames: &[Frame]) -> impl Iterator<Item = &Frame> {
+    frames.iter().filter(|frame| frame.function != HELPER)
+}
+
 /// A task that was not forced is in no variant of a function but the one that it would get now:
 /// whatever it calls next fits to where it comes from.
 pub fn consistency(model: &Model) {
@@ -20,7 +25,7 @@ pub fn consistency(model: &Model) {
         if task.forced_since.get().is_some() {
             continue;
         }
-        for frame in task.frames.borrow().iter() {
+        for frame in replaceable(&task.frames.borrow()) {
             let now = model.resolved(T(number), frame.function);
             assert_eq!(
                 frame.code, now,
@@ -39,7 +44,7 @@ pub fn switched(model: &Model, T(number): T) {
         let mut funcs = funcs.iter().filter(|func| !func.is_gone.get());
         funcs.any(|func| func.function == function && func.is_in_transition.get())
     };
-    for frame in model.tasks.borrow()[number].frames.borrow().iter() {
+    for frame in replaceable(&model.tasks.borrow()[number].frames.borrow()) {
         let is_stale = frame.code != model.resolved(T(number), frame.function);
         if changes(frame.function) && is_stale {
             let said = format!("task {number} is switched where it is");
@@ -51,20 +56,16 @@ pub fn switched(model: &Model, T(number): T) {
 /// The module of a patch is there while a task is in its code, or while anything of it is in use.
 pub fn lifetime(model: &Model) {
     let patches = model.patches.borrow();
-    let funcs = model.funcs.borrow();
-    let objects = model.objects.borrow();
     for task in model.tasks.borrow().iter() {
         for frame in task.frames.borrow().iter() {
-            let of = funcs
-                .iter()
-                .find(|func| func.code == frame.code && !func.is_nop);
-            if let Some(func) = of {
-                let patch = objects[func.object].patch;
-                assert!(
-                    patches[patch].references.get() > 0,
-                    "a task is in the code of patch {patch}, which is gone"
-                );
-            }
+            let Some(offset) = frame.code.start.checked_sub(TEXT) else {
+                continue;
+            };
+            let patch = offset / (text(P(1)).start - TEXT);
+            assert!(
+                patches[patch].references.get() > 0,
+                "a task is in the code of patch {patch}, which is gone"
+            );
         }
     }
     for &patch in model.listed.borrow().iter() {
@@ -109,7 +110,8 @@ fn idle(model: &Model) {
         .filter(|task| task.is_alive.get())
     {
         assert_eq!(task.universe.get(), Universe::Undefined);
-        assert!(!task.is_pending.get());
+        // But for those who are asked because they were forced.
+        assert!(!task.is_pending.get() || task.forced_since.get().is_some());
     }
     for func in model
         .funcs

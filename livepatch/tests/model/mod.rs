@@ -143,6 +143,10 @@ pub struct Model {
     pub core: Core<Self>,
     /// The C core's rule: whoever was forced is not remembered.
     pub forgets: bool,
+    /// The C core's rule: a patch's functions are looked for, and not what they call in its module.
+    pub is_narrow: bool,
+    /// How often all tasks were held while they were gone over.
+    pub holds: Cell<usize>,
     /// Whether stacks can be walked at all.
     pub has_stacks: Cell<bool>,
     pub is_locked: Cell<bool>,
@@ -182,11 +186,27 @@ pub fn original(function: usize) -> Code {
     }
 }
 
+/// Where the code of patches' modules begins.
+pub const TEXT: usize = 0x100_0000;
+
+/// What stands for the function's number where none is replaced.
+pub const HELPER: usize = usize::MAX;
+
+/// The code of a patch's module.
+pub fn text(P(patch): P) -> Code {
+    Code {
+        start: TEXT + patch * 0x1_0000,
+        size: 0xffff,
+    }
+}
+
 impl Model {
     pub fn new() -> Self {
         let model = Self {
             core: Core::new(),
             forgets: false,
+            is_narrow: false,
+            holds: Cell::new(0),
             has_stacks: Cell::new(true),
             is_locked: Cell::new(false),
             target: Cell::new(Universe::Undefined),
@@ -217,6 +237,14 @@ impl Model {
     pub fn forgetful() -> Self {
         Self {
             forgets: true,
+            ..Self::new()
+        }
+    }
+
+    /// The model with the C core's rule for code that goes.
+    pub fn narrow() -> Self {
+        Self {
+            is_narrow: true,
             ..Self::new()
         }
     }
@@ -278,6 +306,23 @@ impl Model {
         code
     }
 
+    /// The replacement that the task is in ends with a call of a function of its module, which takes
+    /// its place on the stack. Whether it is in one.
+    pub fn call_helper(&self, task: T) -> bool {
+        self.task(task, |task| {
+            let mut frames = task.frames.borrow_mut();
+            match frames.last_mut() {
+                Some(frame) if frame.code.start >= TEXT => {
+                    frame.function = HELPER;
+                    // Behind all functions of the module.
+                    frame.code.start |= 0x8000;
+                    true
+                }
+                _ => false,
+            }
+        })
+    }
+
     pub fn ret(&self, task: T) {
         self.task(task, |task| task.frames.borrow_mut().pop());
     }
@@ -311,7 +356,7 @@ impl Model {
                 objects.len() - 1
             });
             let new = Code {
-                start: 0x100_0000 + patch * 0x1_0000 + function * 0x100,
+                start: text(P(patch)).start + function * 0x100,
                 size: 0x50,
             };
             let mut funcs = self.funcs.borrow_mut();

@@ -1,10 +1,11 @@
 //! The model as the core sees it. Every step that the core must not take is refused loudly.
 
 use livepatch::port::{Handles, Patches, Port, Sites, State, Synchronize, Tasks};
-use livepatch::{Barrier, Blocker, Code, Epoch, Event, Universe, Variant};
+use livepatch::{Barrier, Blocker, Code, Epoch, Event, How, Universe, Variant};
 
 use super::{
-    invariants, original, Error, Frame, Func, Kind, Model, Object, Stage, Untrusted, F, O, P, T,
+    invariants, original, text, Error, Frame, Func, Kind, Model, Object, Stage, Untrusted, F, O, P,
+    T,
 };
 
 impl Handles for Model {
@@ -110,13 +111,19 @@ impl Port for Model {
             Event::Cleared(T(task)) => format!("cleared {task}"),
             Event::Nudging { is_first: true } => "nudging".to_owned(),
             Event::NotEnabled(_) => "not enabled".to_owned(),
-            Event::Switched(task, _) => {
+            Event::Switched(T(task), _, How::Forced) => format!("switched by force {task}"),
+            Event::Switched(task, _, how) => {
                 invariants::switched(self, task);
-                "switched".to_owned()
+                match how {
+                    How::SafePoint => "switched itself",
+                    _ => "switched",
+                }
+                .to_owned()
             }
             Event::Blocked(_, blocker) => match blocker {
                 Blocker::Running => "running",
                 Blocker::Unreliable(Untrusted) => "unreliable",
+                Blocker::InModule { .. } => "in a module that goes",
                 Blocker::NotAtSafePoint => "not at a safe point",
                 Blocker::Inside { variant, .. } => match variant {
                     Variant::Original => "in the original",
@@ -166,6 +173,7 @@ impl Tasks for Model {
     }
 
     fn each_task(&self, f: impl FnMut(T)) {
+        self.holds.set(self.holds.get() + 1);
         self.each(false, f);
     }
 
@@ -291,12 +299,12 @@ impl Patches for Model {
         })
     }
 
-    fn each_retired_code(&self, patch: P, mut f: impl FnMut(Code)) {
-        self.p(patch, |patch| {
-            for (_, code) in patch.code.borrow().iter() {
-                f(*code);
-            }
-        });
+    fn text(&self, patch: P) -> Code {
+        let text = self.p(patch, |_| text(patch));
+        match self.is_narrow {
+            true => Code { size: 0, ..text },
+            false => text,
+        }
     }
 
     fn is_enabled(&self, patch: P) -> bool {

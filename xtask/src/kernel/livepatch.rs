@@ -16,6 +16,7 @@ use anyhow::{bail, Result};
 use super::boot;
 use super::build::{self, Built};
 use super::initramfs::{self, Contents};
+use super::klp_relocations;
 use super::Which;
 use crate::configs::Config;
 use crate::paths::{self, Kernel};
@@ -346,6 +347,7 @@ fn prepare(built: &Built, suite: Suite, work: &Path) -> Result<()> {
         }
     }
     if suite == Suite::Own {
+        klp_relocations::rewrite(&folder.join(suite.modules()).join("relocations_patch.ko"))?;
         let samples = folder.join("samples");
         fs::create_dir(&samples)?;
         for entry in fs::read_dir(built.dir.join(SAMPLES))? {

@@ -4,6 +4,7 @@ pub mod boot;
 pub mod build;
 mod entry_code;
 pub mod initramfs;
+mod klp_relocations;
 mod ktap;
 mod livepatch;
 pub mod overlay;

@@ -4,11 +4,10 @@
  * because it holds more than one value and no promise; without a transition it is empty.
  */
 #include <linux/debugfs.h>
-#include <linux/jiffies.h>
 #include <linux/kallsyms.h>
 #include <linux/sched.h>
-#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/timekeeping.h>
 
 #include "shim.h"
 
@@ -24,6 +23,16 @@ static void show_doubt(struct seq_file *m, int number)
 	if (number >= 0)
 		seq_printf(m, " (%.*s)", (int)why.length, why.text);
 #endif
+	if (number == RUST_KLP_TOO_MANY_FRAMES)
+		seq_puts(m, " (more frames than are looked at)");
+}
+
+/* Since when a task has been in the way: since the transition began, or since there is the task. */
+static u64 blocked_for(const struct task_struct *task)
+{
+	u64 since = max(rust_klp_started, task->start_time), now = ktime_get_ns();
+
+	return now > since ? now - since : 0;
 }
 
 /*
@@ -56,14 +65,32 @@ void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_bl
 		seq_puts(m, task->flags & PF_KTHREAD ? "kernel thread not at a safe point" :
 						       "not at a safe point");
 		break;
+	case RUST_KLP_IN_MODULE:
+		seq_printf(m, "in code of %s at frame %d", patch, number);
+		break;
 	default:
 		/* It can be switched, and will be the next time. */
 		seq_puts(m, "nothing any more");
 		break;
 	}
-	seq_printf(m, ", for %u ms%s%s\n", jiffies_to_msecs(jiffies - rust_klp_started),
-		   test_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL) ? ", signalled" : "",
-		   task->klp_forced_since ? ", forced before" : "");
+	seq_printf(m, ", for %llu ms", div_u64(blocked_for(task), NSEC_PER_MSEC));
+	/* By the core, and in this transition. Kernel threads get no signal. */
+	if (task->klp_nudged && task->klp_nudged == rust_klp_attempt)
+		seq_puts(m, task->flags & PF_KTHREAD ? ", woken" : ", signalled");
+}
+
+/* That a task was forced, and then each patch that was taken away since. */
+void rust_klp_show_forced(void *seq, const char *patch)
+{
+	if (patch)
+		seq_printf(seq, ", may be in %s", patch);
+	else
+		seq_puts(seq, ", forced before");
+}
+
+void rust_klp_show_end(void *seq)
+{
+	seq_putc(seq, '\n');
 }
 
 static int blockers_show(struct seq_file *m, void *v)

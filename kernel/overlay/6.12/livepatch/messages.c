@@ -5,16 +5,17 @@
  */
 #define pr_fmt(fmt) "livepatch: " fmt
 
-#include <linux/jiffies.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
+#include <linux/timekeeping.h>
 
 #include "shim.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-unsigned long rust_klp_started;
+u64 rust_klp_started;
+unsigned long rust_klp_attempt;
 
 static const char *verb(long patched)
 {
@@ -49,7 +50,8 @@ void rust_klp_say(enum rust_klp_message message, const char *a, const char *b, l
 		pr_debug("'%s': initializing %s transition\n", a, verb(n));
 		break;
 	case RUST_KLP_STARTING:
-		rust_klp_started = jiffies;
+		rust_klp_started = ktime_get_ns();
+		rust_klp_attempt++;
 		trace_klp_start(a, n);
 		pr_notice("'%s': starting %s transition\n", a, verb(n));
 		break;
@@ -163,6 +165,10 @@ static void klp_try_switch_task(struct task_struct *task, enum rust_klp_blocker 
 		pr_debug("%s: %s:%d has not come to a safe point\n", __func__, task->comm,
 			 task->pid);
 		break;
+	case RUST_KLP_IN_MODULE:
+		pr_debug("%s: %s:%d is sleeping in the code of %s\n", __func__, task->comm, task->pid,
+			 func);
+		break;
 	case RUST_KLP_CLEARED:
 		pr_debug("%s: %s:%d has left what it was forced out of\n", __func__, task->comm,
 			 task->pid);
@@ -172,9 +178,9 @@ static void klp_try_switch_task(struct task_struct *task, enum rust_klp_blocker 
 	}
 }
 
-void rust_klp_trace_switch(struct task_struct *task, bool patching)
+void rust_klp_trace_switch(struct task_struct *task, bool patching, unsigned int how)
 {
-	trace_klp_switch(task, patching);
+	trace_klp_switch(task, patching, how);
 }
 
 void rust_klp_say_task(struct task_struct *task, enum rust_klp_blocker blocker, const char *func)

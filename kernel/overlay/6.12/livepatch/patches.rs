@@ -272,17 +272,14 @@ impl Patches for Kernel {
         found
     }
 
-    fn each_retired_code(&self, patch: Patch, mut f: impl FnMut(Code)) {
-        each_own_object(patch, |object| {
-            each_own_func(object, |func| {
-                // SAFETY: as above.
-                let func = unsafe { &*func };
-                f(Code {
-                    start: func.new_func as usize,
-                    size: func.new_size as usize,
-                });
-            });
-        });
+    fn text(&self, patch: Patch) -> Code {
+        // SAFETY: the patch's module is there. Of its code that of its init function is not meant,
+        // which goes by itself.
+        let memory = unsafe { &(*(*patch).mod_).mem[bindings::mod_mem_type_MOD_TEXT as usize] };
+        Code {
+            start: memory.base as usize,
+            size: memory.size as usize,
+        }
     }
 
     fn is_enabled(&self, patch: Patch) -> bool {

@@ -18,11 +18,11 @@ use kernel::bindings;
 use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use livepatch::barrier::Kind;
 #[cfg(CONFIG_DEBUG_FS)]
-use livepatch::port::Sites;
+use livepatch::port::{Patches, Sites, Tasks};
 use livepatch::port::{Handles, Port};
 #[cfg(CONFIG_DEBUG_FS)]
 use livepatch::Variant;
-use livepatch::{Barrier, Blocker, Choice, Core, Event, Refused, Side, Universe};
+use livepatch::{Barrier, Blocker, Choice, Core, Event, How, Refused, Side, Universe};
 
 mod list;
 mod patches;
@@ -110,7 +110,7 @@ extern "C" {
     fn rust_klp_schedule_tick();
     fn rust_klp_say(message: Message, first: *const c_char, second: *const c_char, number: c_long);
     fn rust_klp_say_task(task: Task, blocker: c_uint, func: *const c_char);
-    fn rust_klp_trace_switch(task: Task, patching: bool);
+    fn rust_klp_trace_switch(task: Task, patching: bool, how: c_uint);
     #[cfg(CONFIG_DEBUG_FS)]
     fn rust_klp_show_blocker(
         seq: *mut c_void,
@@ -121,6 +121,10 @@ extern "C" {
         patch: *const c_char,
         number: c_int,
     );
+    #[cfg(CONFIG_DEBUG_FS)]
+    fn rust_klp_show_forced(seq: *mut c_void, patch: *const c_char);
+    #[cfg(CONFIG_DEBUG_FS)]
+    fn rust_klp_show_end(seq: *mut c_void);
     fn rust_klp_warn_choice(empty: bool);
     fn rust_klp_warn_no_transition();
 }
@@ -223,10 +227,16 @@ impl Port for Kernel {
     fn note(&self, event: Event<'_, Self>) {
         match event {
             // The one that comes once for each task; all others are worth a message.
-            // SAFETY: by the invariant of `Kernel`.
-            Event::Switched(task, side) => unsafe {
-                rust_klp_trace_switch(task, side == Side::Patched);
-            },
+            Event::Switched(task, side, how) => {
+                let how = match how {
+                    How::Clear => 0,
+                    How::SafePoint => 1,
+                    How::Forced => 2,
+                    How::Offline => 3,
+                };
+                // SAFETY: by the invariant of `Kernel`.
+                unsafe { rust_klp_trace_switch(task, side == Side::Patched, how) }
+            }
             event => note(&event),
         }
     }
@@ -273,12 +283,13 @@ fn note(event: &Event<'_, Kernel>) {
                 Blocker::Unreliable(_) => (1, none),
                 Blocker::Inside { func, .. } => (2, patches::func_name(func)),
                 Blocker::NotAtSafePoint => (3, none),
+                Blocker::InModule { patch, .. } => (4, patches::name(patch)),
             };
             // SAFETY: by the invariant of `Kernel`; the name is a C string where it is shown.
             unsafe { rust_klp_say_task(task, number, func) }
         }
         // SAFETY: as above.
-        Event::Cleared(task) => unsafe { rust_klp_say_task(task, 4, none) },
+        Event::Cleared(task) => unsafe { rust_klp_say_task(task, 5, none) },
         Event::Switched(..) => {}
         Event::PrePatchFailed(object) => {
             say(
@@ -449,11 +460,39 @@ unsafe extern "C" fn rust_klp_blockers(seq: *mut c_void) {
                 2
             }
             Some(Blocker::NotAtSafePoint) => 3,
-            None => 5,
+            Some(Blocker::InModule { patch: of, frame }) => {
+                patch = patches::name(of);
+                detail = frame as c_int;
+                4
+            }
+            None => 6,
         };
         // SAFETY: by this function's own condition; names are C strings, or null where not shown.
         unsafe { rust_klp_show_blocker(seq, task, number, func, variant, patch, detail) }
+        show_record(seq, task);
     });
+}
+
+/// Ends a task's line with what is known of it from before: that it was forced, and the patches that
+/// were disabled or replaced since, which it may be in.
+#[cfg(CONFIG_DEBUG_FS)]
+fn show_record(seq: *mut c_void, task: Task) {
+    let since = Kernel.forced_since(task);
+    if let Some(since) = since {
+        let mut next = Kernel.first_retired();
+        // SAFETY: the file can be written to; names are C strings.
+        unsafe {
+            rust_klp_show_forced(seq, ptr::null());
+            while let Some(patch) = next {
+                if Kernel.retired_at(patch) >= since {
+                    rust_klp_show_forced(seq, patches::name(patch));
+                }
+                next = Kernel.next_retired(patch);
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { rust_klp_show_end(seq) }
 }
 
 /// # Safety

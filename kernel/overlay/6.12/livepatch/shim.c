@@ -228,10 +228,10 @@ int rust_klp_doubt(struct task_struct *task)
 	struct stack_verdict verdict;
 
 	stack_verdict(task, NULL, NULL, &verdict);
-	if (!verdict.reliable)
-		return verdict.reason;
-#endif
+	return verdict.reliable ? RUST_KLP_TOO_MANY_FRAMES : verdict.reason;
+#else
 	return -1;
+#endif
 }
 
 /*
@@ -240,6 +240,7 @@ int rust_klp_doubt(struct task_struct *task)
  */
 void rust_klp_nudge(struct task_struct *task)
 {
+	task->klp_nudged = rust_klp_attempt;
 	if (!(task->flags & PF_KTHREAD))
 		set_notify_signal(task);
 	else if (stack_check)
@@ -265,6 +266,7 @@ void rust_klp_preempt_enable(void)
 
 void klp_copy_process(struct task_struct *child)
 {
+	child->klp_nudged = 0;
 	rust_klp_fork(current, child);
 }
 
@@ -537,10 +539,11 @@ void __weak clear_relocate_add(Elf_Shdr *sechdrs, const char *strtab, unsigned i
 /* Sites. */
 
 /*
- * Nothing here, nor in rust_klp_choose(), can be traced or probed, so that it cannot come back to
- * itself but by an interrupt or, once preemption is on again, by what runs then; there it is as good as
- * anywhere. So there is no lock against recursion, whose way out would be to call the original where
- * the replacement is to be. The exception is a warning, which is given once.
+ * Nothing here, nor in rust_klp_choose(), into which all of the choice is inlined, can be traced or
+ * probed, so that it cannot come back to itself but by an interrupt or, once preemption is on again, by
+ * what runs then; there it is as good as anywhere. So there is no lock against recursion, whose way out
+ * would be to call the original where the replacement is to be. The exception is a warning, which is
+ * given once. Where other tracers share a function, ftrace's loop over all handlers has such a lock.
  *
  * Preemption is off because synchronizing is waiting for all CPUs, see rust_klp_synchronize().
  */

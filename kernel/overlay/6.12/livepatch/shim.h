@@ -72,19 +72,26 @@ enum rust_klp_blocker {
 	RUST_KLP_UNRELIABLE,
 	RUST_KLP_INSIDE,
 	RUST_KLP_NOT_AT_SAFE_POINT,
+	RUST_KLP_IN_MODULE,
 	RUST_KLP_CLEARED,
 	RUST_KLP_NOTHING,
 };
 
 /* messages.c */
-extern unsigned long rust_klp_started; /* jiffies */
+extern u64 rust_klp_started; /* by ktime_get_ns() */
+extern unsigned long rust_klp_attempt; /* the how-manieth transition this is, reversed ones counted anew */
 void rust_klp_say(enum rust_klp_message message, const char *first, const char *second, long number);
 void rust_klp_say_task(struct task_struct *task, enum rust_klp_blocker blocker, const char *func);
-void rust_klp_trace_switch(struct task_struct *task, bool patching);
+void rust_klp_trace_switch(struct task_struct *task, bool patching, unsigned int how);
 
 /* blockers.c */
 void rust_klp_show_blocker(void *seq, struct task_struct *task, enum rust_klp_blocker blocker,
 			   const char *func, unsigned long variant, const char *patch, int number);
+void rust_klp_show_forced(void *seq, const char *patch);
+void rust_klp_show_end(void *seq);
+
+/* The unwinder found nothing wrong, but there are more frames than are looked at. */
+#define RUST_KLP_TOO_MANY_FRAMES (-2)
 
 /* shim.c */
 void rust_klp_lock(void);

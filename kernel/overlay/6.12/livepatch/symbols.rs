@@ -193,6 +193,22 @@ fn symbol_parts(name: &[u8]) -> Option<(Name<OBJECT_NAME>, Name<SYMBOL_NAME>, c_
     Some((Name::new(object)?, Name::new(symbol)?, decimal(position)?))
 }
 
+/// Why a section's relocations were not written.
+struct NotWritten {
+    why: Errno,
+    /// Some of them may have been.
+    is_begun: bool,
+}
+
+impl NotWritten {
+    fn before(why: Errno) -> Self {
+        Self {
+            why,
+            is_begun: false,
+        }
+    }
+}
+
 /// The parts of a module's file that its relocations need.
 #[derive(Clone, Copy)]
 struct File {
@@ -262,7 +278,7 @@ impl File {
         number: c_uint,
         object: *const c_char,
         write: bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotWritten> {
         // SAFETY: by this function's own condition.
         let section = unsafe { self.sections.add(number as usize) };
         // SAFETY: as above.
@@ -270,7 +286,7 @@ impl File {
         // SAFETY: as above.
         let Some(of) = section_object(unsafe { bytes(name) }) else {
             say(Message::SectionMisnamed, name, ptr::null(), 0);
-            return Err(EINVAL);
+            return Err(NotWritten::before(EINVAL));
         };
         let wanted: &[u8] = if object.is_null() {
             b"vmlinux"
@@ -294,7 +310,8 @@ impl File {
                 clear_relocate_add(sections, strings, symbols, number, module);
                 return Ok(());
             }
-            self.find_symbols(section, of == b"vmlinux")?;
+            self.find_symbols(section, of == b"vmlinux")
+                .map_err(NotWritten::before)?;
             Errno::of(bindings::apply_relocate_add(
                 self.sections,
                 self.strings,
@@ -302,6 +319,10 @@ impl File {
                 number,
                 self.module,
             ))
+            .map_err(|why| NotWritten {
+                why,
+                is_begun: true,
+            })
         }
     }
 
@@ -334,12 +355,35 @@ fn each_section(patch: Patch, object: Object, write: bool) -> Result<(), Errno> 
     for number in 1..count {
         // SAFETY: the file has that many sections.
         let flags = unsafe { (*file.sections.add(number as usize)).sh_flags };
-        if flags & u64::from(bindings::SHF_RELA_LIVEPATCH) != 0 {
-            // SAFETY: the loader keeps the file whole.
-            unsafe { file.relocate(number, name, write)? };
+        if flags & u64::from(bindings::SHF_RELA_LIVEPATCH) == 0 {
+            continue;
+        }
+        // SAFETY: the loader keeps the file whole.
+        if let Err(failed) = unsafe { file.relocate(number, name, write) } {
+            if write {
+                let end = number.wrapping_add(c_uint::from(failed.is_begun));
+                clear(&file, end, name);
+            }
+            return Err(failed.why);
         }
     }
     Ok(())
+}
+
+/// Takes back what was written of the sections before this one, for a name whose relocations could not
+/// all be written: they could not be written again.
+fn clear(file: &File, end: c_uint, name: *const c_char) {
+    for number in 1..end {
+        // SAFETY: as in `each_section`.
+        unsafe {
+            let flags = (*file.sections.add(number as usize)).sh_flags;
+            if flags & u64::from(bindings::SHF_RELA_LIVEPATCH) != 0 {
+                // One that could be written can be taken back. One that could not from some place on
+                // is taken back up to there, which the architecture says in the log.
+                let _ = file.relocate(number, name, false);
+            }
+        }
+    }
 }
 
 /// Writes the relocations for an object that is loaded.
@@ -380,6 +424,6 @@ unsafe extern "C" fn klp_apply_section_relocs(
     // SAFETY: by this function's own condition.
     match unsafe { file.relocate(number, object, true) } {
         Ok(()) => 0,
-        Err(errno) => errno.0,
+        Err(failed) => failed.why.0,
     }
 }

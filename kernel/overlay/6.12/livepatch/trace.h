@@ -34,22 +34,26 @@ DEFINE_EVENT(klp_transition, klp_force,
 DEFINE_EVENT(klp_transition, klp_complete,
 	TP_PROTO(const char *patch, bool patching), TP_ARGS(patch, patching));
 
-/* A task that the core has switched; those that switch by themselves are not seen here. */
+/* A task that has changed sides; the ways are those of the livepatch crate's How. */
 TRACE_EVENT(klp_switch,
-	TP_PROTO(struct task_struct *task, bool patching),
-	TP_ARGS(task, patching),
+	TP_PROTO(struct task_struct *task, bool patching, unsigned int how),
+	TP_ARGS(task, patching, how),
 	TP_STRUCT__entry(
 		__array(char, comm, TASK_COMM_LEN)
 		__field(pid_t, pid)
 		__field(bool, patching)
+		__field(unsigned int, how)
 	),
 	TP_fast_assign(
 		memcpy(__entry->comm, task->comm, TASK_COMM_LEN);
 		__entry->pid = task->pid;
 		__entry->patching = patching;
+		__entry->how = how;
 	),
-	TP_printk("comm=%s pid=%d to=%s", __entry->comm, __entry->pid,
-		  __entry->patching ? "patched" : "unpatched")
+	TP_printk("comm=%s pid=%d to=%s how=%s", __entry->comm, __entry->pid,
+		  __entry->patching ? "patched" : "unpatched",
+		  __print_symbolic(__entry->how, { 0, "clear-stack" }, { 1, "safe-point" },
+				   { 2, "forced" }, { 3, "offline" }))
 );
 
 /* A task that cannot be switched; the reasons are those of enum rust_klp_blocker. */
@@ -70,7 +74,8 @@ TRACE_EVENT(klp_block,
 	),
 	TP_printk("comm=%s pid=%d reason=%s func=%s", __entry->comm, __entry->pid,
 		  __print_symbolic(__entry->reason, { 0, "running" }, { 1, "unreliable-stack" },
-				   { 2, "in-function" }, { 3, "not-at-safe-point" }),
+				   { 2, "in-function" }, { 3, "not-at-safe-point" },
+				   { 4, "in-module" }),
 		  __get_str(func))
 );
 

@@ -77,6 +77,12 @@ static int __init bad_patch_init(void)
 	} else if (is("not-traceable"))
 		/* Where no call of the tracer is. */
 		funcs[0].old_name = "preempt_count_add";
+	else if (is("idle-loop"))
+		/* What an idle task never leaves. */
+		funcs[0].old_name = "cpu_startup_entry";
+	else if (is("task-start"))
+		/* What a new task leaves the kernel from. */
+		funcs[0].old_name = "ret_from_fork";
 	else if (!is("good") && !is("no-funcs"))
 		return -EDOM;
 	return klp_enable_patch(&patch);

@@ -12,6 +12,8 @@ enum situation {
 	SITUATION_NONE,
 	/* Sleeps until the door is open. */
 	SITUATION_SLEEP,
+	/* As above, below more calls than are looked at. */
+	SITUATION_DEEP,
 	/* Runs until the door is open. */
 	SITUATION_SPIN,
 	/* Reads a user's page, which does not come before the door is open. */

@@ -21,6 +21,19 @@ static DECLARE_WAIT_QUEUE_HEAD(door);
 static int is_open;
 static atomic_t inside;
 
+/* Frames below which a task sleeps that is deep in calls. */
+#define DEPTH 120
+
+static noinline int sleep_below(int depth)
+{
+	if (depth)
+		depth = sleep_below(depth - 1);
+	else
+		wait_event_idle(door, READ_ONCE(is_open));
+	barrier();
+	return depth;
+}
+
 void situation_take(enum situation situation, const char __user *page)
 {
 	char byte;
@@ -31,6 +44,9 @@ void situation_take(enum situation situation, const char __user *page)
 	switch (situation) {
 	case SITUATION_SLEEP:
 		wait_event_idle(door, READ_ONCE(is_open));
+		break;
+	case SITUATION_DEEP:
+		sleep_below(DEPTH);
 		break;
 	case SITUATION_SPIN:
 		while (!READ_ONCE(is_open))
@@ -73,6 +89,11 @@ static ssize_t read_sleep(struct file *file, char __user *buffer, size_t count, 
 	return give(buffer, count, at, SITUATION_SLEEP);
 }
 
+static ssize_t read_deep(struct file *file, char __user *buffer, size_t count, loff_t *at)
+{
+	return give(buffer, count, at, SITUATION_DEEP);
+}
+
 static ssize_t read_spin(struct file *file, char __user *buffer, size_t count, loff_t *at)
 {
 	return give(buffer, count, at, SITUATION_SPIN);
@@ -100,6 +121,7 @@ static int map_page(struct file *file, struct vm_area_struct *area)
 }
 
 static const struct file_operations sleep_operations = { .owner = THIS_MODULE, .read = read_sleep };
+static const struct file_operations deep_operations = { .owner = THIS_MODULE, .read = read_deep };
 static const struct file_operations spin_operations = { .owner = THIS_MODULE, .read = read_spin };
 static const struct file_operations page_file_operations = {
 	.owner = THIS_MODULE,
@@ -109,6 +131,7 @@ static const struct file_operations page_file_operations = {
 
 static struct miscdevice devices[] = {
 	{ MISC_DYNAMIC_MINOR, "situation_sleep", &sleep_operations },
+	{ MISC_DYNAMIC_MINOR, "situation_deep", &deep_operations },
 	{ MISC_DYNAMIC_MINOR, "situation_spin", &spin_operations },
 	{ MISC_DYNAMIC_MINOR, "situation_page", &page_file_operations },
 };

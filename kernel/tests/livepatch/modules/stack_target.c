@@ -5,6 +5,7 @@
  */
 #include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/string.h>
 #include <linux/wait.h>
 
 #include "stack.h"
@@ -40,7 +41,7 @@ static int run(void *unused)
 static int set_enter(const char *name, const struct kernel_param *kp)
 {
 	int before = atomic_read(&came);
-	struct task_struct *thread = kthread_run(run, NULL, "%.15s", name);
+	struct task_struct *thread = kthread_run(run, NULL, "%.*s", (int)strcspn(name, "\n"), name);
 
 	if (IS_ERR(thread))
 		return PTR_ERR(thread);
