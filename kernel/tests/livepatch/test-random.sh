@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Patches are enabled, reversed, disabled and replaced at random, while tasks fork, sleep and spin, and
 # the patched functions are traced. No pass of foo() may see two functions, and nothing may stay behind.
+# Takes a seed
 . ./functions.sh
 
 # So much is done, for so many seconds at the least.
@@ -57,6 +58,8 @@ for number in $enabled $reversed $disabled $replaced; do
     ((number >= STEPS / 50)) || fail "too little of one kind: $said"
 done
 ((enabled + reversed + disabled + replaced >= STEPS)) || fail "too little: $said"
+# Where most are reversed, few patches ever come to be enabled.
+((enabled + disabled + replaced >= reversed / 3)) || fail "too much is reversed: $said"
 mixed=$(of loop_target mixed)
 ((mixed == 0)) || fail "$mixed passes saw two functions"
 echo "FIGURE: cycles $((enabled + reversed + disabled + replaced)): $said;" \

@@ -147,6 +147,8 @@ const STEPS: &[Step] = &[
             "random",
             "--cycles",
             "10000",
+            "--boots",
+            "4",
         ],
     ),
     long(
