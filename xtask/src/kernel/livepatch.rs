@@ -23,7 +23,7 @@ use super::build::{self, Built};
 use super::initramfs::{self, Contents};
 use super::Which;
 use crate::configs::Config;
-use crate::paths::{self, Kernel};
+use crate::paths::{self, Kernel, Tool};
 use crate::{cmd, progress};
 
 /// Where the kernel's tests stand in its source, and ours in the project.
@@ -83,11 +83,18 @@ impl Suite {
     }
 }
 
+/// Frame pointers and ORC.
+const DEFAULT: [&str; 2] = ["x86_64-fp-livepatch", "x86_64-orc-livepatch"];
+
 /// `./x kernel test livepatch …`
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    which: Which,
+    /// The configurations, files' names in kernel/configs, one after the other
+    #[arg(value_name = "CONFIG", default_values = DEFAULT)]
+    configs: Vec<String>,
+    /// The objtool: the kernel's own, which records every object, or this project's
+    #[arg(long, value_enum, default_value_t = Tool::Rs)]
+    objtool: Tool,
     /// Only the scripts whose path contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -113,22 +120,31 @@ pub fn run(args: &Args) -> Result<()> {
     if args.cycles.is_some_and(|cycles| cycles < args.boots) {
         bail!("there are fewer cycles than machines");
     }
-    let first = run_on(args, &args.which.built()?)?;
-    first.print();
-    if let Some(name) = &args.beside {
+    let mut all = Vec::new();
+    // What that core does not pass is what is to be seen of it, and no failure.
+    for name in args.configs.iter().chain(&args.beside) {
         let which = Which {
             config: Config::named(name)?.name.to_owned(),
-            objtool: args.which.objtool,
+            objtool: args.objtool,
         };
-        let second = run_on(args, &which.built()?)?;
-        second.print();
-        println!("{}", beside(&first, &second));
-        // What that core does not pass is what is to be seen here.
+        let ran = run_on(args, &which.built()?)?;
+        ran.print();
+        all.push(ran);
     }
-    if first.wrong.is_empty() {
+    let (tested, other) = all.split_at(args.configs.len());
+    if let [other] = other {
+        for ran in tested {
+            println!("{}", beside(ran, other));
+        }
+    }
+    let wrong: Vec<&str> = tested
+        .iter()
+        .flat_map(|ran| ran.wrong.iter().map(String::as_str))
+        .collect();
+    if wrong.is_empty() {
         Ok(())
     } else {
-        bail!("{}", first.wrong.join("\n"))
+        bail!("{}", wrong.join("\n"))
     }
 }
 
