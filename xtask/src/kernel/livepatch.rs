@@ -41,6 +41,9 @@ const NEEDS: &str = "# Needs ";
 const BOOT_WITH: &str = "# Boot with ";
 const TAKES_SEED: &str = "# Takes a seed";
 
+/// The first process, which says how the init script ended if it does.
+const FIRST: &str = "first";
+
 /// They take some minutes under TCG, a kernel that looks for mistakes several times as long; a loaded
 /// machine may take much longer.
 const LIMIT: Duration = Duration::from_secs(5400);
@@ -237,7 +240,7 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
     let contents = Contents {
         init: "livepatch-tests",
         modules: &[],
-        programs: &[],
+        programs: &[FIRST],
         folder: Some((work.path(), "tests")),
     };
     initramfs::write(&contents, &archive)?;
@@ -297,7 +300,8 @@ impl Machine {
         // On a busy host the emulated timer may come too late for the kernel's check of it, and an
         // emulated processor may not run for as long as it takes to be called stalled.
         let mut line = format!(
-            "{} no_timer_check rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST={} SEED={}",
+            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 no_timer_check \
+             rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST={} SEED={}",
             boot::COMMAND_LINE,
             self.name,
             self.seed

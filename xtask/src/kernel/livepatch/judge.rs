@@ -103,6 +103,9 @@ pub fn judge(log: &str, scripts: &[Script]) -> Judged {
     let value = |wanted: &str| report.iter().find(|(key, _)| *key == wanted).map(|it| it.1);
     let wrong = if let Some((_, complaint)) = complaint {
         Some(format!("{COMPLAINS}: {complaint}"))
+    } else if let Some(how) = value("died") {
+        let last = boot::last_lines(log);
+        Some(format!("the init script died {how}{last}"))
     } else if let Some(went) = went.iter().find(|went| !went.is_good()) {
         Some(line(went))
     } else if value("end").is_none() {
@@ -249,6 +252,14 @@ mod tests {
             "objtool-rs: leak unreferenced object 0x1 (size 8):\r\nobjtool-rs: end",
         );
         assert!(leak.starts_with("the kernel complains: unref"), "{leak}");
+        let died = wrong(
+            "objtool-rs: test-b.sh: TEST",
+            "objtool-rs: died of signal 11, x\r\nobjtool-rs: end\r\nx",
+        );
+        assert!(
+            died.starts_with("the init script died of signal 11, x; the console"),
+            "{died}"
+        );
         let blind = wrong("probes 9", "probes 8");
         assert!(blind.contains("8 were found"), "{blind}");
     }
