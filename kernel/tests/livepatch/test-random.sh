@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Patches are enabled, reversed, disabled and replaced at random, while tasks fork, sleep, spin and take
-# nearly all memory, and the patched functions are traced and probed. No pass of foo() may see two functions, and nothing may stay behind.
+# nearly all memory, and the patched functions are traced and probed. No pass of foo() may see two
+# functions, and nothing may stay behind.
 # Takes a seed
 . ./functions.sh
 
