@@ -54,7 +54,7 @@ load_of() {
     while :; do :; done &
     while :; do timeout 20 ./hog 64; sleep 10; done >/dev/null &
     while [[ -e $PROBE ]]; do
-        for i in 1 0; do echo $i >$PROBE; sleep 0.$((RANDOM % 9 + 1)); done
+        for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
     done &
 }
 load_of 2>/dev/null
