@@ -62,6 +62,9 @@ enum Step {
         task: usize,
         on: bool,
     },
+    Online {
+        on: bool,
+    },
     Load {
         module: usize,
         fails_at: Option<usize>,
@@ -102,17 +105,18 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), any::<bool>()).prop_map(|(task, on)| Step::Cpu { task, on }),
         1 => any::<usize>().prop_map(|task| Step::LeaveOut { task }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(task, on)| Step::Preempt { task, on }),
+        1 => any::<bool>().prop_map(|on| Step::Online { on }),
         2 => (0..MODULES, failure())
             .prop_map(|(module, fails_at)| Step::Load { module, fails_at }),
         2 => (0..MODULES).prop_map(|module| Step::Unload { module }),
     ]
 }
 
-/// A task that is alive, the how-manieth of them.
+/// A task that is alive and has a CPU to run on, the how-manieth of them.
 fn live(model: &Model, number: usize) -> T {
     let tasks = model.tasks.borrow();
     let live: Vec<usize> = (0..tasks.len())
-        .filter(|&task| tasks[task].is_alive.get())
+        .filter(|&task| tasks[task].is_alive.get() && tasks[task].is_online.get())
         .collect();
     T(live[number % live.len()])
 }
@@ -212,6 +216,7 @@ fn run(model: &Model, step: &Step) {
         Step::Preempt { task, on } => {
             model.task(live(model, task), |task| task.is_preempted.set(on));
         }
+        Step::Online { on } => model.set_online(Model::SECOND_IDLE, on),
         Step::Load { module, fails_at } => {
             if !model.is_module_loaded[module].get() {
                 model.steps_to_failure.set(fails_at);
@@ -230,6 +235,7 @@ fn run(model: &Model, step: &Step) {
 /// Everyone leaves the kernel, and time passes.
 fn settle(model: &Model) {
     model.left_out.set(None);
+    model.set_online(Model::SECOND_IDLE, true);
     for task in 0..model.tasks.borrow().len() {
         let task = T(task);
         model.task(task, |task| {
@@ -302,7 +308,7 @@ fn lives(count: usize) -> impl Iterator<Item = Vec<Step>> {
 #[test]
 fn everything_that_can_happen_happens() {
     let mut seen = BTreeMap::new();
-    for steps in lives(200) {
+    for steps in lives(400) {
         let model = Model::new();
         live_through(&model, &steps);
         all_is_let_go(&model);

@@ -47,6 +47,44 @@ fn tasks_get_old_functions_until_they_switch_and_new_ones_afterwards() {
 }
 
 #[test]
+fn a_cpu_that_is_away_keeps_no_transition_open() {
+    let model = Model::new();
+    let idle = Model::SECOND_IDLE;
+    let held = model.user_task();
+    model.call(held, 0);
+    model.set_online(idle, false);
+    let patch = model.enable(&[0]);
+    assert_eq!(universe(&model, idle), Universe::On(Side::Patched));
+    // It comes while others are waited for, and is on the new side.
+    model.set_online(idle, true);
+    assert_eq!(patch_of_call(&model, idle, 0), Some(patch.0));
+    model.ret(held);
+    model.tick();
+    assert!(model.is_idle());
+    // The same the other way, and it comes when all is over.
+    model.set_online(idle, false);
+    model.disable(patch).unwrap();
+    assert!(model.is_idle());
+    model.set_online(idle, true);
+    assert_eq!(patch_of_call(&model, idle, 0), None);
+    invariants::check(&model);
+}
+
+#[test]
+fn the_idle_task_of_a_cpu_that_is_away_is_not_remembered() {
+    let model = Model::new();
+    let idle = Model::SECOND_IDLE;
+    model.call(idle, 0);
+    let patch = model.enable(&[0]);
+    assert!(!model.is_idle());
+    model.force(patch);
+    assert!(model.task(idle, |task| task.forced_since.get()).is_some());
+    model.set_online(idle, false);
+    model.tick();
+    assert_eq!(model.task(idle, |task| task.forced_since.get()), None);
+}
+
+#[test]
 fn each_blocker_is_named() {
     let model = Model::new();
     let tasks: Vec<T> = (0..5).map(|_| model.user_task()).collect();

@@ -68,19 +68,21 @@ pub struct Rust {
     pub libclang: PathBuf,
 }
 
-/// Finds what [`run`] has installed for the kernel's Rust code.
+/// Finds what [`run`] has installed for the Rust code of a kernel whose C code this compiler compiles.
 ///
 /// # Errors
 /// A package is not installed.
-pub fn rust() -> Result<Rust> {
+pub fn rust(compiler: &str) -> Result<Rust> {
     let files = cmd::stdout(Command::new("dpkg").args(["--listfiles", "rustc-web"]))
         .context("rustc-web is not installed; run ./x setup")?;
     let rustc = files
         .lines()
         .find(|file| file.ends_with("bin/rustc"))
         .context("Debian's package rustc-web holds no bin/rustc")?;
-    let libclang = cmd::stdout(Command::new("llvm-config-16").arg("--libdir"))
-        .context("llvm-16 is not installed; run ./x setup")?;
+    // bindgen is given the flags that are meant for the C compiler, and knows no other clang's.
+    let version = compiler.strip_prefix("clang-").unwrap_or("16");
+    let libclang = cmd::stdout(Command::new(format!("llvm-config-{version}")).arg("--libdir"))
+        .with_context(|| format!("llvm-{version} is not installed; run ./x setup"))?;
     Ok(Rust {
         rustc: rustc.into(),
         bindgen: bindgen_path()?,

@@ -3,8 +3,12 @@
 // until so much was done, for so long at the least. Between that it changes the tracer. Patches whose
 // names hold `replace` are those that replace all others. Prints how often it did what, and says on the
 // console how far it is.
+//
+// Whether a transition is to be reversed, and when, is drawn once, when it begins. Drawn at each look,
+// it would be the more likely the longer transitions take, and on a slow machine none would end.
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +64,29 @@ static int load(const char *patch)
 	return !ret;
 }
 
+static long long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+// When the transition that begins now is to be reversed, if it has not ended by then: two of five are,
+// most of these early, some after the second in which the kernel looks at tasks again.
+static long long draw_reversal(void)
+{
+	int most = 1 << random() % 12;
+
+	if (random() % 5 >= 2)
+		return LLONG_MAX;
+	return milliseconds() + random() % most;
+}
+
 int main(int count, char **arguments)
 {
 	long wanted, enabled = 0, reversed = 0, disabled = 0, replaced = 0, traced = 0, said = 0;
+	long long reverse_at = LLONG_MAX;
 	FILE *console = fopen("/dev/console", "w");
 	time_t end;
 	char **patches = arguments + 5;
@@ -74,14 +98,14 @@ int main(int count, char **arguments)
 	wanted = atol(arguments[2]);
 	end = time(NULL) + atol(arguments[3]);
 	while (enabled + reversed + disabled + replaced < wanted || time(NULL) < end) {
-		const char *patch = patches[random() % patch_count];
-		int is_enabled, is_moving = 0, others = 0;
+		const char *patch = patches[random() % patch_count], *moving = NULL;
+		int is_enabled, others = 0;
 		char path[200];
 
 		for (i = 0; i < patch_count; i++) {
 			others |= is_one(patches[i], "enabled") == 1;
 			if (is_one(patches[i], "transition") == 1) {
-				is_moving = 1;
+				moving = patches[i];
 				// One that would be refused comes now and then.
 				if (random() % 64)
 					patch = patches[i];
@@ -94,15 +118,16 @@ int main(int count, char **arguments)
 					replaced++;
 				else
 					enabled++;
+				reverse_at = draw_reversal();
 			}
-		} else if (!is_moving || random() % 12 == 0) {
-			// Most transitions are let come to their end.
+		} else if (patch != moving || milliseconds() >= reverse_at) {
 			snprintf(path, sizeof(path), "/sys/kernel/livepatch/%s/enabled", patch);
 			if (tell(path, is_enabled ? "0" : "1")) {
-				if (is_moving)
+				if (patch == moving)
 					reversed++;
 				else
 					disabled++;
+				reverse_at = draw_reversal();
 			}
 		}
 		if (random() % 64 == 0 && tell(TRACER, random() % 2 ? arguments[4] : "nop"))

@@ -2,12 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Each allocation fails in turn, while a patch is enabled, while it is disabled, and while a module
 # comes that it changes: what can't be done is refused for want of memory, and leaves nothing behind.
+# Those of the slab allocator, and where the kernel has CONFIG_FAIL_PAGE_ALLOC those of pages.
 # Needs CONFIG_FAILSLAB=y
 . ./functions.sh
 
 # Those that may sleep, too; and not a word of each.
-echo N >/sys/kernel/debug/failslab/ignore-gfp-wait || exit 1
-echo 0 >/sys/kernel/debug/failslab/verbose || exit 1
+for kind in failslab fail_page_alloc; do
+    faults=/sys/kernel/debug/$kind
+    [[ -d $faults ]] || continue
+    echo N >$faults/ignore-gfp-wait || exit 1
+    echo 0 >$faults/verbose || exit 1
+    # Single pages, too.
+    [[ ! -e $faults/min-order ]] || echo 0 >$faults/min-order
+done
 ENABLED=/sys/kernel/debug/tracing/enabled_functions
 
 load loop_target

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Transitions while there is much else to do: forks, no idle CPU, hardly any memory.
+# Transitions while there is much else to do: forks, no idle CPU, hardly any memory, CPUs that come and go.
 . ./functions.sh
 
 FORKS=${FORKS:-300}
@@ -57,7 +57,7 @@ wait "${spinners[@]}" 2>/dev/null
 finish
 
 begin "hardly any memory is left"
-./hog 24 >/tmp/hog &
+./hog 8 >/tmp/hog &
 hog=$!
 within 300 grep -q full /tmp/hog || fail "memory does not get full"
 came=0
@@ -73,9 +73,36 @@ for i in {1..5}; do
     [[ -e /sys/module/situation_patch || -n $(ls -A "$PATCHES") ]] && fail "something is left behind"
     gives 1 || fail "the original is not called"
 done
-kill $hog
+kill $hog || fail "memory was taken back"
 wait $hog 2>/dev/null
 ((came > 0)) || fail "no patch came"
+finish
+
+CPU=/sys/devices/system/cpu/cpu1/online
+begin "a CPU goes and comes during a transition"
+echo 0 >$CPU || fail "it does not go"
+load situation_patch
+settled situation_patch 60 || fail "the patch does not settle without it"
+gives 2 || fail "the replacement is not called"
+take_back situation_patch 60
+cat /dev/situation_sleep >/dev/null &
+holder=$!
+within 10 inside 1 || fail "nobody is in the function"
+load situation_patch
+echo 1 >$CPU || fail "it does not come"
+open_for situation_patch 3 || fail "the patch does not wait for the task in its function"
+[[ ! -e $BLOCKERS ]] || [[ $(wc -l <$BLOCKERS) == 1 ]] || fail "others are waited for: $(<$BLOCKERS)"
+echo 0 >$CPU || fail "it does not go again"
+open_for situation_patch 2 || fail "the patch does not wait without the CPU"
+open_door 1
+wait $holder
+settled situation_patch 60 || fail "the patch does not settle"
+open_door 0
+disable situation_patch
+echo 1 >$CPU || fail "it does not come again"
+within 60 is_gone situation_patch || fail "the patch is not taken back"
+within 30 unload situation_patch || fail "the patch can't be removed"
+gives 1 || fail "the replacement is still called"
 finish
 
 exec 9>&-

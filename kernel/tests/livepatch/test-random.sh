@@ -1,7 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Patches are enabled, reversed, disabled and replaced at random, while tasks fork, sleep and spin, and
-# the patched functions are traced. No pass of foo() may see two functions, and nothing may stay behind.
+# Patches are enabled, reversed, disabled and replaced at random, while tasks fork, sleep, spin and take
+# nearly all memory, and the patched functions are traced and probed. No pass of foo() may see two
+# functions, and nothing may stay behind.
+# Takes a seed
 . ./functions.sh
 
 # So much is done, for so many seconds at the least.
@@ -17,6 +19,10 @@ TRACING=/sys/kernel/debug/tracing
 objects() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
+    # What is free but lies with a CPU counts as used until it is given back.
+    for cache in /sys/kernel/slab/*/shrink; do
+        [[ ! -e $cache ]] || echo 1 >"$cache"
+    done
     if [[ -e /proc/slabinfo ]]; then
         awk 'NR > 2 { print $1, $2 }' /proc/slabinfo
     else
@@ -40,11 +46,20 @@ echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
 tracer=function
 grep -q function_graph $TRACING/available_tracers && tracer=function_graph
 
+PROBE=$TRACING/events/kprobes/random_return/enable
+if [[ -e $TRACING/kprobe_events ]]; then
+    echo 'r:random_return loop_target:loop_bar' >$TRACING/kprobe_events || exit 1
+fi
+
 load_of() {
     # Forks one after the other, a crowd that sleeps for a moment, and a task that never sleeps.
     while :; do /bin/true; done &
     while :; do for i in {1..20}; do (read -rt 0.05 <>/tmp/pipe) & done; wait; done &
     while :; do :; done &
+    while :; do timeout 20 ./hog 64; sleep 10; done >/dev/null &
+    while [[ -e $PROBE ]]; do
+        for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
+    done &
 }
 load_of 2>/dev/null
 load_pids=$(jobs -p)
@@ -57,6 +72,8 @@ for number in $enabled $reversed $disabled $replaced; do
     ((number >= STEPS / 50)) || fail "too little of one kind: $said"
 done
 ((enabled + reversed + disabled + replaced >= STEPS)) || fail "too little: $said"
+# Where most are reversed, few patches ever come to be enabled.
+((enabled + disabled + replaced >= reversed / 3)) || fail "too much is reversed: $said"
 mixed=$(of loop_target mixed)
 ((mixed == 0)) || fail "$mixed passes saw two functions"
 echo "FIGURE: cycles $((enabled + reversed + disabled + replaced)): $said;" \
@@ -75,6 +92,14 @@ for patch in "${ALL[@]}"; do
 done
 kill $load_pids
 wait 2>/dev/null
+pkill -x hog
+within 30 eval '! pgrep -x hog >/dev/null' || fail "memory is not given back"
+if [[ -e $PROBE ]]; then
+    awk '$1 == "random_return" { hits = $2 } END { exit hits == 0 }' $TRACING/kprobe_profile ||
+        fail "the probe was never hit"
+    echo 0 >$PROBE
+    echo >$TRACING/kprobe_events
+fi
 for patch in "${ALL[@]}"; do
     [[ -e /sys/module/$patch ]] || continue
     within 30 unload "$patch" || fail "$patch can't be removed"

@@ -74,6 +74,8 @@ pub struct Task {
     pub kind: Kind,
     pub is_alive: Cell<bool>,
     pub is_on_cpu: Cell<bool>,
+    /// Of an idle task: whether its CPU is there. It is in nothing then that it returns from.
+    pub is_online: Cell<bool>,
     /// Its stack cannot be trusted just now.
     pub is_preempted: Cell<bool>,
     pub universe: Cell<Universe>,
@@ -201,6 +203,9 @@ pub fn text(P(patch): P) -> Code {
 }
 
 impl Model {
+    /// The idle task of the CPU that may go.
+    pub const SECOND_IDLE: T = T(1);
+
     pub fn new() -> Self {
         let model = Self {
             core: Core::new(),
@@ -256,6 +261,7 @@ impl Model {
             kind,
             is_alive: Cell::new(true),
             is_on_cpu: Cell::new(false),
+            is_online: Cell::new(true),
             is_preempted: Cell::new(false),
             universe: Cell::new(Universe::Undefined),
             is_pending: Cell::new(false),
@@ -331,6 +337,16 @@ impl Model {
     pub fn leave(&self, task: T) {
         self.task(task, |task| task.frames.borrow_mut().clear());
         Core::safe_point(self, task);
+    }
+
+    /// The CPU of an idle task goes, out of the idle loop, or comes and begins with that.
+    pub fn set_online(&self, task: T, online: bool) {
+        self.task(task, |task| {
+            assert_eq!(task.kind, Kind::Idle);
+            if task.is_online.replace(online) != online {
+                task.frames.borrow_mut().clear();
+            }
+        });
     }
 
     pub fn cond_resched(&self, task: T) {

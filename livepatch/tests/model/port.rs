@@ -188,11 +188,14 @@ impl Tasks for Model {
     }
 
     fn each_idle(&self, mut f: impl FnMut(T, bool)) {
-        self.each(true, |task| f(task, true));
+        self.each(true, |task| {
+            f(task, self.task(task, |task| task.is_online.get()));
+        });
     }
 
     fn while_off_cpu<R>(&self, task: T, f: impl FnOnce() -> R) -> Option<R> {
-        let is_on_cpu = self.task(task, |task| task.is_on_cpu.get());
+        // What went with its CPU is on it for as long as that is away.
+        let is_on_cpu = self.task(task, |task| task.is_on_cpu.get() || !task.is_online.get());
         (!is_on_cpu).then(f)
     }
 

@@ -233,7 +233,7 @@ impl Build<'_> {
         )?);
         if self.config.rust {
             parts.push(cmd::stdout(
-                Command::new(setup::rust()?.rustc).arg("--version"),
+                Command::new(setup::rust(self.config.compiler)?.rustc).arg("--version"),
             )?);
         }
         Ok(parts.join("\n"))
@@ -286,7 +286,7 @@ impl Build<'_> {
             );
         }
         if self.config.rust {
-            let rust = setup::rust()?;
+            let rust = setup::rust(self.config.compiler)?;
             make.arg(format!("RUSTC={}", rust.rustc.display()));
             make.arg(format!("HOSTRUSTC={}", rust.rustc.display()));
             make.arg(format!("BINDGEN={}", rust.bindgen.display()));

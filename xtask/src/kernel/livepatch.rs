@@ -5,21 +5,26 @@
 //! Some of this project's tests are about what the C core has no right answer to. With the C core
 //! each of their cases must fail: a test that passes there shows nothing.
 
+mod judge;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::panic;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
 
+use self::judge::{count, judge, line, sum, Judged, Script, Went, COMPLAINS};
 use super::boot;
 use super::build::{self, Built};
 use super::initramfs::{self, Contents};
 use super::klp_relocations;
 use super::Which;
 use crate::configs::Config;
-use crate::paths::{self, Kernel};
+use crate::paths::{self, Kernel, Tool};
 use crate::{cmd, progress};
 
 /// Where the kernel's tests stand in its source, and ours in the project.
@@ -30,23 +35,22 @@ const OURS: &str = "kernel/tests/livepatch";
 const SAMPLES: &str = "samples/livepatch";
 
 /// What a script says at its top: that it is about what the C core has no right answer to, a line of
-/// the configuration that it takes, and what the kernel's command line must say.
+/// the configuration that it takes, what the kernel's command line must say, and that it goes another
+/// way with another seed.
 const NOT_FOR_C: &str = "# What the C core does not pass";
 const NEEDS: &str = "# Needs ";
 const BOOT_WITH: &str = "# Boot with ";
+const TAKES_SEED: &str = "# Takes a seed";
 
-/// What a script begins a line with that only tells what it counted.
-const FIGURE: &str = "FIGURE: ";
+/// The first process, which says how the init script ended if it does.
+const FIRST: &str = "first";
 
 /// They take some minutes under TCG, a kernel that looks for mistakes several times as long; a loaded
 /// machine may take much longer.
 const LIMIT: Duration = Duration::from_secs(5400);
 
-/// What a cycle may take beyond that.
+/// What a cycle may take beyond that, though all of them were done one after the other.
 const LIMIT_OF_CYCLE: Duration = Duration::from_secs(2);
-
-/// Lines of a broken kernel that the init script puts into the kernel's log, to see them found.
-const PROBES: &str = "9";
 
 /// Whose tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,58 +87,29 @@ impl Suite {
     }
 }
 
-/// A script, and what it is to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Script {
-    /// Its path below the folder of all tests.
-    name: String,
-    /// How many cases it holds.
-    cases: usize,
-    /// Whether all of them must fail, because the core is known to have no right answer.
-    fails: bool,
-    /// What the kernel's command line must say.
-    boot_with: String,
-}
-
-/// How a script went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Went {
-    script: Script,
-    /// Cases that passed.
-    passed: usize,
-    /// Its exit status, as it was reported, and the seconds that it took.
-    end: Option<(String, String)>,
-    /// What it counted.
-    figures: Vec<String>,
-    /// What it said beside these and the cases that passed.
-    rest: Vec<String>,
-}
-
-impl Went {
-    fn is_good(&self) -> bool {
-        let status = self.end.as_ref().map(|(status, _)| status.as_str());
-        if self.script.fails {
-            let failed =
-                |line: &&String| line.starts_with("TEST: ") && line.contains(" ... not ok");
-            let failed = self.rest.iter().filter(failed).count();
-            self.passed == 0 && failed == self.script.cases && status == Some("1")
-        } else {
-            self.passed == self.script.cases && self.rest.is_empty() && status == Some("0")
-        }
-    }
-}
+/// Frame pointers and ORC.
+const DEFAULT: [&str; 2] = ["x86_64-fp-livepatch", "x86_64-orc-livepatch"];
 
 /// `./x kernel test livepatch …`
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    which: Which,
+    /// The configurations, files' names in kernel/configs, one after the other
+    #[arg(value_name = "CONFIG", default_values = DEFAULT)]
+    configs: Vec<String>,
+    /// The objtool: the kernel's own, which records every object, or this project's
+    #[arg(long, value_enum, default_value_t = Tool::Rs)]
+    objtool: Tool,
     /// Only the scripts whose path contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Patches come and go at random until so many have been enabled, reversed, disabled or replaced
     #[arg(long, value_name = "N")]
     cycles: Option<u32>,
+    /// Divide these over so many machines that run at the same time, each from another seed: what a
+    /// cycle takes is the second after which the kernel looks again. Each machine takes a GiB
+    #[arg(long, value_name = "B", default_value_t = 1, requires = "cycles",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    boots: u32,
     /// Run them on this configuration, too, and show side by side what each passes
     #[arg(long, value_name = "CONFIG")]
     beside: Option<String>,
@@ -146,21 +121,34 @@ pub struct Args {
 /// They do not build, the kernel does not come through them, or one does not pass; the message
 /// names the serial console's log.
 pub fn run(args: &Args) -> Result<()> {
-    let first = run_on(args, &args.which.built()?)?;
-    first.print();
-    if let Some(name) = &args.beside {
+    if args.cycles.is_some_and(|cycles| cycles < args.boots) {
+        bail!("there are fewer cycles than machines");
+    }
+    let mut all = Vec::new();
+    // What that core does not pass is what is to be seen of it, and no failure.
+    for name in args.configs.iter().chain(&args.beside) {
         let which = Which {
             config: Config::named(name)?.name.to_owned(),
-            objtool: args.which.objtool,
+            objtool: args.objtool,
         };
-        let second = run_on(args, &which.built()?)?;
-        second.print();
-        println!("{}", beside(&first, &second));
-        // What that core does not pass is what is to be seen here.
+        let ran = run_on(args, &which.built()?)?;
+        ran.print();
+        all.push(ran);
     }
-    match first.wrong {
-        Some(wrong) => bail!("{wrong}"),
-        None => Ok(()),
+    let (tested, other) = all.split_at(args.configs.len());
+    if let [other] = other {
+        for ran in tested {
+            println!("{}", beside(ran, other));
+        }
+    }
+    let wrong: Vec<&str> = tested
+        .iter()
+        .flat_map(|ran| ran.wrong.iter().map(String::as_str))
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", wrong.join("\n"))
     }
 }
 
@@ -170,8 +158,8 @@ struct Ran {
     went: Vec<Went>,
     /// Scripts that were left out, and what of the configuration they take.
     left_out: Vec<(String, String)>,
-    /// What is wrong, with the console's log.
-    wrong: Option<String>,
+    /// What is wrong, with the consoles' logs.
+    wrong: Vec<String>,
 }
 
 impl Ran {
@@ -179,13 +167,16 @@ impl Ran {
         for went in &self.went {
             println!("{}", line(went));
             for figure in &went.figures {
-                println!("    {}", figure.trim_start_matches(FIGURE));
+                println!("    {figure}");
             }
             if !went.is_good() {
                 for said in &went.rest {
                     println!("    {said}");
                 }
             }
+        }
+        for (name, figure) in sums(&self.went) {
+            println!("{name:<28} on all machines\n    {figure}");
         }
         for (name, needs) in &self.left_out {
             println!("{name:<28} left out: it needs {needs}");
@@ -232,16 +223,25 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
         let same = boots.entry(script.boot_with.clone()).or_default();
         same.push(script);
     }
-    for (number, scripts) in boots.values().enumerate() {
-        let list: String = scripts.iter().map(|s| format!("{}\n", s.name)).collect();
-        fs::write(work.path().join(format!("list-{number}")), list)?;
-    }
     let own = build::own(&built.dir);
+    let mut rounds = Vec::new();
+    for (number, (boot_with, scripts)) in boots.into_iter().enumerate() {
+        let machines = machines(number, &scripts, args.cycles, args.boots);
+        for machine in &machines {
+            let list: String = machine
+                .scripts
+                .iter()
+                .map(|script| format!("{}\n", script.name))
+                .collect();
+            fs::write(work.path().join(&machine.name), list)?;
+        }
+        rounds.push((boot_with, machines));
+    }
     let archive = own.join("livepatch.gz");
     let contents = Contents {
         init: "livepatch-tests",
         modules: &[],
-        programs: &[],
+        programs: &[FIRST],
         folder: Some((work.path(), "tests")),
     };
     initramfs::write(&contents, &archive)?;
@@ -250,48 +250,138 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
         core: if is_c { "C" } else { "Rust" },
         went: Vec::new(),
         left_out,
-        wrong: None,
+        wrong: Vec::new(),
     };
-    for (number, (boot_with, scripts)) in boots.iter().enumerate() {
-        let console = own.join(format!("livepatch-{number}.log"));
-        // On a busy host the emulated timer may come too late for the kernel's check of it, and an
-        // emulated processor may not run for as long as it takes to be called stalled.
-        let mut line = format!(
-            "{} no_timer_check rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST=list-{number} {boot_with}",
-            boot::COMMAND_LINE
-        );
-        let mut limit = LIMIT;
-        if let Some(cycles) = args.cycles {
-            line.push_str(&format!(" STEPS={cycles}"));
-            limit += LIMIT_OF_CYCLE * cycles;
-        }
+    for (boot_with, machines) in &rounds {
         let spinner = progress::spinner(format!(
             "running the livepatch tests of {} {boot_with}",
             built.config.name
         ));
-        let ended = boot::watch(
-            &mut boot::machine(built, &archive, line.trim_end()),
-            &console,
-            limit,
-        )?;
+        let start = Instant::now();
+        let limit = LIMIT + LIMIT_OF_CYCLE * args.cycles.unwrap_or(0);
+        let came = together(machines, |machine| {
+            let console = own.join(format!("livepatch-{}.log", machine.name));
+            let line = machine.command_line(boot_with);
+            let ended = boot::watch(&mut boot::machine(built, &archive, &line), &console, limit)?;
+            let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+            Ok((console, ended, judge(&log, &machine.scripts)))
+        })?;
         spinner.finish_and_clear();
-
-        let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
-        let judged = judge(&log, scripts);
-        ran.went.extend(judged.went);
-        if let (None, Some(what)) = (&ran.wrong, judged.wrong) {
-            ran.wrong = Some(format!(
-                "the livepatch tests of {} do not pass: {what}; {ended}; the serial console is in {}",
-                built.config.name,
-                console.display()
-            ));
+        println!(
+            "{} in {}",
+            progress::counted(machines.len(), "boot"),
+            progress::since(start)
+        );
+        for (console, ended, Judged { went, wrong }) in came {
+            ran.went.extend(went);
+            if let Some(what) = wrong {
+                ran.wrong.push(format!(
+                    "the livepatch tests of {} do not pass: {what}; {ended}; the serial console is in {}",
+                    built.config.name,
+                    console.display()
+                ));
+            }
         }
     }
     Ok(ran)
 }
 
+/// A machine, and what it is to run.
+#[derive(Debug, PartialEq, Eq)]
+struct Machine {
+    /// The name of its list of scripts, and of its console's log.
+    name: String,
+    scripts: Vec<Script>,
+    seed: u32,
+    cycles: Option<u32>,
+}
+
+impl Machine {
+    fn command_line(&self, boot_with: &str) -> String {
+        // On a busy host the emulated timer may come too late for the kernel's check of it, and an
+        // emulated processor may not run for as long as it takes to be called stalled.
+        let mut line = format!(
+            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 no_timer_check \
+             rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST={} SEED={}",
+            boot::COMMAND_LINE,
+            self.name,
+            self.seed
+        );
+        if let Some(cycles) = self.cycles {
+            line.push_str(&format!(" STEPS={cycles}"));
+        }
+        if !boot_with.is_empty() {
+            line.push_str(&format!(" {boot_with}"));
+        }
+        line
+    }
+}
+
+/// Divides the cycles over machines. The first runs all scripts; the others those that go another way
+/// with another seed, if there are such.
+fn machines(number: usize, scripts: &[Script], cycles: Option<u32>, boots: u32) -> Vec<Machine> {
+    let seeded: Vec<Script> = scripts.iter().filter(|it| it.takes_seed).cloned().collect();
+    let boots = if seeded.is_empty() { 1 } else { boots };
+    (1..=boots)
+        .map(|seed| Machine {
+            name: match seed {
+                1 => format!("list-{number}"),
+                _ => format!("list-{number}-seed-{seed}"),
+            },
+            scripts: if seed == 1 {
+                scripts.to_vec()
+            } else {
+                seeded.clone()
+            },
+            seed,
+            cycles: cycles.map(|all| all / boots + u32::from(seed <= all % boots)),
+        })
+        .collect()
+}
+
+/// Does something for all machines at the same time.
+fn together<T: Send>(
+    machines: &[Machine],
+    run: impl Fn(&Machine) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let running: Vec<_> = machines
+            .iter()
+            .map(|machine| scope.spawn(|| run(machine)))
+            .collect();
+        running
+            .into_iter()
+            .map(|it| it.join().unwrap_or_else(|why| panic::resume_unwind(why)))
+            .collect()
+    })
+}
+
+/// What scripts that ran on several machines counted there in all.
+fn sums(went: &[Went]) -> Vec<(&str, String)> {
+    let mut by_name: BTreeMap<&str, Vec<&Went>> = BTreeMap::new();
+    for went in went {
+        by_name.entry(&went.script.name).or_default().push(went);
+    }
+    let mut sums = Vec::new();
+    for (name, all) in by_name {
+        let most = all.iter().map(|it| it.figures.len()).max();
+        for number in 0..most.unwrap_or(0) {
+            let figures: Vec<&str> = all
+                .iter()
+                .filter_map(|it| it.figures.get(number).map(String::as_str))
+                .collect();
+            if all.len() > 1 {
+                let sum =
+                    sum(&figures).unwrap_or_else(|| "no sum: they say different things".into());
+                sums.push((name, sum));
+            }
+        }
+    }
+    sums
+}
+
 /// Where a suite's scripts stand.
-fn folder_of(suite: Suite) -> Result<std::path::PathBuf> {
+fn folder_of(suite: Suite) -> Result<PathBuf> {
     Ok(match suite {
         Suite::Kernel => Kernel::installed()?.source().join(KERNELS),
         Suite::Own => paths::project()?.join(OURS),
@@ -325,6 +415,7 @@ fn scripts_of(suite: Suite, is_c: bool) -> Result<Vec<(Script, Option<String>)>>
             cases,
             fails: is_c && says(NOT_FOR_C).is_some(),
             boot_with: says(BOOT_WITH).unwrap_or_default().to_owned(),
+            takes_seed: says(TAKES_SEED).is_some(),
         };
         scripts.push((script, says(NEEDS).map(str::to_owned)));
     }
@@ -369,14 +460,25 @@ fn prepare(built: &Built, suite: Suite, work: &Path) -> Result<()> {
 /// What two kernels pass, side by side.
 fn beside(a: &Ran, b: &Ran) -> String {
     let passed = |ran: &Ran, name: &str| {
-        let went = ran.went.iter().find(|went| went.script.name == name);
-        went.map_or("-".to_owned(), |went| {
-            format!("{} of {}", went.passed, went.script.cases)
-        })
+        let its: Vec<Went> = ran
+            .went
+            .iter()
+            .filter(|went| went.script.name == name)
+            .cloned()
+            .collect();
+        match count(&its) {
+            (_, 0) => "-".to_owned(),
+            (passed, all) => format!("{passed} of {all}"),
+        }
     };
     let mut lines = vec![format!("{:<28} {:>10} {:>10}", "", a.core, b.core)];
-    for Went { script, .. } in &a.went {
-        let name = &script.name;
+    let mut names: Vec<&str> = Vec::new();
+    for went in &a.went {
+        if !names.contains(&went.script.name.as_str()) {
+            names.push(&went.script.name);
+        }
+    }
+    for name in names {
         lines.push(format!(
             "{name:<28} {:>10} {:>10}",
             passed(a, name),
@@ -388,9 +490,9 @@ fn beside(a: &Ran, b: &Ran) -> String {
         format!("{passed} of {all}")
     };
     lines.push(format!("{:<28} {:>10} {:>10}", "all", all(a), all(b)));
-    let complaint = |ran: &Ran| match &ran.wrong {
-        Some(wrong) if wrong.contains(COMPLAINS) => "yes",
-        _ => "no",
+    let complaint = |ran: &Ran| match ran.wrong.iter().any(|it| it.contains(COMPLAINS)) {
+        true => "yes",
+        false => "no",
     };
     lines.push(format!(
         "{:<28} {:>10} {:>10}",
@@ -401,175 +503,15 @@ fn beside(a: &Ran, b: &Ran) -> String {
     lines.join("\n")
 }
 
-/// How it is said that the kernel printed a warning, or lost memory.
-const COMPLAINS: &str = "the kernel complains";
-
 /// The cases of a script.
 fn cases(script: &str, suite: Suite) -> usize {
     let begins = |line: &&str| line.trim_start().starts_with(suite.begins());
     script.lines().filter(begins).count()
 }
 
-/// What came of all scripts.
-#[derive(Debug)]
-struct Judged {
-    went: Vec<Went>,
-    /// The first thing that is wrong.
-    wrong: Option<String>,
-}
-
-fn judge(log: &str, scripts: &[Script]) -> Judged {
-    let report: Vec<(&str, &str)> = boot::report(log).collect();
-    let went: Vec<Went> = scripts
-        .iter()
-        .map(|script| {
-            let said = report.iter().filter_map(|&(key, value)| {
-                (key.strip_suffix(':') == Some(&script.name)).then_some(value)
-            });
-            let (figures, said): (Vec<&str>, Vec<&str>) =
-                said.partition(|line| line.starts_with(FIGURE));
-            let (good, rest): (Vec<&str>, Vec<&str>) = said
-                .into_iter()
-                .filter(|line| !line.trim().is_empty())
-                .partition(|line| line.starts_with("TEST: ") && line.ends_with(" ... ok"));
-            let end = report.iter().find_map(|&(key, value)| {
-                let mut words = value.split(' ');
-                let is_it = key == "status" && words.next() == Some(&script.name);
-                let mut word = || Some(words.next()?.to_owned());
-                is_it.then(|| Some((word()?, word()?))).flatten()
-            });
-            Went {
-                script: script.clone(),
-                passed: good.len(),
-                end,
-                figures: figures.into_iter().map(str::to_owned).collect(),
-                rest: rest.into_iter().map(str::to_owned).collect(),
-            }
-        })
-        .collect();
-    let complaint = report
-        .iter()
-        .find(|(key, _)| ["complaint", "leak"].contains(key));
-    let value = |wanted: &str| report.iter().find(|(key, _)| *key == wanted).map(|it| it.1);
-    let wrong = if let Some((_, complaint)) = complaint {
-        Some(format!("{COMPLAINS}: {complaint}"))
-    } else if let Some(went) = went.iter().find(|went| !went.is_good()) {
-        Some(line(went))
-    } else if value("end").is_none() {
-        Some(format!("the report has no end{}", boot::last_lines(log)))
-    } else if value("probes") != Some(PROBES) {
-        Some(format!(
-            "of {PROBES} lines like those of a broken kernel {} were found",
-            value("probes").unwrap_or("none")
-        ))
-    } else {
-        None
-    };
-    Judged { went, wrong }
-}
-
-fn line(went: &Went) -> String {
-    let Script {
-        name, cases, fails, ..
-    } = &went.script;
-    let cases = format!("{name:<28} {:>2} of {cases:>2} cases", went.passed);
-    match &went.end {
-        _ if went.is_good() && *fails => format!("{cases}: the C core has no right answer"),
-        _ if went.is_good() => format!("{cases}: ok"),
-        Some((status, seconds)) => format!("{cases}: FAILED, status {status} after {seconds} s"),
-        None => format!("{cases}: FAILED, without an end"),
-    }
-}
-
-/// Cases that passed, and all.
-fn count(went: &[Went]) -> (usize, usize) {
-    let passed = went.iter().map(|went| went.passed).sum();
-    (passed, went.iter().map(|went| went.script.cases).sum())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scripts() -> Vec<Script> {
-        [("test-a.sh", 2), ("test-b.sh", 1)]
-            .map(|(name, cases)| Script {
-                name: name.to_owned(),
-                cases,
-                fails: false,
-                boot_with: String::new(),
-            })
-            .to_vec()
-    }
-
-    const GOOD: &str = "objtool-rs: kernel 6.12\r\n\
-        objtool-rs: probes 9\r\n\
-        objtool-rs: test-a.sh: TEST: basic ... ok\r\n\
-        objtool-rs: test-a.sh: TEST: multiple targets ... ok\r\n\
-        objtool-rs: status test-a.sh 0 12\r\n\
-        objtool-rs: test-b.sh: TEST: sysfs test ... ok\r\n\
-        objtool-rs: status test-b.sh 0 3\r\n\
-        objtool-rs: end\r\n";
-
-    fn wrong(from: &str, to: &str) -> String {
-        assert!(GOOD.contains(from));
-        let judged = judge(&GOOD.replacen(from, to, 1), &scripts());
-        judged.wrong.unwrap()
-    }
-
-    #[test]
-    fn all_cases_passed() {
-        let judged = judge(GOOD, &scripts());
-        assert_eq!(judged.wrong, None);
-        assert_eq!(count(&judged.went), (3, 3));
-    }
-
-    #[test]
-    fn what_is_not_shown_did_not_pass() {
-        let case = wrong("multiple targets ... ok", "multiple targets ... not ok");
-        assert!(case.contains("1 of  2 cases: FAILED"), "{case}");
-        let case = wrong("objtool-rs: test-b.sh: TEST: sysfs test ... ok\r\n", "");
-        assert!(case.contains("0 of  1 cases: FAILED"), "{case}");
-        let status = wrong("test-b.sh 0", "test-b.sh 4");
-        assert!(status.contains("status 4 after 3 s"), "{status}");
-        let status = wrong("objtool-rs: status test-b.sh 0 3\r\n", "");
-        assert!(status.contains("without an end"), "{status}");
-        let more = wrong(
-            "status test-b.sh",
-            "test-b.sh: ERROR: x\r\nobjtool-rs: status test-b.sh",
-        );
-        assert!(more.contains("1 of  1 cases: FAILED"), "{more}");
-        let end = wrong("objtool-rs: end", "");
-        assert!(end.starts_with("the report has no end"), "{end}");
-        let complaint = wrong(
-            "objtool-rs: end",
-            "objtool-rs: complaint BUG: x\r\nobjtool-rs: end",
-        );
-        assert_eq!(complaint, "the kernel complains: BUG: x");
-        let leak = wrong(
-            "objtool-rs: end",
-            "objtool-rs: leak unreferenced object 0x1 (size 8):\r\nobjtool-rs: end",
-        );
-        assert!(leak.starts_with("the kernel complains: unref"), "{leak}");
-        let blind = wrong("probes 9", "probes 8");
-        assert!(blind.contains("8 were found"), "{blind}");
-    }
-
-    #[test]
-    fn what_must_fail_must_fail_as_a_whole() {
-        let mut scripts = scripts();
-        scripts[0].fails = true;
-        let passes = judge(GOOD, &scripts).wrong.unwrap();
-        assert!(passes.contains("2 of  2 cases: FAILED"), "{passes}");
-        let bad = GOOD
-            .replace("basic ... ok", "basic ... not ok: why")
-            .replace("test-a.sh 0", "test-a.sh 1");
-        assert!(judge(&bad, &scripts).wrong.is_some(), "one passes");
-        let bad = bad.replace("targets ... ok", "targets ... not ok: why");
-        assert_eq!(judge(&bad, &scripts).wrong, None);
-        let aborted = bad.replace("objtool-rs: test-a.sh: TEST: multiple", "objtool-rs: x");
-        assert!(judge(&aborted, &scripts).wrong.is_some(), "one did not run");
-    }
 
     #[test]
     fn cases_are_counted() {
@@ -577,5 +519,72 @@ mod tests {
         assert_eq!(cases(script, Suite::Kernel), 2);
         assert_eq!(cases(script, Suite::Own), 0);
         assert_eq!(cases("begin \"a\"\nfinish\n", Suite::Own), 1);
+    }
+
+    fn script(name: &str, takes_seed: bool) -> Script {
+        Script {
+            name: name.to_owned(),
+            cases: 2,
+            fails: false,
+            boot_with: String::new(),
+            takes_seed,
+        }
+    }
+
+    #[test]
+    fn cycles_are_divided_over_machines() {
+        let (plain, random) = (script("plain", false), script("random", true));
+        let both = [plain.clone(), random.clone()];
+        let all = machines(0, &both, Some(10), 4);
+        let cycles: Vec<_> = all.iter().map(|machine| machine.cycles).collect();
+        assert_eq!(cycles, [Some(3), Some(3), Some(2), Some(2)]);
+        let seeds: Vec<_> = all.iter().map(|machine| machine.seed).collect();
+        assert_eq!(seeds, [1, 2, 3, 4]);
+        let mut names: Vec<_> = all.iter().map(|machine| &machine.name).collect();
+        names.dedup();
+        assert_eq!(names.len(), 4, "each has its own log");
+        assert_eq!(all[0].scripts, both);
+        assert!(all[1..].iter().all(|it| it.scripts == [random.clone()]));
+        let line = all[3].command_line("livepatch.x=0");
+        assert!(line.contains(&format!("LIST={} SEED=4 STEPS=2", all[3].name)));
+        assert!(line.ends_with(" livepatch.x=0"), "{line}");
+
+        assert_eq!(machines(0, &[plain], Some(10), 4).len(), 1);
+        assert_eq!(machines(0, &[random], None, 1)[0].cycles, None);
+    }
+
+    #[test]
+    fn all_machines_run_and_one_that_fails_is_seen() {
+        let all = machines(0, &[script("random", true)], Some(30), 3);
+        // None ends before all have begun.
+        let begun = std::sync::Barrier::new(3);
+        let seeds = together(&all, |machine| {
+            begun.wait();
+            Ok(machine.seed)
+        });
+        assert_eq!(seeds.unwrap(), [1, 2, 3]);
+        let failed = together(&all, |machine| match machine.seed {
+            2 => bail!("no"),
+            seed => Ok(seed),
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no");
+    }
+
+    #[test]
+    fn figures_of_machines_are_added_up() {
+        let log = |n| {
+            format!(
+                "objtool-rs: random: FIGURE: cycles {n}\r\n\
+                 objtool-rs: random: TEST: a ... ok\r\n\
+                 objtool-rs: random: TEST: b ... ok\r\n\
+                 objtool-rs: status random 0 1\r\n"
+            )
+        };
+        let random = [script("random", true)];
+        let mut went = judge(&log(25), &random).went;
+        assert_eq!(sums(&went), []);
+        went.extend(judge(&log(17), &random).went);
+        assert_eq!(sums(&went), [("random", "cycles 42".to_owned())]);
+        assert_eq!(count(&went), (4, 4));
     }
 }

@@ -79,8 +79,7 @@ pub fn source(kernel: &Kernel) -> Result<PathBuf> {
             fs::remove_dir_all(&tree)
                 .with_context(|| format!("cannot remove the unfinished {}", tree.display()))?;
         }
-        // Links take no room; what is edited is replaced and never written into.
-        cmd::output(Command::new("cp").arg("-al").arg(&pristine).arg(&tree))?;
+        link(&pristine, &tree)?;
         fs::write(tree.join(LIST), "")?;
     }
     let old = fs::read_to_string(tree.join(LIST))?;
@@ -99,6 +98,14 @@ pub fn source(kernel: &Kernel) -> Result<PathBuf> {
     }
     write(&planned, &tree)?;
     Ok(tree)
+}
+
+/// A tree of links, which take no room: what is edited is replaced and never written into.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    // The folder itself may be a symbolic link, of which a copy would be the same folder.
+    let from = fs::canonicalize(from)?;
+    cmd::output(Command::new("cp").arg("-al").arg(from).arg(to))?;
+    Ok(())
 }
 
 /// A file as it is to be.
@@ -432,5 +439,25 @@ mod tests {
         };
         let error = edited(&twice, &edit).unwrap_err().to_string();
         assert!(error.ends_with("more than once"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_into_a_tree_of_links_is_not_in_its_source() {
+        let work = tempfile::tempdir().unwrap();
+        let [real, named, tree] = ["real", "named", "tree"].map(|name| work.path().join(name));
+        fs::create_dir(&real).unwrap();
+        fs::write(real.join("old"), "old").unwrap();
+        std::os::unix::fs::symlink(&real, &named).unwrap();
+        link(&named, &tree).unwrap();
+        let new = |bytes: &str| Contents {
+            bytes: bytes.into(),
+            is_new: true,
+        };
+        let planned = [("old", "changed"), ("folder/new", "new")];
+        let planned = planned.map(|(path, bytes)| (PathBuf::from(path), new(bytes)));
+        write(&planned.into(), &tree).unwrap();
+        assert_eq!(fs::read(tree.join("old")).unwrap(), b"changed");
+        assert_eq!(fs::read(real.join("old")).unwrap(), b"old");
+        assert!(!real.join("folder").exists());
     }
 }

@@ -16,7 +16,7 @@
 
 static struct task_struct *threads[THREADS];
 
-static atomic_t calls, mixed_passes, old_passes, new_passes;
+static atomic_t mixed_passes, old_passes, new_passes;
 
 static int get_count(char *buffer, const struct kernel_param *kp)
 {
@@ -25,7 +25,6 @@ static int get_count(char *buffer, const struct kernel_param *kp)
 
 static const struct kernel_param_ops count_ops = { .get = get_count };
 
-module_param_cb(calls, &count_ops, &calls, 0444);
 module_param_cb(mixed, &count_ops, &mixed_passes, 0444);
 module_param_cb(old, &count_ops, &old_passes, 0444);
 module_param_cb(new, &count_ops, &new_passes, 0444);
@@ -44,13 +43,12 @@ void loop_pause(int call)
 	if (call % 5 == 0)
 		usleep_range(1, 50);
 	else if (call % 2 == 0)
-		cond_resched();
+		yield();
 }
 EXPORT_SYMBOL_GPL(loop_pause);
 
 void loop_took(int first, bool mixed)
 {
-	atomic_add(LOOP_CALLS, &calls);
 	if (mixed)
 		atomic_inc(&mixed_passes);
 	atomic_inc(first == 1 ? &old_passes : &new_passes);
