@@ -49,7 +49,9 @@ impl<P: Port> Locked<'_, P> {
             if is_online {
                 seen = older(seen, self.look_after(task));
             } else {
+                // What it had on its stack went with its CPU, and so does what it was asked.
                 self.port.set_forced_since(task, None);
+                self.port.clear_pending(task);
             }
         });
         // Somebody may have been left out. All are held and looked at only when it depends on that
