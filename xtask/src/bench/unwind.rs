@@ -25,12 +25,12 @@ const ROOM: f64 = 1.5;
 /// and C's object.
 const PAIRS: [(&str, [&str; 2], &str); 2] = [
     (
-        "fp-unwind-test",
+        "x86_64-fp-unwind-test",
         ["x86_64-fp", "x86_64-fp-unwind"],
         "arch/x86/kernel/unwind_frame.o",
     ),
     (
-        "orc-unwind-test",
+        "x86_64-orc-unwind-test",
         ["x86_64-orc", "x86_64-orc-unwind"],
         "arch/x86/kernel/unwind_orc.o",
     ),
@@ -305,6 +305,17 @@ fn word(image: &object::File<'_>, name: &str) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_kernel_of_the_test_has_a_pair() {
+        for config in unwind::chosen(None).unwrap() {
+            let pair = PAIRS.iter().find(|(test, ..)| *test == config.name);
+            let (_, kernels, _) = pair.expect(config.name);
+            for kernel in kernels {
+                assert!(Config::named(kernel).is_ok(), "{kernel}");
+            }
+        }
+    }
 
     #[test]
     fn a_remark_is_read_and_a_frame_costs_the_difference() {
