@@ -559,11 +559,7 @@ impl<S> Walk<S> {
     }
 
     #[inline]
-    fn walk_on<E>(
-        &mut self,
-        env: &E,
-        mut visit: impl FnMut(&Self) -> bool,
-    ) -> Result<End, Reason>
+    fn walk_on<E>(&mut self, env: &E, mut visit: impl FnMut(&Self) -> bool) -> Result<End, Reason>
     where
         E: Env + ?Sized,
         S: Stepper<E>,
