@@ -4,6 +4,8 @@
 # nothing left behind.
 . ./functions.sh
 
+load stack_target
+
 is_there() { [[ -e /sys/module/$1 || -n $(ls -A "$PATCHES") ]]; }
 
 # A kind of mistake, and the words of insmod for the error.
@@ -30,6 +32,8 @@ refused no-such-position "Invalid parameters"
 refused position-of-one "Invalid parameters"
 refused second-is-bad "Invalid parameters"
 refused not-traceable "Invalid parameters"
+dmesg | grep -q "failed to find location for function 'stack_untraced'" ||
+    fail "not-traceable is refused for another reason"
 finish
 
 begin "a replacement that is not there, and names that are too long"
@@ -45,7 +49,6 @@ is_there unmarked_patch && fail "it leaves something behind"
 finish
 
 begin "a second patch while the first one is in transition"
-load stack_target
 tell stack_target enter asleep
 load stack_patch_1
 open_for stack_patch_1 1 || fail "the first does not wait"

@@ -74,16 +74,17 @@ static int __init bad_patch_init(void)
 	} else if (is("second-is-bad")) {
 		funcs[1].old_name = "there_is_no_such_function";
 		funcs[1].new_func = replacement;
-	} else if (is("not-traceable"))
-		/* Where no call of the tracer is. */
-		funcs[0].old_name = "preempt_count_add";
-	else if (is("idle-loop"))
+	} else if (is("not-traceable")) {
+		/* Not one of the image, which another configuration may have traced: this does no harm. */
+		objects[0].name = "stack_target";
+		funcs[0].old_name = "stack_untraced";
+	} else if (is("idle-loop")) {
 		/* What an idle task never leaves. */
 		funcs[0].old_name = "cpu_startup_entry";
-	else if (is("task-start"))
+	} else if (is("task-start")) {
 		/* What a new task leaves the kernel from. */
 		funcs[0].old_name = "ret_from_fork";
-	else if (!is("good") && !is("no-funcs"))
+	} else if (!is("good") && !is("no-funcs"))
 		return -EDOM;
 	return klp_enable_patch(&patch);
 }

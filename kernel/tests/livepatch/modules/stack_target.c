@@ -31,6 +31,13 @@ noinline void stack_sleep(void)
 	barrier();
 }
 
+/* Where no call of the tracer is; for a patch that must be refused. */
+static noinline notrace __used int stack_untraced(void)
+{
+	barrier();
+	return 1;
+}
+
 static int run(void *unused)
 {
 	stack_sleep();
