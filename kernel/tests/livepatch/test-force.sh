@@ -124,5 +124,9 @@ wait $spinner 2>/dev/null
 unload situation_target
 finish
 
+# The next script takes the target anew.
+for patch in /sys/module/stack_patch_*; do
+    [[ -e $patch ]] && within 5 unload "${patch##*/}"
+done
 unload stack_target
 exit $status
