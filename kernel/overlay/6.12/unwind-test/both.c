@@ -84,10 +84,21 @@ static bool is_called(struct stack_words words, const char *name)
 }
 
 #define TRACED "the function tracer's entry, which may go on elsewhere"
+#define KEEPS_NO_FRAME "text that keeps no frame, says the validator"
+
+static bool is_in_function(unsigned long address, const char *function)
+{
+	char name[KSYM_SYMBOL_LEN];
+
+	snprintf(name, sizeof(name), "%ps", (void *)address);
+	return !strcmp(name, function);
+}
 
 /*
- * Whether ours is stricter than C's for the one known reason: the tracer's entry, whose handlers may
- * choose where it goes on. The walk was lost in it, or in a copy of it, called or interrupted.
+ * Whether ours is stricter than C's for a known reason: the tracer's entry, whose handlers may choose
+ * where it goes on. The walk was lost in it, or in a copy of it, called or interrupted. With frame
+ * pointers also where the graph tracer sends returns: it makes no record for whoever is returned to,
+ * whom C leaves out.
  */
 static bool is_known_difference(const struct walk *walk)
 {
@@ -95,6 +106,8 @@ static bool is_known_difference(const struct walk *walk)
 	unsigned long begin = kallsyms_lookup_name("ftrace_caller");
 	unsigned long end = kallsyms_lookup_name("ftrace_regs_caller_end");
 
+	if (UNWINDER == FRAME_POINTERS && is_called(walk->verdict.why, KEEPS_NO_FRAME))
+		return is_in_function(lost->address, "return_to_handler");
 	return is_called(walk->verdict.why, TRACED) &&
 	       (is_called(lost->kind, "tracer's entry") ||
 		is_called(lost->kind, "interrupted") ||
@@ -120,6 +133,12 @@ static const char *excuse_is_too_wide(void)
 	walk.verdict.lost_at.address = (unsigned long)schedule;
 	if (is_known_difference(&walk))
 		return "another place";
+	walk.verdict.why = (struct stack_words){ KEEPS_NO_FRAME, sizeof(KEEPS_NO_FRAME) - 1 };
+	if (is_known_difference(&walk))
+		return "any text that keeps no frame";
+	walk.verdict.lost_at.address = kallsyms_lookup_name("return_to_handler") + 1;
+	if (is_known_difference(&walk) != (UNWINDER == FRAME_POINTERS))
+		return "the graph tracer's returns";
 	return NULL;
 }
 
