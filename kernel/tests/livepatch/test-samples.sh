@@ -47,6 +47,7 @@ mark shadow
 sample livepatch-shadow-fix1
 sample livepatch-shadow-mod
 waits_for shadow 'dummy_alloc: dummy @'
+settled livepatch_shadow_fix1 60 || fail "the first fix does not settle"
 sample livepatch-shadow-fix2
 settled livepatch_shadow_fix2 || fail "the second fix does not settle"
 waits_for shadow 'livepatch_fix2_dummy_free: dummy @ .*check counter = ' 60
