@@ -16,10 +16,19 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 /// size of the code and what it is entered for.
 const RECORD: usize = 8;
 
-/// A stretch of entry code: its end, and what it is entered for.
-type Code = BTreeMap<u64, (u64, Origin)>;
+/// The table: where each record begins and ends, and what the code is entered for.
+type Table = BTreeMap<u64, (u64, Origin)>;
 
-/// Holds the table of an image against its symbols; returns how many stretches of entry code it has.
+/// A symbol of code that has a size.
+#[derive(Clone, Copy)]
+struct Piece {
+    first: u64,
+    end: u64,
+    /// What its name says that it is entered for.
+    origin: Option<Origin>,
+}
+
+/// Holds the table of an image against its symbols; returns how many records it has.
 ///
 /// # Errors
 /// The image can't be read, or the two say different things; the message names the first place.
@@ -29,8 +38,7 @@ pub fn check(vmlinux: &Path) -> Result<usize> {
     let image = object::File::parse(&*data)
         .with_context(|| format!("cannot read the image {}", vmlinux.display()))?;
     let table = recorded(&image)?;
-    let (named, known) = named(&image);
-    compare(&table, &named, &known).with_context(|| {
+    compare(&table, &pieces(&image)).with_context(|| {
         format!(
             "the table of entry code in {} is not what its symbols say",
             vmlinux.display()
@@ -40,7 +48,7 @@ pub fn check(vmlinux: &Path) -> Result<usize> {
 }
 
 /// What the table says.
-fn recorded(image: &object::File<'_>) -> Result<Code> {
+fn recorded(image: &object::File<'_>) -> Result<Table> {
     let place = |name: &str| {
         let symbol = image.symbol_by_name(name);
         let symbol = symbol.with_context(|| format!("the image has no {name}"))?;
@@ -54,7 +62,7 @@ fn recorded(image: &object::File<'_>) -> Result<Code> {
         .context("the table lies in no section")?
         .data_range(begin, end.saturating_sub(begin))?
         .context("the table leaves its section")?;
-    let mut code = Code::new();
+    let mut code = Table::new();
     for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
         let at = begin + (index * RECORD) as u64;
         let distance = i32::from_le_bytes([record[0], record[1], record[2], record[3]]);
@@ -73,43 +81,49 @@ fn recorded(image: &object::File<'_>) -> Result<Code> {
     Ok(code)
 }
 
-/// What the names of symbols say, of symbols that have a size; and where any symbol of code begins.
-fn named(image: &object::File<'_>) -> (Code, Vec<u64>) {
-    let (mut code, mut known) = (Code::new(), Vec::new());
-    for symbol in image.symbols() {
-        let text = symbol
-            .section_index()
+/// All code that has a size, and what names say of it.
+fn pieces(image: &object::File<'_>) -> Vec<Piece> {
+    let is_code = |symbol: &object::Symbol<'_, '_>| {
+        let section = symbol.section_index();
+        section
             .and_then(|index| image.section_by_index(index).ok())
-            .is_some_and(|section| section.kind() == object::SectionKind::Text);
-        if !text || !matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown) {
-            continue;
-        }
-        known.push(symbol.address());
-        let origin = symbol.name_bytes().ok().and_then(entry::origin);
-        if let (Some(origin), 1..) = (origin, symbol.size()) {
-            let first = symbol.address();
-            code.insert(first, (first + symbol.size(), origin));
-        }
-    }
-    (code, known)
+            .is_some_and(|section| section.kind() == object::SectionKind::Text)
+            && matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown)
+            && symbol.size() != 0
+    };
+    let piece = |symbol: object::Symbol<'_, '_>| Piece {
+        first: symbol.address(),
+        end: symbol.address() + symbol.size(),
+        origin: symbol.name_bytes().ok().and_then(entry::origin),
+    };
+    image.symbols().filter(is_code).map(piece).collect()
 }
 
-fn compare(table: &Code, named: &Code, known: &[u64]) -> Result<()> {
+/// Each piece that is entered must lie in a record that says for what, no other may lie in one, and
+/// records begin and end with pieces.
+fn compare(table: &Table, pieces: &[Piece]) -> Result<()> {
     if table.is_empty() {
         bail!("the table is empty");
     }
-    for (first, says) in table {
-        if !known.contains(first) {
-            bail!("nothing begins at {first:#x}, where a record says {says:x?}");
+    for piece in pieces {
+        let before = table.range(..piece.end).next_back();
+        let record = before.filter(|(_, (end, _))| *end > piece.first);
+        let says = record.map(|(_, (_, origin))| *origin);
+        let all_in =
+            record.is_none_or(|(first, (end, _))| *first <= piece.first && piece.end <= *end);
+        if says != piece.origin || !all_in {
+            bail!(
+                "at {:#x} the record is {record:x?}, and the symbol says {:?} up to {:#x}",
+                piece.first,
+                piece.origin,
+                piece.end
+            );
         }
     }
-    for first in table.keys().chain(named.keys()) {
-        if table.get(first) != named.get(first) {
-            bail!(
-                "at {first:#x} the table says {:x?}, and the symbol {:x?}",
-                table.get(first),
-                named.get(first)
-            );
+    let entered = || pieces.iter().filter(|piece| piece.origin.is_some());
+    for (first, (end, _)) in table {
+        if !entered().any(|p| p.first == *first) || !entered().any(|p| p.end == *end) {
+            bail!("no entry code begins at {first:#x} and ends at {end:#x}, as a record says");
         }
     }
     Ok(())
@@ -121,21 +135,38 @@ mod tests {
 
     #[test]
     fn every_difference_is_one() {
-        let code = Code::from([
-            (0x100, (0x120, Origin::SystemCall)),
-            (0x200, (0x210, Origin::Fork)),
-        ]);
-        let known = [0x100, 0x180, 0x200];
-        assert!(compare(&code, &code, &known).is_ok());
-        let mut other = code.clone();
-        other.remove(&0x200);
-        assert!(compare(&other, &code, &known).is_err());
-        assert!(compare(&code, &other, &known).is_err());
-        other.insert(0x200, (0x210, Origin::Startup));
-        assert!(compare(&other, &code, &known).is_err());
-        other.insert(0x200, (0x20f, Origin::Fork));
-        assert!(compare(&other, &code, &known).is_err());
-        assert!(compare(&code, &code, &known[..2]).is_err());
-        assert!(compare(&Code::new(), &Code::new(), &known).is_err());
+        let piece = |first, end, origin| Piece { first, end, origin };
+        let (call, fork) = (Some(Origin::SystemCall), Some(Origin::Fork));
+        let pieces = [
+            piece(0x100, 0x120, call),
+            piece(0x130, 0x150, call),
+            piece(0x150, 0x180, None),
+            piece(0x200, 0x210, fork),
+        ];
+        let table = |records: &[(u64, u64, Option<Origin>)]| -> Table {
+            let record = |&(first, end, origin): &(u64, u64, Option<Origin>)| {
+                (first, (end, origin.unwrap()))
+            };
+            records.iter().map(record).collect()
+        };
+        let right = [(0x100, 0x150, call), (0x200, 0x210, fork)];
+        assert!(compare(&table(&right), &pieces).is_ok());
+        let apart = [(0x100, 0x120, call), (0x130, 0x150, call), right[1]];
+        assert!(compare(&table(&apart), &pieces).is_ok());
+        for wrong in [
+            &[][..],
+            // One is missing, says another thing, or is too long, too short, or begins elsewhere.
+            &[right[0]],
+            &[right[0], (0x200, 0x210, call)],
+            &[(0x100, 0x158, call), right[1]],
+            &[(0x100, 0x180, call), right[1]],
+            &[(0x100, 0x148, call), right[1]],
+            &[(0x0f0, 0x150, call), right[1]],
+            &[(0x110, 0x150, call), right[1]],
+            // One of nothing.
+            &[right[0], right[1], (0x300, 0x310, fork)],
+        ] {
+            assert!(compare(&table(wrong), &pieces).is_err(), "{wrong:x?}");
+        }
     }
 }

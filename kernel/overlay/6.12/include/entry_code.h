@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A table of entry code, made where the code is: a record for each piece of it that ends with
- * SYM_CODE_END, once this was included and entry_code_for has said what the code is entered for.
+ * A table of entry code, made where the code is: of all pieces that end with SYM_CODE_END, once this was
+ * included and entry_code_for has said what the code is entered for. Pieces for the same share a record
+ * if nothing else was said between them, so they must follow each other in one section. The last word
+ * in a file is ENTRY_NONE; without it, or across sections, the end of a record is no number.
  */
 #ifndef _ASM_X86_ENTRY_CODE_H
 #define _ASM_X86_ENTRY_CODE_H
@@ -25,11 +27,23 @@
 
 #ifdef CONFIG_RUST_UNWINDER
 
+/* What it is for now, how many records there are, and whether the last one still grows. */
+.set .Lentry_code_for, ENTRY_NONE
+.set .Lentry_codes, 0
+.set .Lentry_code_grows, 0
+
 /* From here on, until it is said anew. */
 .macro entry_code_for what:req
-	.set .Lentry_code_for, \what
+	.if \what != .Lentry_code_for
+		.if .Lentry_code_grows
+			.altmacro
+			entry_code_closes %.Lentry_codes
+			.noaltmacro
+			.set .Lentry_code_grows, 0
+		.endif
+		.set .Lentry_code_for, \what
+	.endif
 .endm
-entry_code_for ENTRY_NONE
 
 /* The same for a vector of the IDT. */
 .macro entry_code_for_vector vector:req
@@ -48,17 +62,32 @@ entry_code_for ENTRY_NONE
 	.endif
 .endm
 
-.macro entry_code_ends name:req
-	.if .Lentry_code_for != ENTRY_NONE
+.macro entry_code_closes number
+	.set .Lentry_code_end_\number, .Lentry_code_piece
+.endm
+
+.macro entry_code_opens name, number
 	.pushsection .entry_code, "a"
 	/* struct EntryRecord of unwind's ranges.rs. */
 	.long \name - .
-	.short .L__sym_size_\name, .Lentry_code_for
+	.short .Lentry_code_end_\number - \name, .Lentry_code_for
 	.popsection
 	/* The table is no place from which it is jumped there. */
 	.pushsection .discard.noendbr
 	.long \name
 	.popsection
+.endm
+
+.macro entry_code_ends name:req
+	.if .Lentry_code_for != ENTRY_NONE
+		.if .Lentry_code_grows == 0
+			.set .Lentry_codes, .Lentry_codes + 1
+			.set .Lentry_code_grows, 1
+			.altmacro
+			entry_code_opens \name, %.Lentry_codes
+			.noaltmacro
+		.endif
+		.set .Lentry_code_piece, .
 	.endif
 .endm
 
