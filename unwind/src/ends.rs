@@ -9,7 +9,7 @@ use arch::frame::{Event, Frames, Origin, Privilege};
 
 use crate::env::{Env, TaskKind, TextKind};
 use crate::reason::Reason;
-use crate::stack::Stack;
+use crate::stack::{Slot, Stack};
 
 /// Where a walk ended, as it must for the kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +42,10 @@ impl End {
     }
 }
 
-/// Whether registers of user space lie at the top.
-#[inline(never)]
-pub(crate) fn user_registers_at_top<E: Env + ?Sized>(env: &E, stack: &Stack) -> bool {
-    let slot = stack.slot(env.top().wrapping_add(E::Arch::REGISTERS.status));
-    slot.is_some_and(|slot| E::Arch::privilege(env.read(slot)) == Privilege::User)
+/// Whether registers are user space's, by the place of their status.
+#[inline]
+pub(crate) fn is_users<E: Env + ?Sized>(env: &E, status: Option<Slot>) -> bool {
+    status.is_some_and(|slot| E::Arch::privilege(env.read(slot)) == Privilege::User)
 }
 
 /// What must be so where a stack ends in front of the top.
@@ -94,11 +93,12 @@ const fn rule(origin: Origin) -> Rule {
     }
 }
 
-/// An end right in front of the top, where `origin`'s call lies; `caller_fp` is the frame pointer
-/// that the entry code had, if that is known.
+/// An end right in front of the top, where registers of user space lie or not, and `origin`'s call;
+/// `caller_fp` is the frame pointer that the entry code had, if that is known.
+#[inline]
 fn at_top<E: Env + ?Sized>(
     env: &E,
-    stack: &Stack,
+    user: bool,
     origin: Option<Origin>,
     caller_fp: Option<u64>,
 ) -> Result<End, Reason> {
@@ -111,7 +111,7 @@ fn at_top<E: Env + ?Sized>(
         Some(fp) => rule.led_to_top && fp == E::Arch::encoded(env.top()),
         None => true,
     };
-    let state = state(env.task_kind(), user_registers_at_top::<E>(env, stack));
+    let state = state(env.task_kind(), user);
     if fits && rule.states & state != 0 {
         Ok(rule.end)
     } else {
@@ -119,16 +119,17 @@ fn at_top<E: Env + ?Sized>(
     }
 }
 
-/// Judges the outermost frame record, with `caller_fp` and an address that a call may have left.
+/// Judges the outermost frame record, with `caller_fp` and an address that a call may have left, and
+/// whether registers of user space lie at the top.
 #[inline]
 pub(crate) fn at_last_record<E: Env + ?Sized>(
     env: &E,
-    stack: &Stack,
+    user: bool,
     caller_fp: u64,
     return_address: u64,
 ) -> Result<End, Reason> {
     let origin = env.origin(return_address.wrapping_sub(1));
-    at_top::<E>(env, stack, origin, Some(caller_fp))
+    at_top::<E>(env, user, origin, Some(caller_fp))
 }
 
 /// Judges the end of a stack that an ORC entry names, with the stack pointer `sp`. `never_ran` if
@@ -146,7 +147,9 @@ pub(crate) fn at_marked_end<E: Env + ?Sized>(
     if never_ran {
         return Ok(End::NeverRan);
     }
-    at_top::<E>(env, stack, env.origin(pc.wrapping_sub(1)), None)
+    let status = env.top().wrapping_add(E::Arch::REGISTERS.status);
+    let user = is_users(env, stack.slot(status));
+    at_top::<E>(env, user, env.origin(pc.wrapping_sub(1)), None)
 }
 
 /// Judges registers of user space at `address`, in front of which entry code of `origin` lies.
@@ -189,15 +192,10 @@ pub(crate) fn check_text<E: Env + ?Sized>(env: &E, address: u64) -> Result<(), R
 /// Whether a call may have left `address`.
 #[inline(never)]
 pub(crate) fn check_return_address<E: Env + ?Sized>(env: &E, address: u64) -> Result<(), Reason> {
-    let (kind, bytes) = env.before(address);
-    if matches!(kind, TextKind::Fixed) {
-        if E::Arch::may_follow_call(bytes) {
-            Ok(())
-        } else {
-            Err(Reason::AddressNotAfterCall)
-        }
-    } else {
-        check_kind::<E>(env, kind)
+    match env.before(address) {
+        Ok(bytes) if E::Arch::may_follow_call(bytes) => Ok(()),
+        Ok(_) => Err(Reason::AddressNotAfterCall),
+        Err(kind) => check_kind::<E>(env, kind),
     }
 }
 

@@ -85,16 +85,17 @@ pub trait Text {
     /// The eight bytes in front of `address`, which lies in text.
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]>;
 
-    /// What ends in front of `address`, and its last eight bytes if that is [`TextKind::Fixed`]. Such
+    /// The last eight bytes of what ends in front of `address`, if that is [`TextKind::Fixed`]. Such
     /// text that cannot be read is none.
+    ///
+    /// # Errors
+    /// It is something else.
     #[inline]
-    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
-        let kind = self.kind(address.wrapping_sub(1));
-        let bytes = match kind {
-            TextKind::Fixed => self.bytes_before(address),
-            _ => Some([0; 8]),
-        };
-        bytes.map_or((TextKind::None, [0; 8]), |bytes| (kind, bytes))
+    fn before(&self, address: u64) -> Result<[u8; 8], TextKind> {
+        match self.kind(address.wrapping_sub(1)) {
+            TextKind::Fixed => self.bytes_before(address).ok_or(TextKind::None),
+            kind => Err(kind),
+        }
     }
 
     /// The original of the return address `address` that was found in the word at `slot`.
@@ -107,6 +108,7 @@ pub trait Text {
 
 /// What kind of task a stack belongs to, which decides where it must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub enum TaskKind {
     /// One with a user space.
     User,

@@ -5,9 +5,9 @@
 //! interrupted function may not have set its frame pointer up yet, or not any more: there a
 //! reliable walk stops. The text on the way must keep the convention, by the validator's word.
 
-use arch::frame::{FramePointer, Frames, Origin, Privilege, WORD};
+use arch::frame::{Event, FramePointer, Frames, Origin, Privilege, WORD};
 
-use crate::ends;
+use crate::ends::{self, End};
 use crate::env::{Env, Recovered, Vouch};
 use crate::reason::Reason;
 use crate::stack::Span;
@@ -21,10 +21,21 @@ pub struct FramePointers {
     /// The frame pointer to go on with instead of the record's, or 0: a call to nowhere has pushed
     /// a return address, but no frame pointer.
     instead: u64,
-    /// The frame is the outermost record.
-    is_last: bool,
+    /// Whether the frame is the outermost record.
+    last: Last,
     /// What a reliable walk has found out about the outermost record.
-    end: Option<ends::End>,
+    end: Option<End>,
+}
+
+/// What comes behind a record.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    /// What its frame pointer leads to.
+    No,
+    /// Nothing: it is the outermost one.
+    Kernel,
+    /// It is the outermost one, and user space's registers lie behind it.
+    User,
 }
 
 impl Partial for FramePointers {
@@ -45,7 +56,7 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
     const NEW: Self = Self {
         behind: 0,
         instead: 0,
-        is_last: false,
+        last: Last::No,
         end: None,
     };
 
@@ -55,15 +66,13 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
             walk.lose(Reason::Running);
             return;
         }
-        let fp = match start {
+        walk.fp = match start {
             Start::Here { fp, .. } => fp,
             Start::Inactive { sp } => sp.wrapping_add(E::Arch::INACTIVE.record),
-            Start::Interrupted { user: true, .. } => {
-                walk.finish();
-                return;
-            }
-            Start::Interrupted { pc, sp, fp, .. } => {
-                if !walk.doubt_or_registers() {
+            Start::Interrupted { user, pc, sp, fp } => {
+                if user {
+                    walk.at = At::User;
+                } else if !walk.doubt_and_go_on(Reason::Interrupted(Event::Unknown)) {
                     return;
                 }
                 if pc == 0 && sp >= first {
@@ -74,52 +83,63 @@ impl<E: Env + ?Sized> Stepper<E> for FramePointers {
                 }
             }
         };
-        let at = match E::Arch::frame_pointer(fp) {
-            FramePointer::Record(address) | FramePointer::Registers(address) => address,
-        };
-        if !walk.go_over(env, at, Reason::StartOffStack) {
-            return;
-        }
-        walk.enter(env, fp);
-        // Registers do not count as a frame that lies high enough.
-        while !walk.is_done()
-            && (!walk.stack.contains(first, WORD)
-                || walk.stepper.instead == 0 && (!matches!(walk.at, At::Call) || walk.sp < first))
-        {
+        // The first frame lies on whatever stack it lies on.
+        let (FramePointer::Record(at) | FramePointer::Registers(at)) =
+            E::Arch::frame_pointer(walk.fp);
+        walk.stack = walk.stack.leading_to(at);
+        loop {
             walk.next(env);
+            // Registers do not count as a frame that lies high enough.
+            if walk.is_done()
+                || walk.stack.contains(first, WORD)
+                    && (walk.stepper.instead != 0
+                        || matches!(walk.at, At::Call) && walk.sp >= first)
+            {
+                return;
+            }
         }
     }
 
     #[inline]
     fn next(walk: &mut Walk<Self>, env: &E) {
-        if matches!(walk.at, At::User) {
+        if matches!(walk.stepper.last, Last::User) {
+            // Entry code of system calls does not always lead to its registers. What entered
+            // the kernel is found out only if somebody asks, by the address that stays here.
+            walk.origin = None;
+            walk.at = At::User;
+            walk.count = walk.count.wrapping_add(1);
+            walk.registers = env.top();
+            walk.stepper.last = Last::No;
+        } else if matches!(
+            (walk.stepper.last, walk.at),
+            (Last::Kernel, _) | (_, At::User)
+        ) {
             walk.finish();
-        } else if walk.stepper.is_last {
-            if ends::user_registers_at_top(env, &walk.stack) {
-                // Entry code of system calls does not always lead to its registers. What entered
-                // the kernel is found out only if somebody asks, by the address that stays here.
-                walk.origin = None;
-                walk.at = At::User;
-                walk.count = walk.count.wrapping_add(1);
-                walk.registers = env.top();
-                walk.stepper.is_last = false;
-            } else {
-                walk.finish();
-            }
         } else {
-            let fp = match walk.stepper.instead {
-                0 => walk.fp,
-                fp => fp,
+            let fp = match (walk.count, walk.stepper.instead) {
+                (0, _) | (_, 0) => walk.fp,
+                (_, fp) => {
+                    walk.stepper.instead = 0;
+                    fp
+                }
             };
-            walk.stepper.instead = 0;
             walk.enter(env, fp);
         }
     }
 }
 
 impl Walk<FramePointers> {
+    /// Whether it is one that has not started. Whoever has zeros to start a walk in asks for this.
+    pub const fn is_new(&self) -> bool {
+        let stepper = &self.stepper;
+        self.has_not_started()
+            && stepper.behind | stepper.instead == 0
+            && matches!(stepper.last, Last::No)
+            && stepper.end.is_none()
+    }
+
     /// Behind the last frame.
-    #[cold]
+    #[inline]
     fn finish(&mut self) {
         match (self.stepper.end, self.mode) {
             (Some(end), _) => self.status = Status::Ended(Some(end)),
@@ -139,23 +159,29 @@ impl Walk<FramePointers> {
     /// Goes to where `fp` leads, or gets lost.
     #[inline]
     fn enter<E: Env + ?Sized>(&mut self, env: &E, fp: u64) {
-        match E::Arch::frame_pointer(fp) {
-            FramePointer::Record(address) => self.enter_record(env, address),
-            FramePointer::Registers(address) => self.enter_registers(env, address),
-        }
-    }
-
-    /// The `len` bytes from `address`, which must lie behind the frame that the walk stands on;
-    /// without them it is lost.
-    #[inline]
-    fn climb<E: Env + ?Sized>(&mut self, env: &E, address: u64, len: u64) -> Option<Span> {
-        loop {
+        let (is_record, address, len) = match E::Arch::frame_pointer(fp) {
+            FramePointer::Record(address) => (true, address, E::Arch::RECORD.size),
+            FramePointer::Registers(address) => (false, address, E::Arch::REGISTERS.size),
+        };
+        // It must lie behind the frame that the walk stands on.
+        let span = loop {
             match self.stack.span(address, len) {
-                Some(span) if address >= self.stepper.behind => return Some(span),
-                Some(_) => return self.lost(Reason::FramePointerNotRising),
+                Some(span) if address >= self.stepper.behind => break span,
+                Some(_) => {
+                    self.lose(Reason::FramePointerNotRising);
+                    return;
+                }
                 None if self.next_stack(env, address, len) => {}
-                None => return None,
+                None => return,
             }
+        };
+        self.count = self.count.wrapping_add(1);
+        self.stepper.behind = address.wrapping_add(len);
+        self.stepper.last = Last::No;
+        if is_record {
+            self.enter_record(env, &span);
+        } else {
+            self.enter_registers(env, &span);
         }
     }
 
@@ -167,47 +193,39 @@ impl Walk<FramePointers> {
         if address % WORD != 0 {
             return self.lose(Reason::FramePointerMisaligned);
         }
-        let left = self.stack;
+        let mut stack = self.stack;
         // It may lie on another stack than the next one, if that is empty.
-        while !self.stack.contains(address, len) {
-            let next = self.stack.next();
-            let reached = match next {
-                0 => self.lose(match address {
-                    // That is how entry code marks the outermost frame.
-                    0 => Reason::WrongEnd,
-                    _ => Reason::FramePointerOffStack,
-                }),
-                _ => self.go_over(env, next, Reason::FramePointerOffStack),
+        loop {
+            let next = stack.next();
+            stack = match self.other_stack(env, next) {
+                Ok(stack) => stack,
+                // That is how entry code marks the outermost frame.
+                Err(_) if address == 0 => return self.lose(Reason::WrongEnd),
+                Err(reason) => {
+                    return self.lose(reason.unwrap_or(match self.count {
+                        0 => Reason::StartOffStack,
+                        _ => Reason::FramePointerOffStack,
+                    }))
+                }
             };
-            if !reached {
-                self.stack = left;
-                return false;
+            if stack.contains(address, len) {
+                self.stack = stack;
+                // What lies below was left by calls that have returned.
+                self.stepper.behind = next;
+                return true;
             }
-            // What lies below was left by calls that have returned.
-            self.stepper.behind = next;
         }
-        true
     }
 
-    /// Counts the frame that lies in these bytes, and is behind it.
     #[inline]
-    fn pass(&mut self, address: u64, len: u64) {
-        self.count = self.count.wrapping_add(1);
-        self.stepper.behind = address.wrapping_add(len);
-    }
-
-    #[inline(never)]
-    fn enter_record<E: Env + ?Sized>(&mut self, env: &E, address: u64) {
+    fn enter_record<E: Env + ?Sized>(&mut self, env: &E, span: &Span) {
         let layout = E::Arch::RECORD;
-        let Some(span) = self.climb(env, address, layout.size) else {
-            return;
-        };
         let (caller, slot) = (span.slot(layout.caller), span.slot(layout.return_address));
+        // Both lie there.
         let (Some(caller), Some(slot)) = (caller, slot) else {
-            self.lose(Reason::FramePointerOffStack);
             return;
         };
-        self.pass(address, layout.size);
+        let address = span.address();
         self.at = At::Call;
         self.registers = 0;
         self.sp = address;
@@ -217,34 +235,37 @@ impl Walk<FramePointers> {
         if !goes_on {
             return;
         }
+        // Not far in front of where the task's stack begins, or behind that.
         let below = env.top().wrapping_sub(address);
-        self.stepper.is_last = below <= E::Arch::LAST_RECORD && self.is_last_at(env, below);
-        if self.is_reliable() {
-            if let Err(reason) = self.check_record(env) {
-                self.lose(reason);
-            }
+        let behind = E::Arch::REGISTERS.size;
+        if below.wrapping_add(behind) <= E::Arch::LAST_RECORD.wrapping_add(behind) {
+            self.see_whether_last(env, below);
+        }
+        if !self.is_reliable() || !matches!(self.stepper.last, Last::No) {
+            return;
+        }
+        if let Err(reason) = self.check_record(env) {
+            self.lose(reason);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, address: u64) {
+    fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, span: &Span) {
         let layout = E::Arch::REGISTERS;
+        let Some(span) = span.first(layout.size) else {
+            return;
+        };
         // Only in front of registers is it of interest what called.
         self.origin = match self.at {
-            At::Call if self.count != 0 => env.origin(self.pc.wrapping_sub(1)),
+            At::Call if self.count != 1 => env.origin(self.pc.wrapping_sub(1)),
             _ => None,
-        };
-        let Some(span) = self.climb(env, address, layout.size) else {
-            return;
         };
         // All of them lie there.
         let word = |offset| span.slot(offset).map_or(0, |slot| env.read(slot));
-        self.pass(address, layout.size);
-        self.registers = address;
+        self.registers = span.address();
         self.sp = 0;
         self.fp = word(layout.fp);
-        self.stepper.is_last = false;
         self.at = At::Kernel;
         self.pc = word(layout.pc);
         match E::Arch::privilege(word(layout.status)) {
@@ -274,35 +295,44 @@ impl Walk<FramePointers> {
         self.doubt_or_registers();
     }
 
-    /// Whether a record that lies so far below the top is the outermost one of the task.
+    /// Looks whether a record that lies so far below the top is the outermost one of the task, which a
+    /// reliable walk judges then.
     #[cold]
     #[inline(never)]
-    fn is_last_at<E: Env + ?Sized>(&self, env: &E, below: u64) -> bool {
-        // A word at the top belongs to it, too.
-        let Some(span) = self.stack.span(self.sp, below) else {
-            return false;
+    fn see_whether_last<E: Env + ?Sized>(&mut self, env: &E, below: u64) {
+        // From there on up to the end of what lies at the top.
+        let all = below.wrapping_add(E::Arch::REGISTERS.size);
+        let span = self.stack.span(self.sp, all).filter(|span| {
+            let word = |offset| span.slot(offset).map(|slot| env.read(slot));
+            E::Arch::is_last_record(below, |a, b| match (word(a), word(b)) {
+                (Some(a), Some(b)) => a == b,
+                _ => false,
+            })
+        });
+        let Some(span) = span else {
+            // Where the task's stack begins lies no other one.
+            if self.is_reliable() && (below.wrapping_sub(E::Arch::RECORD.size) as i64) < 0 {
+                self.stepper.last = Last::Kernel;
+                self.lose(Reason::FramePointerPastEnd);
+            }
+            return;
         };
-        let word = |offset| span.slot(offset).map(|slot| env.read(slot));
-        E::Arch::is_last_record(below, |a, b| match (word(a), word(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        })
+        let status = span.slot(below.wrapping_add(E::Arch::REGISTERS.status));
+        let user = ends::is_users(env, status);
+        self.stepper.last = if user { Last::User } else { Last::Kernel };
+        if self.is_reliable() {
+            match self.check_last_record(env, user) {
+                Ok(end) => self.stepper.end = Some(end),
+                Err(reason) => {
+                    self.lose(reason);
+                }
+            }
+        }
     }
 
     /// Whether a reliable walk may stand on its record.
     #[inline]
     fn check_record<E: Env + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
-        if self.stepper.is_last {
-            return self.check_last_record(env);
-        }
-        // Where the task's stack begins lies no other one.
-        let past = self
-            .sp
-            .wrapping_sub(env.top())
-            .wrapping_add(E::Arch::RECORD.size);
-        if past.wrapping_sub(1) < E::Arch::RECORD.size.wrapping_add(E::Arch::REGISTERS.size) {
-            return Err(Reason::FramePointerPastEnd);
-        }
         ends::check_return_address(env, self.pc)?;
         let call = self.pc.wrapping_sub(1);
         // Entry code leads to registers, and those decide.
@@ -318,20 +348,16 @@ impl Walk<FramePointers> {
     }
 
     /// The same of the outermost record.
-    #[cold]
-    #[inline(never)]
-    fn check_last_record<E: Env + ?Sized>(&mut self, env: &E) -> Result<(), Reason> {
-        let end = if env.is_fork_return(self.pc) {
+    #[inline]
+    fn check_last_record<E: Env + ?Sized>(&self, env: &E, user: bool) -> Result<End, Reason> {
+        if env.is_fork_return(self.pc) {
             // Nobody calls there: only a task that has not run yet has it on its stack.
             if self.count != 1 || self.fp != E::Arch::encoded(env.top()) {
                 return Err(Reason::WrongEnd);
             }
-            ends::End::NeverRan
-        } else {
-            ends::check_return_address(env, self.pc)?;
-            ends::at_last_record(env, &self.stack, self.fp, self.pc)?
-        };
-        self.stepper.end = Some(end);
-        Ok(())
+            return Ok(End::NeverRan);
+        }
+        ends::check_return_address(env, self.pc)?;
+        ends::at_last_record(env, user, self.fp, self.pc)
     }
 }

@@ -96,22 +96,28 @@ impl<'a> UnreliableText<'a> {
     /// the byte before it.
     #[inline]
     pub fn contains(&self, address: u64) -> bool {
-        match self.base {
-            Base::Image(base) if self.is_sorted => {
-                // All of the table is within 31 bits of its base.
-                let distance = address.wrapping_sub(base) as i64;
-                let behind = |range: &Range| i64::from(range.distance) <= distance;
-                let count = self.ranges.partition_point(behind);
-                let last = self.ranges.get(count.wrapping_sub(1));
-                last.is_some_and(|range| {
-                    distance.wrapping_sub(i64::from(range.distance)) < i64::from(range.size)
-                })
-            }
-            _ => {
-                let holds = |(first, end): (u64, u64)| first <= address && address < end;
-                (0..self.len()).any(|index| self.get(index).is_some_and(holds))
+        let (mut place, step) = match self.base {
+            Base::Image(base) => (base, 0),
+            Base::Module(table) => (table, STEP),
+        };
+        let mut ranges = self.ranges;
+        if step == 0 && self.is_sorted {
+            // All of the table is within 31 bits of its base. Only the last that begins in front of
+            // the address can hold it.
+            let distance = address.wrapping_sub(place) as i64;
+            while ranges.len() > 1 {
+                let (low, high) = ranges.split_at(ranges.len() / 2);
+                let is_high = high
+                    .first()
+                    .is_some_and(|r| i64::from(r.distance) <= distance);
+                ranges = if is_high { high } else { low };
             }
         }
+        ranges.iter().any(|range| {
+            let first = place.wrapping_add_signed(i64::from(range.distance));
+            place = place.wrapping_add(step);
+            address.wrapping_sub(first) < u64::from(range.size)
+        })
     }
 }
 

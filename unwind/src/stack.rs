@@ -39,11 +39,7 @@ impl StackKind {
     /// A bit of its own. Numbers that are too large share one, so that each still comes up once.
     #[inline]
     pub(crate) const fn bit(self) -> u32 {
-        if self.0 < 31 {
-            1 << self.0
-        } else {
-            1 << 31
-        }
+        1 << if self.0 < 31 { self.0 } else { 31 }
     }
 }
 
@@ -51,12 +47,12 @@ impl StackKind {
 ///
 /// # Invariants
 ///
-/// Both ends are multiples of a word's size, the begin is not above the end, and the memory between
-/// them can be read.
+/// The memory from the begin on, of this size, can be read, and there is no address behind the largest
+/// one in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stack {
     begin: u64,
-    end: u64,
+    size: u64,
     next: u64,
     kind: StackKind,
 }
@@ -65,30 +61,26 @@ impl Stack {
     /// No stack: nothing lies on it. All of it is zeros.
     pub(crate) const NONE: Self = Self {
         begin: 0,
-        end: 0,
+        size: 0,
         next: 0,
         kind: StackKind::TASK,
     };
 
+    /// The same, before the switch to which the stack pointer was another one.
+    #[inline]
+    pub(crate) const fn leading_to(self, next: u64) -> Self {
+        Self { next, ..self }
+    }
+
     /// The stack of all words from `begin` up to `end`, which must be readable. `next` is the
     /// stack pointer from before the switch to this stack, or 0 when none is known.
-    ///
-    /// The ends are moved inwards to multiples of a word's size.
     #[inline]
     pub const fn new(kind: StackKind, begin: u64, end: u64, next: u64) -> Self {
-        let rounded = begin.wrapping_add(WORD - 1) & !(WORD - 1);
-        let end = end & !(WORD - 1);
-        // INVARIANT: rounded here. Where the begin overflows, or lies above the end, it is empty.
-        if rounded < begin || rounded > end {
-            return Self {
-                next,
-                kind,
-                ..Self::NONE
-            };
-        }
+        // INVARIANT: the end is an address, and where it lies in front of the begin there is nothing.
+        let size = end.saturating_sub(begin);
         Self {
-            begin: rounded,
-            end,
+            begin,
+            size,
             next,
             kind,
         }
@@ -106,10 +98,10 @@ impl Stack {
         self.begin
     }
 
-    /// The address behind the highest word.
+    /// The address behind the highest byte.
     #[inline]
     pub const fn end(&self) -> u64 {
-        self.end
+        self.begin.wrapping_add(self.size)
     }
 
     /// The stack pointer from before the switch to this stack; 0 when none is known.
@@ -121,8 +113,7 @@ impl Stack {
     /// Whether `len` bytes from `address` lie on it.
     #[inline]
     pub const fn contains(&self, address: u64, len: u64) -> bool {
-        // By the invariant the difference is the size.
-        match self.end.wrapping_sub(self.begin).checked_sub(len) {
+        match self.size.checked_sub(len) {
             Some(room) => address.wrapping_sub(self.begin) <= room,
             None => false,
         }
@@ -163,6 +154,24 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Where they begin.
+    #[inline]
+    pub(crate) const fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The first `len` bytes of them. Where that is a constant, slots are less to compute.
+    #[inline]
+    pub(crate) const fn first(&self, len: u64) -> Option<Self> {
+        let address = self.address;
+        if len <= self.len {
+            // INVARIANT: they are some of bytes that lie on a stack.
+            Some(Self { address, len })
+        } else {
+            None
+        }
+    }
+
     /// The word at an offset, if a whole, aligned word of these bytes lies there. Where the length
     /// and the offset are constants, nothing of this is left to be computed.
     #[inline]
@@ -241,12 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn odd_ends_are_moved_inwards() {
+    fn no_word_lies_across_odd_ends() {
         let stack = Stack::new(StackKind::TASK, 0x1001, 0x101f, 0);
-        assert_eq!((stack.begin(), stack.end()), (0x1008, 0x1018));
+        let words = (0xff0..0x1030).filter(|&address| stack.slot(address).is_some());
+        assert!(words.eq([0x1008, 0x1010]));
         let at_the_edge = Stack::new(StackKind::TASK, u64::MAX - 2, u64::MAX, 0);
-        assert!(at_the_edge.slot(0).is_none());
-        assert!(at_the_edge.slot(u64::MAX - 7).is_none());
+        let turned = Stack::new(StackKind::TASK, 0x2000, 0x1000, 0);
+        for address in [0, 0x1000, 0x1800, 0x2000, u64::MAX - 7] {
+            assert!(at_the_edge.slot(address).is_none());
+            assert!(turned.slot(address).is_none());
+        }
     }
 
     #[test]

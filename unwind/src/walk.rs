@@ -3,9 +3,7 @@
 //! A [`Walk`] stands on one frame at a time. How it finds the next one is its stepper's
 //! ([`crate::frame_pointers`], [`crate::orc`]); where it may end is [`crate::ends`]'s. Two modes
 //! share everything: a *reliable* walk stops at the first doubt, a *best-effort* walk goes on as
-//! long as something can be read and remembers its first doubt.
-
-use core::mem::MaybeUninit;
+//! long as something can be read.
 
 use arch::frame::{Event, Frames, Origin, Privilege};
 
@@ -15,7 +13,8 @@ use crate::reason::Reason;
 use crate::stack::{Slot, Stack, StackKind};
 use crate::Verdict;
 
-/// The most frames of a walk: more than fit on the largest stack, 64 KiB of frame records.
+/// The most frames of a walk by ORC: more than fit on the largest stack, 64 KiB of frame records. With
+/// frame pointers each frame takes its part of a stack, and there can't be more.
 pub const MAX_FRAMES: u16 = 4096;
 
 /// Stands for the registers that a walk was started from; no registers lie at an odd address.
@@ -180,8 +179,6 @@ pub struct Walk<S> {
     /// The entry code that the frame in front of registers lies in.
     pub(crate) origin: Option<Origin>,
     pub(crate) status: Status,
-    /// The first doubt.
-    pub(crate) doubt: Option<Reason>,
     pub(crate) stepper: S,
 }
 
@@ -198,7 +195,7 @@ pub trait Stepper<E: Env + ?Sized>: Copy + Sized {
 }
 
 impl<S> Walk<S> {
-    /// A walk that has not started. All of it is zeros, which takes the least to write.
+    /// A walk that has not started.
     const fn new<E: Env + ?Sized>() -> Self
     where
         S: Stepper<E>,
@@ -216,9 +213,21 @@ impl<S> Walk<S> {
             at: At::Call,
             origin: None,
             status: Status::Walking,
-            doubt: None,
             stepper: S::NEW,
         }
+    }
+
+    /// Whether it is one that has not started, but for what its stepper knows.
+    pub(crate) const fn has_not_started(&self) -> bool {
+        let stack = &self.stack;
+        stack.begin() | stack.end() | stack.next() | stack.kind().number() as u64 == 0
+            && self.pc | self.sp | self.fp | self.registers | self.recovery.hook == 0
+            && self.recovery.index == 0
+            && self.visited == 0
+            && self.count == 0
+            && matches!(self.at, At::Call)
+            && self.origin.is_none()
+            && matches!(self.status, Status::Walking)
     }
 
     /// Starts a walk; it stands on its first frame, if there is one.
@@ -230,25 +239,19 @@ impl<S> Walk<S> {
     where
         S: Stepper<E>,
     {
-        *Self::start_in(&mut MaybeUninit::uninit(), env, mode, start, first)
+        let mut walk = Self::new::<E>();
+        walk.start_here(env, mode, start, first);
+        walk
     }
 
-    /// The same for a walk that stays in its place, which saves moving it there.
+    /// The same for a walk that is there already and `is_new`.
     #[inline]
-    pub fn start_in<'a, E: Env + ?Sized>(
-        place: &'a mut MaybeUninit<Self>,
-        env: &E,
-        mode: Mode,
-        start: Start,
-        first: u64,
-    ) -> &'a mut Self
+    pub fn start_here<E: Env + ?Sized>(&mut self, env: &E, mode: Mode, start: Start, first: u64)
     where
         S: Stepper<E>,
     {
-        let walk = place.write(Self::new::<E>());
-        walk.mode = mode;
-        S::start(walk, env, start, first);
-        walk
+        self.mode = mode;
+        S::start(self, env, start, first);
     }
 
     /// Goes to the next frame; false if there is none, for whatever reason.
@@ -260,9 +263,6 @@ impl<S> Walk<S> {
     {
         if self.is_done() {
             return false;
-        }
-        if self.count > MAX_FRAMES {
-            return self.lose(Reason::TooDeep);
         }
         S::next(self, env);
         !self.is_done()
@@ -279,12 +279,6 @@ impl<S> Walk<S> {
         self.status
     }
 
-    /// The first doubt about what the walk has shown so far.
-    #[inline]
-    pub const fn doubt(&self) -> Option<Reason> {
-        self.doubt
-    }
-
     /// The frame pointer with which the frame goes on; with ORC, what it is for is the function's own
     /// affair.
     #[inline]
@@ -299,15 +293,11 @@ impl<S> Walk<S> {
         matches!(self.at, At::Kernel)
     }
 
-    /// The address where the frame goes on, if it is one of known text; not checked here for a
-    /// reliable walk, which has done so.
+    /// The address where the frame goes on, if it is one of known text.
     #[inline]
     pub fn address<E: Env + ?Sized>(&self, env: &E) -> Option<u64> {
-        if self.is_done() || matches!(self.at, At::User) {
-            return None;
-        }
-        let known = matches!(self.mode, Mode::Reliable) || env.is_known(self.pc);
-        known.then_some(self.pc)
+        let is_known = !self.is_done() && !matches!(self.at, At::User) && env.is_known(self.pc);
+        is_known.then_some(self.pc)
     }
 
     /// Where on the stack the address lies at which the frame goes on.
@@ -382,13 +372,9 @@ impl<S> Walk<S> {
         }
     }
 
-    /// Remembers a doubt; true if the walk may go on in spite of it.
-    #[cold]
-    #[inline(never)]
+    /// There is a doubt; true if the walk may go on in spite of it.
+    #[inline]
     pub(crate) fn doubt_and_go_on(&mut self, reason: Reason) -> bool {
-        if self.doubt.is_none() {
-            self.doubt = Some(reason);
-        }
         match self.mode {
             Mode::BestEffort => true,
             Mode::Reliable => self.lose(reason),
@@ -399,9 +385,6 @@ impl<S> Walk<S> {
     #[cold]
     #[inline(never)]
     pub(crate) fn lose(&mut self, reason: Reason) -> bool {
-        if self.doubt.is_none() {
-            self.doubt = Some(reason);
-        }
         self.status = Status::Lost(reason);
         false
     }
@@ -418,25 +401,23 @@ impl<S> Walk<S> {
         None
     }
 
-    /// Goes over to the stack that `address` lies on, if that did not come up yet; else the walk is
-    /// lost.
-    #[inline(never)]
-    pub(crate) fn go_over<E: Env + ?Sized>(
+    /// The stack that `address` lies on, if that did not come up yet.
+    ///
+    /// # Errors
+    /// Without a reason: there is no such stack.
+    #[inline]
+    pub(crate) fn other_stack<E: Env + ?Sized>(
         &mut self,
         env: &E,
         address: u64,
-        off_stack: Reason,
-    ) -> bool {
-        let Some(stack) = env.stack_at(address) else {
-            return self.lose(off_stack);
-        };
+    ) -> Result<Stack, Option<Reason>> {
+        let stack = env.stack_at(address).ok_or(None)?;
         let bit = stack.kind().bit();
         if self.visited & bit != 0 {
-            return self.lose(Reason::StackRevisited);
+            return Err(Some(Reason::StackRevisited));
         }
         self.visited |= bit;
-        self.stack = stack;
-        true
+        Ok(stack)
     }
 
     /// The return address in `slot`, as it was before a tracer replaced it, and whether the walk
@@ -516,9 +497,7 @@ where
     E: Env + ?Sized,
     S: Stepper<E> + ReturnSlot<E> + Partial,
 {
-    let place = &mut MaybeUninit::uninit();
-    let walk = Walk::<S>::start_in(place, env, Mode::Reliable, start, first);
-    walk.conclude_frames(env, visit)
+    Walk::<S>::start(env, Mode::Reliable, start, first).conclude_frames(env, visit)
 }
 
 impl<S> Walk<S> {
@@ -564,17 +543,19 @@ impl<S> Walk<S> {
         E: Env + ?Sized,
         S: Stepper<E>,
     {
-        while !self.is_done() {
-            let wanted = matches!(self.at, At::User) || visit(self);
-            if wanted {
-                self.next(env);
+        while !self.is_done() && (matches!(self.at, At::User) || visit(self)) {
+            self.next(env);
+        }
+        // It may have started to run while it was looked at.
+        let running = env.is_running();
+        if running || !self.is_done() {
+            self.lose(if running {
+                Reason::Running
             } else {
-                self.lose(Reason::TooDeep);
-            }
+                Reason::TooDeep
+            });
         }
         match self.status {
-            // It may have started to run while it was looked at.
-            _ if env.is_running() => Err(Reason::Running),
             Status::Ended(Some(end)) => Ok(end),
             Status::Ended(None) | Status::Walking => Err(Reason::WrongEnd),
             Status::Lost(reason) => Err(reason),

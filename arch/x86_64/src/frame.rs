@@ -47,6 +47,15 @@ const RETURNS_ZERO: u64 = u64::from_le_bytes([0x2e, 0x2e, 0x2e, 0x31, 0xc0, 0, 0
 /// (`struct fred_cs`, `arch/x86/include/asm/ptrace.h`).
 const STATUS_BITS: u32 = 19;
 
+impl X86_64 {
+    /// Whether registers were saved when user space was left, by their [`Frames::REGISTERS`]`.status`,
+    /// if it is known that they are registers (`user_mode`, `asm/ptrace.h`).
+    #[inline]
+    pub const fn is_user(status: u64) -> bool {
+        status & PRIVILEGE == PRIVILEGE
+    }
+}
+
 impl Frames for X86_64 {
     const SP: Reg = reg::RSP;
     const FP: Reg = reg::RBP;
@@ -142,8 +151,7 @@ impl Frames for X86_64 {
 
 /// Whether an indirect call may end with these bytes: its opcode, or the breakpoint of a kprobe in
 /// its place, stands as far from the end as the instruction that begins there is long.
-#[cold]
-#[inline(never)]
+#[inline]
 fn may_end_in_indirect_call(bytes: u64) -> bool {
     (2..8).any(|size: u32| {
         let begin = bytes.wrapping_shr(64u32.wrapping_sub(size.wrapping_mul(8)));

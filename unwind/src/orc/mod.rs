@@ -17,7 +17,7 @@ use crate::env::{Lookup, OrcEnv, Recovered};
 use crate::reason::Reason;
 use crate::stack::{Slot, Stack};
 use crate::walk::{
-    At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk, START_REGISTERS,
+    At, Mode, Partial, ReturnSlot, Saved, Start, Status, Stepper, Walk, MAX_FRAMES, START_REGISTERS,
 };
 
 /// Follows ORC entries.
@@ -102,6 +102,8 @@ impl<E: OrcEnv + ?Sized> Stepper<E> for Orc {
     fn next(walk: &mut Walk<Self>, env: &E) {
         if matches!(walk.at, At::User) {
             walk.finish(walk.stepper.end);
+        } else if walk.count > MAX_FRAMES {
+            walk.lose(Reason::TooDeep);
         } else {
             // Without a next frame it is over: that is its status.
             let _: Option<()> = walk.step(env);
@@ -137,6 +139,15 @@ const fn moved(address: u64, offset: i32) -> u64 {
 }
 
 impl Walk<Orc> {
+    /// Whether it is one that has not started. Whoever has zeros to start a walk in asks for this.
+    pub const fn is_new(&self) -> bool {
+        let stepper = &self.stepper;
+        self.has_not_started()
+            && stepper.floor | stepper.whole == 0
+            && !(stepper.partial || stepper.exact || stepper.never_ran)
+            && stepper.end.is_none()
+    }
+
     /// The stack pointer of the function that goes on at the walk's address.
     #[inline]
     pub const fn stack_pointer(&self) -> u64 {
@@ -219,12 +230,13 @@ impl Walk<Orc> {
         if address % WORD != 0 {
             return self.lost(Reason::StackPointerMisaligned);
         }
-        if !self.go_over(env, address, Reason::StackPointerOffStack) {
-            return None;
-        }
-        match self.stack.slot(address) {
-            Some(slot) => Some(slot),
-            None => self.lost(Reason::StackPointerOffStack),
+        let slot = self.other_stack(env, address).and_then(|stack| {
+            self.stack = stack;
+            stack.slot(address).ok_or(None)
+        });
+        match slot {
+            Ok(slot) => Some(slot),
+            Err(reason) => self.lost(reason.unwrap_or(Reason::StackPointerOffStack)),
         }
     }
 

@@ -71,7 +71,7 @@ impl Text for Copied<'_> {
         self.subject.bytes_before(address)
     }
 
-    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
+    fn before(&self, address: u64) -> Result<[u8; 8], TextKind> {
         self.subject.before(address)
     }
 

@@ -47,6 +47,13 @@ fn lies(address: u64, (begin, end): (u64, u64)) -> bool {
     begin <= address && address < end
 }
 
+/// Whether an address lies in the image, from its text up to that of its start-up.
+#[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+#[inline]
+pub(crate) fn has(address: u64) -> bool {
+    lies(address, places!(_stext, _einittext))
+}
+
 /// Whether an address lies in that text.
 #[inline]
 pub(crate) fn is_text(address: u64) -> bool {
@@ -56,8 +63,8 @@ pub(crate) fn is_text(address: u64) -> bool {
 /// Whether the eight bytes in front of an address do.
 #[inline]
 pub(crate) fn ends_at(address: u64) -> bool {
-    let ((begin, end), first) = (text(), address.wrapping_sub(8));
-    begin <= first && first <= end.wrapping_sub(8)
+    let (begin, end) = text();
+    begin.wrapping_add(8) <= address && address <= end
 }
 
 /// Whether it is the text of the kernel's start-up, which may be gone by now.

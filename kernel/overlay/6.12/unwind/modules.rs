@@ -33,9 +33,8 @@ impl Module {
 }
 
 extern "C" {
-    fn rust_unwind_hold_modules() -> c_int;
-    fn rust_unwind_release_modules(held: c_int);
-    fn rust_unwind_module_at(address: c_ulong, module: *mut Module);
+    fn rust_unwind_find_module(modules: *const Modules, address: c_ulong);
+    fn rust_unwind_let_go(modules: *const Modules);
 }
 
 /// `struct rust_unwind_modules` of `shim.h`. From the first look at a module on, all of them stay
@@ -44,7 +43,7 @@ extern "C" {
 pub(crate) struct Modules {
     /// The module that was asked for last, if they are held; else its size is 0.
     last: UnsafeCell<Module>,
-    /// Not 0 if they are held: what releasing them is told.
+    /// Not 0 if they are held.
     held: Cell<c_int>,
 }
 
@@ -54,33 +53,21 @@ impl Modules {
     pub(crate) fn show<R>(&self, address: u64, look: impl FnOnce(&Module) -> R) -> Option<R> {
         // SAFETY: nobody else has it now.
         if !unsafe { &*self.last.get() }.has(address) {
-            self.find(address);
+            // SAFETY: all of it lies in cells, and nobody else has any of it now. Whoever walks lets
+            // modules go.
+            unsafe { rust_unwind_find_module(self, address) };
         }
-        // SAFETY: it is only changed by `find`, which nothing that `look` gets at leads to.
+        // SAFETY: it is only changed above, which nothing that `look` gets at leads to.
         let last = unsafe { &*self.last.get() };
         last.has(address).then(|| look(last))
-    }
-
-    /// Makes it the last one.
-    #[cold]
-    #[inline(never)]
-    fn find(&self, address: u64) {
-        if self.held.get() == 0 {
-            // SAFETY: it may be called anywhere; whoever walks lets them go.
-            self.held.set(unsafe { rust_unwind_hold_modules() });
-        }
-        // SAFETY: modules are held; nobody else has it now, see `show`, and it can be written to.
-        unsafe { rust_unwind_module_at(address, self.last.get()) };
     }
 
     /// Lets them go, if they are held.
     #[inline]
     pub(crate) fn let_go(&self) {
         if self.held.get() != 0 {
-            // SAFETY: undoes what `find` did.
-            unsafe { rust_unwind_release_modules(self.held.replace(0)) };
-            // SAFETY: nobody else has it now.
-            unsafe { (*self.last.get()).size = 0 };
+            // SAFETY: all of it lies in cells, and nobody else has any of it now.
+            unsafe { rust_unwind_let_go(self) };
         }
     }
 }

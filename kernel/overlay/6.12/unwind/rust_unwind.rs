@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use core::ffi::{c_int, c_uint, c_ulong};
 use core::mem::{align_of, size_of, MaybeUninit};
 
-use arch::frame::{Frames, Origin, Privilege};
+use arch::frame::{Frames, Origin};
 use arch::insn::Reg;
 use arch_x86_64::X86_64;
 use modules::{Module, Modules};
@@ -83,7 +83,7 @@ struct Subject {
     on_cpu: *const c_int,
     start: *const Regs,
     modules: Modules,
-    kind: c_int,
+    kind: TaskKind,
 }
 
 extern "C" {
@@ -149,12 +149,10 @@ impl Stacks for Subject {
 impl Text for Subject {
     #[inline]
     fn kind(&self, address: u64) -> TextKind {
-        if !image::is_text(address) {
-            self.kind_elsewhere(address)
-        } else if image::is_tracer_entry(address) {
-            TextKind::Trampoline
-        } else {
+        if image::is_text(address) && !image::is_tracer_entry(address) {
             TextKind::Fixed
+        } else {
+            self.kind_elsewhere(address)
         }
     }
 
@@ -194,28 +192,33 @@ impl Text for Subject {
 
     #[inline]
     fn is_known(&self, address: u64) -> bool {
-        image::is_text(address) || self.kind_elsewhere(address) != TextKind::None
+        // SAFETY: takes any address.
+        image::is_text(address) || unsafe { __kernel_text_address(address) } != 0
     }
 
     #[inline]
     fn bytes_before(&self, address: u64) -> Option<[u8; 8]> {
         match self.before(address) {
-            (TextKind::None, _) => None,
-            (_, bytes) => Some(bytes),
+            Ok(bytes) => Some(bytes),
+            Err(TextKind::None | TextKind::Gone) => None,
+            Err(_) => {
+                let mut bytes = [0; 8];
+                copy_before(address, &mut bytes).then_some(bytes)
+            }
         }
     }
 
     #[inline]
-    fn before(&self, address: u64) -> (TextKind, [u8; 8]) {
-        if !image::ends_at(address) {
-            return self.before_elsewhere(address);
+    fn before(&self, address: u64) -> Result<[u8; 8], TextKind> {
+        if !image::ends_at(address) || image::is_tracer_entry(address.wrapping_sub(1)) {
+            let mut bytes = [0; 8];
+            return match self.before_elsewhere(address, &mut bytes) {
+                TextKind::Fixed => Ok(bytes),
+                kind => Err(kind),
+            };
         }
-        let kind = match image::is_tracer_entry(address.wrapping_sub(1)) {
-            true => TextKind::Trampoline,
-            false => TextKind::Fixed,
-        };
         // SAFETY: all eight lie in the image's text, which can always be read.
-        (kind, unsafe { core::ptr::read_unaligned(address.wrapping_sub(8) as *const [u8; 8]) })
+        Ok(unsafe { core::ptr::read_unaligned(address.wrapping_sub(8) as *const [u8; 8]) })
     }
 
     #[inline]
@@ -241,6 +244,13 @@ impl Text for Subject {
     }
 }
 
+/// Copies the eight bytes in front of an address, if they can be read.
+#[inline]
+fn copy_before(address: u64, bytes: &mut [u8; 8]) -> bool {
+    // SAFETY: takes any address; `bytes` can be written to.
+    unsafe { copy_from_kernel_nofault(bytes, address.wrapping_sub(8), bytes.len()) == 0 }
+}
+
 /// Whether tracers send returns to this address.
 #[inline]
 fn is_return_hook(address: u64) -> bool {
@@ -263,10 +273,12 @@ fn is_rethook(address: u64) -> bool {
 }
 
 impl Subject {
-    /// What lies at an address that is not the image's text.
-    #[cold]
-    #[inline(never)]
+    /// What lies at an address that is not the image's text, but for the tracer's entry.
+    #[inline]
     fn kind_elsewhere(&self, address: u64) -> TextKind {
+        if image::is_tracer_entry(address) {
+            return TextKind::Trampoline;
+        }
         // SAFETY: all take any address.
         unsafe {
             if image::is_init_text(address) {
@@ -291,25 +303,16 @@ impl Subject {
         }
     }
 
-    /// What ends in front of an address that is not in the image's text.
+    /// What ends in front of an address that is not in the image's text, but for the tracer's entry;
+    /// if that is [`TextKind::Fixed`], also its last eight bytes.
     #[cold]
     #[inline(never)]
-    fn before_elsewhere(&self, address: u64) -> (TextKind, [u8; 8]) {
-        let (first, last) = (address.wrapping_sub(8), address.wrapping_sub(1));
-        if self.modules.show(last, |module: &Module| module.has(first)) == Some(true) {
-            // SAFETY: all eight lie in the text of one module, which is held.
-            let bytes = unsafe { core::ptr::read_unaligned(first as *const [u8; 8]) };
-            return (TextKind::Fixed, bytes);
+    fn before_elsewhere(&self, address: u64, bytes: &mut [u8; 8]) -> TextKind {
+        let kind = self.kind_elsewhere(address.wrapping_sub(1));
+        match kind {
+            TextKind::Fixed if !copy_before(address, bytes) => TextKind::None,
+            kind => kind,
         }
-        let mut bytes = [0; 8];
-        let kind = self.kind_elsewhere(last);
-        // SAFETY: takes any address, since such text may go away at any time; `bytes` can be written to.
-        if unsafe { copy_from_kernel_nofault(&mut bytes, first, bytes.len()) } != 0
-            && kind == TextKind::Fixed
-        {
-            return (TextKind::None, bytes);
-        }
-        (kind, bytes)
     }
 
     #[cold]
@@ -339,8 +342,10 @@ impl Subject {
         Recovered::Lost(address)
     }
 
-    /// More than tracers put into one place: each of two kinds may do so once.
-    const MOST_HOOKS: usize = 4;
+    /// A tracer looks behind its own hooks by itself. Two can take turns, where one function after the
+    /// other ends with a jump.
+    const MOST_HOOKS: usize =
+        if cfg!(all(CONFIG_FUNCTION_GRAPH_TRACER, CONFIG_RETHOOK)) { 4 } else { 1 };
 
     #[inline]
     fn recover_hook(&self, cursor: &mut Recovery, address: u64, slot: u64) -> u64 {
@@ -362,11 +367,7 @@ impl Env for Subject {
 
     #[inline]
     fn task_kind(&self) -> TaskKind {
-        match self.kind {
-            2 => TaskKind::Idle,
-            1 => TaskKind::KernelThread,
-            _ => TaskKind::User,
-        }
+        self.kind
     }
 
     #[inline]
@@ -413,13 +414,15 @@ impl Kept {
         first: c_ulong,
         mode: Mode,
     ) -> &'a mut Self {
-        // SAFETY: by this function's own condition; C writes all of the subject.
-        let (walk, subject) = unsafe {
-            let subject = core::ptr::addr_of_mut!((*kept).subject);
-            rust_unwind_look_at(task, regs, subject);
-            let walk = core::ptr::addr_of_mut!((*kept).walk).cast::<MaybeUninit<Walk<Stepper>>>();
-            (&mut *walk, &*subject)
+        // SAFETY: by this function's own condition; zeros are a new walk, see below, and what C has
+        // written is a subject.
+        let kept = unsafe {
+            kept.write_bytes(0, 1);
+            let kept = &mut *kept;
+            rust_unwind_look_at(task, regs, &mut kept.subject);
+            kept
         };
+        let Self { walk, subject } = kept;
         // SAFETY: by this function's own condition.
         let start = match unsafe { regs.as_ref() } {
             Some(regs) => {
@@ -428,7 +431,7 @@ impl Kept {
                     pc: regs.at(layout.pc),
                     sp: regs.at(layout.sp),
                     fp: regs.at(layout.fp),
-                    user: X86_64::privilege(regs.at(layout.status)) == Privilege::User,
+                    user: X86_64::is_user(regs.at(layout.status)),
                 }
             }
             None if subject.on_cpu.is_null() => here(),
@@ -439,11 +442,13 @@ impl Kept {
             Start::Inactive { sp } if matches!(mode, Mode::Reliable) => sp,
             _ => first,
         };
-        Walk::start_in(walk, subject, mode, start, first);
-        // SAFETY: both parts of it were written.
-        unsafe { &mut *kept }
+        walk.start_here(subject, mode, start, first);
+        kept
     }
 }
+
+// SAFETY: only looked at by the compiler, which finds out whether it is a walk.
+const _: () = assert!(unsafe { MaybeUninit::<Walk<Stepper>>::zeroed().assume_init() }.is_new());
 
 /// Words in `struct unwind_state` for [`Kept`].
 const WORDS: usize = 32;
@@ -475,30 +480,31 @@ struct State {
 }
 
 impl State {
-    /// Lets something look at the walk, or move it.
+    /// The walk, and what it is about.
     ///
     /// # Safety
     ///
     /// A walk was started in it, of a task that is still there.
     #[inline]
-    unsafe fn on<R>(&mut self, act: impl FnOnce(&mut Walk<Stepper>, &Subject) -> R) -> R {
+    unsafe fn kept(&mut self) -> &mut Kept {
         // SAFETY: by this function's own condition and the type's invariant; it is large and
         // aligned enough.
-        let Kept { walk, subject } = unsafe { &mut *self.walk.as_mut_ptr().cast::<Kept>() };
-        let result = act(walk, subject);
-        subject.modules.let_go();
-        result
+        unsafe { &mut *self.walk.as_mut_ptr().cast::<Kept>() }
     }
 
-    /// Shows C what it looks at.
+    /// Behind a step of the walk: lets modules go, and shows C what it looks at.
     ///
     /// # Safety
     ///
-    /// As [`State::on`].
+    /// As [`State::kept`].
     #[inline(never)]
-    unsafe fn show(&mut self) -> bool {
+    unsafe fn settle(&mut self) -> bool {
         // SAFETY: by this function's own condition.
-        let walk = unsafe { &(*self.walk.as_ptr().cast::<Kept>()).walk };
+        let Kept { walk, subject } = unsafe { self.kept() };
+        // With frame pointers, only those who want a verdict ask about modules.
+        if cfg!(CONFIG_UNWINDER_ORC) {
+            subject.modules.let_go();
+        }
         let registers = walk.registers();
         let (is_lost, is_done) = (matches!(walk.status(), Status::Lost(_)), walk.is_done());
         #[cfg(CONFIG_UNWINDER_ORC)]
@@ -520,17 +526,11 @@ impl State {
 #[inline(always)]
 fn here() -> Start {
     let (pc, sp, fp): (u64, u64, u64);
-    // SAFETY: only reads registers.
+    // SAFETY: these only read registers. What is not asked for need not be read.
     unsafe {
-        core::arch::asm!(
-            "lea {pc}, [rip]",
-            "mov {sp}, rsp",
-            "mov {fp}, rbp",
-            pc = out(reg) pc,
-            sp = out(reg) sp,
-            fp = out(reg) fp,
-            options(nomem, nostack, preserves_flags),
-        );
+        core::arch::asm!("lea {}, [rip]", out(reg) pc, options(pure, nomem, nostack, preserves_flags));
+        core::arch::asm!("mov {}, rsp", out(reg) sp, options(pure, nomem, nostack, preserves_flags));
+        core::arch::asm!("mov {}, rbp", out(reg) fp, options(pure, nomem, nostack, preserves_flags));
     }
     Start::Here { pc, sp, fp }
 }
@@ -552,9 +552,9 @@ unsafe extern "C" fn __unwind_start(
     unsafe {
         core::ptr::addr_of_mut!((*state).task).write(task);
         let kept = core::ptr::addr_of_mut!((*state).walk).cast::<Kept>();
-        Kept::start(kept, task, regs, first, Mode::BestEffort).subject.modules.let_go();
+        Kept::start(kept, task, regs, first, Mode::BestEffort);
         // INVARIANT: the walk was started, and what else C looks at is written here.
-        (*state).show();
+        (*state).settle();
     }
 }
 
@@ -567,8 +567,9 @@ unsafe extern "C" fn __unwind_start(
 unsafe extern "C" fn unwind_next_frame(state: &mut State) -> bool {
     // SAFETY: by this function's own condition.
     unsafe {
-        state.on(|walk, subject| walk.next(subject));
-        state.show()
+        let Kept { walk, subject } = state.kept();
+        walk.next(subject);
+        state.settle()
     }
 }
 
@@ -579,8 +580,9 @@ unsafe extern "C" fn unwind_next_frame(state: &mut State) -> bool {
 /// As [`unwind_next_frame`].
 #[no_mangle]
 unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
-    // SAFETY: by this function's own condition.
-    unsafe { state.on(|walk, subject| walk.address(subject).unwrap_or(0)) }
+    // SAFETY: by this function's own condition. No module is looked for.
+    let Kept { walk, subject } = unsafe { state.kept() };
+    walk.address(subject).unwrap_or(0)
 }
 
 /// `unwind_get_return_address_ptr` of `asm/unwind.h`; null for none.
@@ -590,8 +592,8 @@ unsafe extern "C" fn unwind_get_return_address(state: &mut State) -> c_ulong {
 /// As [`unwind_next_frame`].
 #[no_mangle]
 unsafe extern "C" fn unwind_get_return_address_ptr(state: &mut State) -> *mut c_ulong {
-    // SAFETY: by this function's own condition and the state's invariant. Nothing is looked up.
-    let Kept { walk, subject } = unsafe { &*state.walk.as_ptr().cast::<Kept>() };
+    // SAFETY: by this function's own condition.
+    let Kept { walk, subject } = unsafe { state.kept() };
     walk.address_slot(subject).unwrap_or(0) as *mut c_ulong
 }
 

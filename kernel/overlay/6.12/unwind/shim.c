@@ -43,9 +43,6 @@ void rust_unwind_look_at(struct task_struct *task, const struct pt_regs *start,
 	if (task == current)
 		subject->on_cpu = NULL;
 	subject->start = start;
-	subject->modules.last.begin = 0;
-	subject->modules.last.size = 0;
-	subject->modules.held = 0;
 	/* Threads that only play idle have a process number. */
 	subject->kind = !task->pid ? 2 : !!(task->flags & PF_KTHREAD);
 }
@@ -112,50 +109,55 @@ int rust_unwind_has_run(unsigned long address)
 #endif
 
 /*
- * Modules stay while this is held, and with them their tables, and all else that RCU frees. A stack
+ * Modules stay while they are held, and with them their tables, and all else that RCU frees. A stack
  * may be looked at from where RCU sleeps: then it is woken.
  */
-int rust_unwind_hold_modules(void)
+static void hold(struct rust_unwind_modules *modules)
 {
 	preempt_disable_notrace();
-	if (rcu_is_watching())
-		return 1;
-	ct_nmi_enter();
-	return 2;
+	modules->held = 1;
+	if (!rcu_is_watching()) {
+		ct_nmi_enter();
+		modules->held = 2;
+	}
 }
 
-void rust_unwind_release_modules(int held)
+void rust_unwind_let_go(struct rust_unwind_modules *modules)
 {
-	if (held == 2)
+	modules->last.size = 0;
+	if (modules->held == 2)
 		ct_nmi_exit();
+	modules->held = 0;
 	preempt_enable_notrace();
 }
 
 /* None has a size of 0. */
-void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module)
+void rust_unwind_find_module(struct rust_unwind_modules *modules, unsigned long address)
 {
 #ifdef CONFIG_MODULES
-	static const u8 types[] = { MOD_TEXT, MOD_INIT_TEXT };
-	struct module *mod = __module_address(address);
-	int i;
-
-	module->size = 0;
-	for (i = 0; mod && i < ARRAY_SIZE(types); i++) {
-		const struct module_memory *memory = &mod->mem[types[i]];
-
-		if (address - (unsigned long)memory->base >= memory->size)
-			continue;
-		module->begin = (unsigned long)memory->base;
-		module->size = memory->size;
-#ifdef CONFIG_UNWINDER_ORC
-		module->orc_ips = mod->arch.orc_unwind_ip;
-		module->orc_entries = mod->arch.orc_unwind;
-		module->count = mod->arch.num_orcs;
-#else
-		module->unreliable_text = mod->arch.unreliable_text;
-		module->count = mod->arch.num_unreliable_text;
+	struct rust_unwind_module *module = &modules->last;
+	const struct module_memory *memory;
+	struct module *mod;
 #endif
-	}
+
+	if (!modules->held)
+		hold(modules);
+#ifdef CONFIG_MODULES
+	module->size = 0;
+	mod = __module_text_address(address);
+	if (!mod)
+		return;
+	memory = &mod->mem[within_module_mem_type(address, mod, MOD_TEXT) ? MOD_TEXT : MOD_INIT_TEXT];
+	module->begin = (unsigned long)memory->base;
+	module->size = memory->size;
+#ifdef CONFIG_UNWINDER_ORC
+	module->orc_ips = mod->arch.orc_unwind_ip;
+	module->orc_entries = mod->arch.orc_unwind;
+	module->count = mod->arch.num_orcs;
+#else
+	module->unreliable_text = mod->arch.unreliable_text;
+	module->count = mod->arch.num_unreliable_text;
+#endif
 #endif
 }
 
@@ -165,18 +167,6 @@ const u32 unreliable_text_count __weak = 0;
 #endif
 
 #ifdef CONFIG_MODULES
-/* Notes a module's table: the section that scripts/Makefile.modfinal adds. */
-void rust_unwind_module_text(struct module *mod, const void *table, size_t size)
-{
-	const u32 *count = table;
-
-	/* A count, a word for alignment, and the ranges; see objtool-rs' verify/assembly.rs. */
-	if (WARN_ON_ONCE(size < 2 * sizeof(u32) || size != (1 + (size_t)*count) * 2 * sizeof(u32)))
-		return;
-	mod->arch.unreliable_text = count + 2;
-	mod->arch.num_unreliable_text = *count;
-}
-
 #ifdef CONFIG_UNWINDER_ORC
 bool rust_unwind_sort(int *ips, struct orc_entry *entries, unsigned long count);
 

@@ -28,11 +28,12 @@ struct rust_unwind_module {
 /* Modules, which are held from the first look at one on. */
 struct rust_unwind_modules {
 	struct rust_unwind_module last;
-	/* 0, or what letting them go is told. */
+	/* 1 while they are held, 2 if RCU was woken for it. */
 	int held;
 };
 
-/* What is asked of a task once, before a walk of its stack, and what is held during that. */
+/* What is asked of a task once, before a walk of its stack, and what is held during that. At first all
+ * of it is 0. */
 struct rust_unwind_subject {
 	struct task_struct *task;
 	/* Where the registers of user space lie, and the saved stack pointer. */
@@ -42,7 +43,7 @@ struct rust_unwind_subject {
 	/* The registers that the walk is started from, or NULL. */
 	const struct pt_regs *start;
 	struct rust_unwind_modules modules;
-	/* 0 with a user space, 1 a kernel thread, 2 idle. */
+	/* TaskKind: 0 with a user space, 1 a kernel thread, 2 idle. */
 	int kind;
 };
 
@@ -50,8 +51,7 @@ void rust_unwind_look_at(struct task_struct *task, const struct pt_regs *start,
 			 struct rust_unwind_subject *subject);
 unsigned long rust_unwind_template(unsigned long address);
 int rust_unwind_has_run(unsigned long address);
-int rust_unwind_hold_modules(void);
-void rust_unwind_release_modules(int held);
-void rust_unwind_module_at(unsigned long address, struct rust_unwind_module *module);
+void rust_unwind_find_module(struct rust_unwind_modules *modules, unsigned long address);
+void rust_unwind_let_go(struct rust_unwind_modules *modules);
 
 #endif

@@ -43,53 +43,38 @@ fn table() -> Option<(&'static Head, &'static [Range])> {
 /// What the validator says of the text at an address.
 #[inline]
 pub(super) fn vouch(modules: &Modules, address: u64) -> Vouch {
-    if !image::is_text(address) {
-        return look_up_elsewhere(modules, address);
-    }
-    let page = Page::of(address.wrapping_sub(image::text().0));
-    match table() {
-        None => Vouch::Unknown,
-        Some((head, ranges)) => {
-            if head.pages.get(page.word).map_or(true, |word| word & page.bit != 0) {
-                look_up(ranges, address)
-            } else {
-                Vouch::Keeps
+    if image::is_text(address) {
+        let page = Page::of(address.wrapping_sub(image::text().0));
+        if let Some((head, _)) = table() {
+            if head.pages.get(page.word).is_some_and(|word| word & page.bit == 0) {
+                return Vouch::Keeps;
             }
         }
     }
-}
-
-fn judged(in_table: bool) -> Vouch {
-    match in_table {
-        true => Vouch::KeepsNot,
-        false => Vouch::Keeps,
-    }
-}
-
-/// In the image, whose table is in order: whoever links it looks at that.
-#[cold]
-#[inline(never)]
-fn look_up(ranges: &[Range], address: u64) -> Vouch {
-    let base = Base::Image(image::text().0);
-    judged(UnreliableText::known(base, ranges, true).contains(address))
+    look_up(modules, address)
 }
 
 #[cold]
 #[inline(never)]
-fn look_up_elsewhere(modules: &Modules, address: u64) -> Vouch {
-    if image::is_init_text(address) {
-        return table().map_or(Vouch::Unknown, |(_, ranges)| look_up(ranges, address));
-    }
-    let of_module = |module: &Module| {
-        let (first, count) = (module.unreliable, module.count as usize);
-        if first.is_null() {
-            return Vouch::Unknown;
-        }
-        // SAFETY: a table has that many ranges, nobody writes to it, and it is there for as long as
-        // its module.
-        let ranges = unsafe { slice::from_raw_parts(first, count) };
-        // Its sections need not have been loaded in the order of the table.
-        judged(UnreliableText::known(Base::Module(first as u64), ranges, false).contains(address))
+fn look_up(modules: &Modules, address: u64) -> Vouch {
+    let table = if image::has(address) {
+        // Whoever links it looks at whether it is in order.
+        table().map(|(_, ranges)| (Base::Image(image::text().0), ranges))
+    } else {
+        let of_module = |module: &Module| {
+            let (first, count) = (module.unreliable, module.count as usize);
+            // SAFETY: a table has that many ranges, nobody writes to it, and it is there for as long
+            // as its module.
+            let ranges = || unsafe { slice::from_raw_parts(first, count) };
+            (!first.is_null()).then(|| (Base::Module(first as u64), ranges()))
+        };
+        modules.show(address, of_module).flatten()
     };
-    modules.show(address, of_module).unwrap_or(Vouch::Unknown)
+    match table {
+        None => Vouch::Unknown,
+        Some((base, ranges)) if UnreliableText::known(base, ranges, true).contains(address) => {
+            Vouch::KeepsNot
+        }
+        Some(_) => Vouch::Keeps,
+    }
 }
