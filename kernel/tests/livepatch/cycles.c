@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,6 +95,9 @@ int main(int count, char **arguments)
 
 	if (patch_count < 1)
 		return 2;
+	// All others always have something to do. What is done here is little, and need not wait for them.
+	if (setpriority(PRIO_PROCESS, 0, -20))
+		perror("setpriority");
 	srandom(atoi(arguments[1]));
 	wanted = atol(arguments[2]);
 	end = time(NULL) + atol(arguments[3]);
