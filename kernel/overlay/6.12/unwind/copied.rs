@@ -141,8 +141,9 @@ unsafe extern "C" fn stack_verdict_copied(
     // SAFETY: by this function's own condition.
     let copy = unsafe { &mut *copy };
     let (sp, words, count) = (copy.sp, copy.words, copy.count as usize);
-    let mut subject = MaybeUninit::uninit();
-    // SAFETY: by this function's own condition; C writes all of it.
+    // C writes what is not 0.
+    let mut subject = MaybeUninit::zeroed();
+    // SAFETY: by this function's own condition; zeros are no module and no task.
     let subject: &Subject = unsafe {
         rust_unwind_look_at(task, core::ptr::null(), subject.as_mut_ptr());
         subject.assume_init_ref()
