@@ -51,11 +51,17 @@ if [[ -e $TRACING/kprobe_events ]]; then
     echo 'r:random_return loop_target:loop_bar' >$TRACING/kprobe_events || exit 1
 fi
 
+# For a part of a second, up to nine tenths.
+rest() {
+    read -rt 0.$((RANDOM % 9 + 1)) <>/tmp/pipe
+}
+
 load_of() {
-    # Forks one after the other, a crowd that sleeps for a moment, and a task that never sleeps.
-    while :; do /bin/true; done &
-    while :; do for i in {1..20}; do (read -rt 0.05 <>/tmp/pipe) & done; wait; done &
-    while :; do :; done &
+    # Forks one after the other, a crowd that sleeps for a moment, and a task that never sleeps. All work
+    # and rest in turn: at times all processors are busy, and at others what waits for them comes on.
+    while :; do for i in {1..20}; do /bin/true; done; rest; done &
+    while :; do for i in {1..20}; do (read -rt 0.05 <>/tmp/pipe) & done; wait; rest; done &
+    while :; do for ((i = 0; i < 30000; i++)); do :; done; rest; done &
     while :; do timeout 20 ./hog 64; sleep 10; done >/dev/null &
     while [[ -e $PROBE ]]; do
         for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
