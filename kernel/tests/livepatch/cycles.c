@@ -134,7 +134,8 @@ int main(int count, char **arguments)
 				reverse_at = draw_reversal();
 			}
 		}
-		if (random() % 64 == 0 && tell(TRACER, random() % 2 ? arguments[4] : "nop"))
+		// That takes as long as a transition. It is looked at some hundred times while one lasts.
+		if (random() % 512 == 0 && tell(TRACER, random() % 2 ? arguments[4] : "nop"))
 			traced++;
 		// Their modules stay a little longer.
 		for (i = 0; i < patch_count; i++)

@@ -39,7 +39,7 @@ unload loop_target
 sleep 2
 modules_before=$(lsmod | sort)
 objects >/tmp/objects
-load loop_target
+load loop_target rest=2000
 
 # All functions would be too many to trace. The one that changes return addresses is worth more.
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1

@@ -16,6 +16,10 @@
 
 static struct task_struct *threads[THREADS];
 
+/* Microseconds between two passes, at the least; without a pause of some length nothing else runs. */
+static unsigned int rest = 100;
+module_param(rest, uint, 0444);
+
 static atomic_t mixed_passes, old_passes, new_passes;
 
 static int get_count(char *buffer, const struct kernel_param *kp)
@@ -68,7 +72,7 @@ static int run(void *unused)
 #endif
 		loop_foo();
 		/* Where a thread can switch: asleep, and in neither of the functions. */
-		usleep_range(100, 200);
+		usleep_range(rest, 2 * rest);
 	}
 	return 0;
 }
