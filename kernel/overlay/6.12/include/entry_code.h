@@ -27,9 +27,10 @@
 
 #ifdef CONFIG_RUST_UNWINDER
 
-/* What it is for now, how many records there are, and whether the last one still grows. */
+/* What it is for now, how many records and pieces there are, and whether the last record still grows. */
 .set .Lentry_code_for, ENTRY_NONE
-.set .Lentry_codes, 0
+.set .Lentry_code_records, 0
+.set .Lentry_code_pieces, 0
 .set .Lentry_code_grows, 0
 
 /* From here on, until it is said anew. */
@@ -37,7 +38,7 @@
 	.if \what != .Lentry_code_for
 		.if .Lentry_code_grows
 			.altmacro
-			entry_code_closes %.Lentry_codes
+			entry_code_closes %.Lentry_code_records, %.Lentry_code_pieces
 			.noaltmacro
 			.set .Lentry_code_grows, 0
 		.endif
@@ -62,15 +63,19 @@
 	.endif
 .endm
 
-.macro entry_code_closes number
-	.set .Lentry_code_end_\number, .Lentry_code_piece
+.macro entry_code_closes record, piece
+	.set .Lentry_code_end_\record, .Lentry_code_piece_\piece
 .endm
 
-.macro entry_code_opens name, number
+.macro entry_code_piece_ends number
+.Lentry_code_piece_\number:
+.endm
+
+.macro entry_code_opens name, record
 	.pushsection .entry_code, "a"
 	/* struct EntryRecord of unwind's ranges.rs. */
 	.long \name - .
-	.short .Lentry_code_end_\number - \name, .Lentry_code_for
+	.short .Lentry_code_end_\record - \name, .Lentry_code_for
 	.popsection
 	/* The table is no place from which it is jumped there. */
 	.pushsection .discard.noendbr
@@ -80,14 +85,15 @@
 
 .macro entry_code_ends name:req
 	.if .Lentry_code_for != ENTRY_NONE
+		.altmacro
 		.if .Lentry_code_grows == 0
-			.set .Lentry_codes, .Lentry_codes + 1
+			.set .Lentry_code_records, .Lentry_code_records + 1
 			.set .Lentry_code_grows, 1
-			.altmacro
-			entry_code_opens \name, %.Lentry_codes
-			.noaltmacro
+			entry_code_opens \name, %.Lentry_code_records
 		.endif
-		.set .Lentry_code_piece, .
+		.set .Lentry_code_pieces, .Lentry_code_pieces + 1
+		entry_code_piece_ends %.Lentry_code_pieces
+		.noaltmacro
 	.endif
 .endm
 
