@@ -51,9 +51,10 @@ if [[ -e $TRACING/kprobe_events ]]; then
     echo 'r:random_return loop_target:loop_bar' >$TRACING/kprobe_events || exit 1
 fi
 
-# For a part of a second, up to nine tenths.
+# For a part of a second, up to nine tenths; in a long run for two more, since most of what is done waits
+# for the second after which the kernel looks at tasks again, and not for a processor.
 rest() {
-    read -rt 0.$((RANDOM % 9 + 1)) <>/tmp/pipe
+    read -rt $((STEPS > 600 ? 2 : 0)).$((RANDOM % 9 + 1)) <>/tmp/pipe
 }
 
 load_of() {
