@@ -223,6 +223,7 @@ impl Walk<FramePointers> {
         let (caller, slot) = (span.slot(layout.caller), span.slot(layout.return_address));
         // Both lie there.
         let (Some(caller), Some(slot)) = (caller, slot) else {
+            self.lose(Reason::FramePointerOffStack);
             return;
         };
         let address = span.address();
@@ -254,6 +255,7 @@ impl Walk<FramePointers> {
     fn enter_registers<E: Env + ?Sized>(&mut self, env: &E, span: &Span) {
         let layout = E::Arch::REGISTERS;
         let Some(span) = span.first(layout.size) else {
+            self.lose(Reason::FramePointerOffStack);
             return;
         };
         // Only in front of registers is it of interest what called.
