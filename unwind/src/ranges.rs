@@ -106,10 +106,12 @@ impl<'a> UnreliableText<'a> {
             // the address can hold it.
             let distance = address.wrapping_sub(place) as i64;
             while ranges.len() > 1 {
-                let (low, high) = ranges.split_at(ranges.len() / 2);
+                let middle = ranges.len() / 2;
+                let high = ranges.get(middle..).unwrap_or(&[]);
+                let low = ranges.get(..middle).unwrap_or(&[]);
                 let is_high = high
                     .first()
-                    .is_some_and(|r| i64::from(r.distance) <= distance);
+                    .is_some_and(|range| i64::from(range.distance) <= distance);
                 ranges = if is_high { high } else { low };
             }
         }
