@@ -5,10 +5,23 @@ mod model;
 use arch::frame::Frames;
 use arch_x86_64::X86_64;
 use model::build::{Builder, Outermost, WordKind, STACK};
-use model::{addresses, frames, Kernel};
+use model::{addresses, frames, verdict, Kernel, Task};
+use unwind::walk::{Partial, ReturnSlot, Stepper};
 use unwind::{
-    Env, FrameKind, FramePointers, Mode, Orc, Reason, Registers, StackKind, Start, Status, Walk,
+    Env, FrameKind, FramePointers, Mode, Orc, Reason, Registers, StackKind, Start, Status, Verdict,
+    Walk,
 };
+
+/// What a walk that stops at the first doubt says of the same stack.
+fn doubt<S>(task: &Task<'_>, start: Start) -> Option<Reason>
+where
+    S: for<'k> Stepper<Task<'k>> + for<'k> ReturnSlot<Task<'k>> + Partial,
+{
+    match verdict::<S>(task, start).0.verdict {
+        Verdict::Reliable => None,
+        Verdict::Unreliable(reason) => Some(reason),
+    }
+}
 
 fn sleeping(kernel: &Kernel) -> Builder<'_> {
     let mut builder = Builder::new(kernel, Outermost::SystemCall);
@@ -45,10 +58,13 @@ fn an_interrupted_task_is_shown_whole() {
         let (builder, registers) = interrupted(&kernel, entry);
         let event = model::event(entry);
         let (by_fp, walk) = frames::<FramePointers>(&builder.task, here(&builder), builder.fp);
+        let by_fp_alone = doubt::<FramePointers>(&builder.task, here(&builder));
+        assert_eq!(by_fp_alone, Some(Reason::Interrupted(event)));
         assert_eq!(walk.status(), Status::Ended(None));
         assert_eq!(addresses(&by_fp), builder.expected());
         let (by_orc, walk) = frames::<Orc>(&builder.task, here(&builder), builder.sp - 8);
         assert_eq!(walk.status(), Status::Ended(None));
+        assert_eq!(doubt::<Orc>(&builder.task, here(&builder)), None);
         // It starts with the function that runs.
         assert_eq!(by_orc[0].address, builder.pc);
         assert_eq!(addresses(&by_orc[1..]), builder.expected());
@@ -107,6 +123,8 @@ fn text_without_an_entry_is_taken_for_one_that_keeps_its_frame() {
     let mut builder = sleeping(&kernel);
     builder.task.missing = Some("f4");
     let (shown, _) = frames::<Orc>(&builder.task, builder.inactive(), builder.sp);
+    let doubt = doubt::<Orc>(&builder.task, builder.inactive());
+    assert_eq!(doubt, Some(Reason::OrcMissing));
     assert_eq!(addresses(&shown)[..5], builder.expected()[..]);
 }
 
@@ -126,6 +144,8 @@ fn a_call_to_nowhere_is_left_through_its_return_address() {
     };
     let (by_fp, _) = frames::<FramePointers>(&builder.task, start, sp);
     let (by_orc, _) = frames::<Orc>(&builder.task, start, sp);
+    let expected = Some(Reason::AddressNotInText);
+    assert_eq!(doubt::<Orc>(&builder.task, start), expected);
     for shown in [by_fp, by_orc] {
         assert_eq!(addresses(&shown)[..3], builder.expected()[..]);
     }
@@ -143,7 +163,9 @@ fn a_walk_from_registers_goes_on_behind_them() {
         user,
     };
     let (by_fp, _) = frames::<FramePointers>(&builder.task, start(false), builder.sp);
+    assert!(doubt::<FramePointers>(&builder.task, start(false)).is_some());
     let (by_orc, _) = frames::<Orc>(&builder.task, start(false), builder.sp);
+    assert_eq!(doubt::<Orc>(&builder.task, start(false)), None);
     for shown in [by_fp, by_orc] {
         assert_eq!(addresses(&shown)[..2], builder.expected()[..]);
     }
@@ -174,6 +196,7 @@ fn a_frame_end_in_a_register_is_asked_of_whoever_has_the_registers() {
     );
     builder.task.r10 = Some(end);
     let (shown, _) = frames::<Orc>(&builder.task, start, 0);
+    assert_eq!(doubt::<Orc>(&builder.task, start), None);
     assert_eq!(addresses(&shown)[..2], builder.expected()[..]);
 }
 
@@ -208,6 +231,8 @@ fn a_stack_that_ran_over_is_walked_from_the_page_above() {
     };
     // f0 finds its frame by the frame pointer, which is f4's.
     let (shown, _) = frames::<Orc>(&builder.task, start, STACK - 16);
+    let doubt = doubt::<Orc>(&builder.task, start);
+    assert_eq!(doubt, Some(Reason::StartOffStack));
     assert_eq!(addresses(&shown)[..2], builder.expected()[..]);
 }
 
