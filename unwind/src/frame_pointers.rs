@@ -150,12 +150,6 @@ impl Walk<FramePointers> {
         }
     }
 
-    /// The walk starts from, or comes to, registers of the kernel; whether it may go on.
-    #[inline]
-    fn doubt_or_registers(&mut self) -> bool {
-        self.doubt_and_go_on(Reason::Interrupted(ends::event(self.origin)))
-    }
-
     /// Goes to where `fp` leads, or gets lost.
     #[inline]
     fn enter<E: Env + ?Sized>(&mut self, env: &E, fp: u64) {
@@ -294,7 +288,7 @@ impl Walk<FramePointers> {
             Recovered::Same => {}
             Recovered::Original(address) | Recovered::Lost(address) => self.pc = address,
         }
-        self.doubt_or_registers();
+        self.doubt_and_go_on(Reason::Interrupted(ends::event(self.origin)));
     }
 
     /// Looks whether a record that lies so far below the top is the outermost one of the task, which a

@@ -47,13 +47,6 @@ fn lies(address: u64, (begin, end): (u64, u64)) -> bool {
     begin <= address && address < end
 }
 
-/// Whether an address lies in the image, from its text up to that of its start-up.
-#[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
-#[inline]
-pub(crate) fn has(address: u64) -> bool {
-    lies(address, places!(_stext, _einittext))
-}
-
 /// Whether an address lies in that text.
 #[inline]
 pub(crate) fn is_text(address: u64) -> bool {
@@ -65,6 +58,13 @@ pub(crate) fn is_text(address: u64) -> bool {
 pub(crate) fn ends_at(address: u64) -> bool {
     let (begin, end) = text();
     begin.wrapping_add(8) <= address && address <= end
+}
+
+/// Whether an address lies in the image, from its text up to that of its start-up.
+#[cfg(CONFIG_UNWINDER_FRAME_POINTER)]
+#[inline]
+pub(crate) fn has(address: u64) -> bool {
+    lies(address, places!(_stext, _einittext))
 }
 
 /// Whether it is the text of the kernel's start-up, which may be gone by now.
