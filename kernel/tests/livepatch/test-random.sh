@@ -39,7 +39,8 @@ unload loop_target
 sleep 2
 modules_before=$(lsmod | sort)
 objects >/tmp/objects
-load loop_target rest=2000
+# A thread that rests for longer than it was in foo() is found asleep at every second look.
+load loop_target rest=2000 rest_percent=200
 
 # All functions would be too many to trace. The one that changes return addresses is worth more.
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1

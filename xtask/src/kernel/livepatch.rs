@@ -124,17 +124,27 @@ pub fn run(args: &Args) -> Result<()> {
     if args.cycles.is_some_and(|cycles| cycles < args.boots) {
         bail!("there are fewer cycles than machines");
     }
-    let mut all = Vec::new();
-    // What that core does not pass is what is to be seen of it, and no failure.
+    let mut built = Vec::new();
     for name in args.configs.iter().chain(&args.beside) {
         let which = Which {
             config: Config::named(name)?.name.to_owned(),
             objtool: args.objtool,
         };
-        let ran = run_on(args, &which.built()?)?;
-        ran.print();
-        all.push(ran);
+        built.push(which.built()?);
     }
+    // Those that are compared run at the same time, so that the host is as busy for one as for the other.
+    let at_once = match args.beside {
+        Some(_) => built.len(),
+        None => 1,
+    };
+    let mut all = Vec::new();
+    for some in built.chunks(at_once) {
+        for ran in together(some, |built| run_on(args, built))? {
+            ran.print();
+            all.push(ran);
+        }
+    }
+    // What the core beside does not pass is what is to be seen of it, and no failure.
     let (tested, other) = all.split_at(args.configs.len());
     if let [other] = other {
         for ran in tested {
@@ -262,7 +272,11 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
         let came = together(machines, |machine| {
             let console = own.join(format!("livepatch-{}.log", machine.name));
             let line = machine.command_line(boot_with);
-            let ended = boot::watch(&mut boot::machine(built, &archive, &line), &console, limit)?;
+            let mut qemu = boot::machine(built, &archive, &line);
+            if machine.cycles.is_some() {
+                boot::count_instructions(&mut qemu);
+            }
+            let ended = boot::watch(&mut qemu, &console, limit)?;
             let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             Ok((console, ended, judge(&log, &machine.scripts)))
         })?;
@@ -339,16 +353,13 @@ fn machines(number: usize, scripts: &[Script], cycles: Option<u32>, boots: u32) 
         .collect()
 }
 
-/// Does something for all machines at the same time.
-fn together<T: Send>(
-    machines: &[Machine],
-    run: impl Fn(&Machine) -> Result<T> + Sync,
+/// Does something for all of these at the same time.
+fn together<M: Sync, T: Send>(
+    all: &[M],
+    run: impl Fn(&M) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     thread::scope(|scope| {
-        let running: Vec<_> = machines
-            .iter()
-            .map(|machine| scope.spawn(|| run(machine)))
-            .collect();
+        let running: Vec<_> = all.iter().map(|one| scope.spawn(|| run(one))).collect();
         running
             .into_iter()
             .map(|it| it.join().unwrap_or_else(|why| panic::resume_unwind(why)))

@@ -6,6 +6,7 @@
 #include <linux/atomic.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
+#include <linux/ktime.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
 #include <linux/sched.h>
@@ -19,6 +20,10 @@ static struct task_struct *threads[THREADS];
 /* Microseconds between two passes, at the least; without a pause of some length nothing else runs. */
 static unsigned int rest = 100;
 module_param(rest, uint, 0444);
+
+/* Percent of the time that a pass took, to pause at the least: on a slow machine, too, others run then. */
+static unsigned int rest_percent;
+module_param(rest_percent, uint, 0444);
 
 static atomic_t mixed_passes, old_passes, new_passes;
 
@@ -66,13 +71,19 @@ noinline void loop_foo(void)
 
 static int run(void *unused)
 {
+	ktime_t begin;
+	unsigned long pause;
+
 	while (!kthread_should_stop()) {
 #ifdef CONFIG_RUST_LIVEPATCH
 		klp_kthread_safe_point();
 #endif
+		begin = ktime_get();
 		loop_foo();
+		pause = ktime_us_delta(ktime_get(), begin) * rest_percent / 100;
+		pause = max_t(unsigned long, rest, pause);
 		/* Where a thread can switch: asleep, and in neither of the functions. */
-		usleep_range(rest, 2 * rest);
+		usleep_range(pause, 2 * pause);
 	}
 	return 0;
 }
