@@ -102,11 +102,12 @@ pub struct Args {
     /// Only the scripts whose path contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Patches come and go at random until so many have been enabled, reversed, disabled or replaced
+    /// Patches come and go at random until so many have been enabled, reversed, disabled or replaced.
+    /// The machine's clock then goes by the instructions that it has run
     #[arg(long, value_name = "N")]
     cycles: Option<u32>,
-    /// Divide these over so many machines that run at the same time, each from another seed: what a
-    /// cycle takes is the second after which the kernel looks again. Each machine takes a GiB
+    /// Divide these over so many machines that run at the same time, each from another seed. Each keeps a
+    /// processor of the host busy and takes some 2 GB
     #[arg(long, value_name = "B", default_value_t = 1, requires = "cycles",
         value_parser = clap::value_parser!(u32).range(1..))]
     boots: u32,
@@ -354,10 +355,7 @@ fn machines(number: usize, scripts: &[Script], cycles: Option<u32>, boots: u32) 
 }
 
 /// Does something for all of these at the same time.
-fn together<M: Sync, T: Send>(
-    all: &[M],
-    run: impl Fn(&M) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+fn together<M: Sync, T: Send>(all: &[M], run: impl Fn(&M) -> Result<T> + Sync) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let running: Vec<_> = all.iter().map(|one| scope.spawn(|| run(one))).collect();
         running

@@ -132,10 +132,34 @@ const STEPS: &[Step] = &[
     ),
     long(
         "live patching with KASAN",
-        &["kernel", "test", "livepatch", "fp-livepatch-kasan"],
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch-kasan",
+            "--only",
+            "random",
+            "--cycles",
+            "200",
+        ],
     ),
     long(
         "ten thousand random patches",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch",
+            "--only",
+            "random",
+            "--cycles",
+            "10000",
+            "--boots",
+            "2",
+        ],
+    ),
+    long(
+        "two thousand random patches, with lockdep",
         &[
             "kernel",
             "test",
@@ -144,9 +168,9 @@ const STEPS: &[Step] = &[
             "--only",
             "random",
             "--cycles",
-            "10000",
+            "2000",
             "--boots",
-            "4",
+            "2",
         ],
     ),
     long(
