@@ -99,9 +99,9 @@ pub struct Args {
     /// The objtool: the kernel's own, which records every object, or this project's
     #[arg(long, value_enum, default_value_t = Tool::Rs)]
     objtool: Tool,
-    /// Only the scripts whose path contains this
+    /// Only the scripts whose path contains this, or one of these
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Patches come and go at random until so many have been enabled, reversed, disabled or replaced.
     /// The machine's clock then goes by the instructions that it has run
     #[arg(long, value_name = "N")]
@@ -207,9 +207,8 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
     let (mut scripts, mut left_out) = (Vec::new(), Vec::new());
     for suite in Suite::ALL {
         let all = scripts_of(suite, is_c)?;
-        let wanted = |(script, _): &(Script, _)| match &args.only {
-            Some(text) => script.name.contains(text),
-            None => true,
+        let wanted = |(script, _): &(Script, _)| {
+            args.only.is_empty() || args.only.iter().any(|text| script.name.contains(text))
         };
         let mut is_needed = false;
         for (script, needs) in all.into_iter().filter(wanted) {
@@ -229,14 +228,16 @@ fn run_on(args: &Args, built: &Built) -> Result<Ran> {
         bail!("no script is called so, or the kernel has not what it takes");
     }
 
-    let mut boots: BTreeMap<String, Vec<Script>> = BTreeMap::new();
+    let mut boots: BTreeMap<(String, Option<String>), Vec<Script>> = BTreeMap::new();
     for script in scripts {
-        let same = boots.entry(script.boot_with.clone()).or_default();
+        // What a core has no right answer to may leave it as it can't be used any more.
+        let alone = script.fails.then(|| script.name.clone());
+        let same = boots.entry((script.boot_with.clone(), alone)).or_default();
         same.push(script);
     }
     let own = build::own(&built.dir);
     let mut rounds = Vec::new();
-    for (number, (boot_with, scripts)) in boots.into_iter().enumerate() {
+    for (number, ((boot_with, _), scripts)) in boots.into_iter().enumerate() {
         let machines = machines(number, &scripts, args.cycles, args.boots);
         for machine in &machines {
             let list: String = machine

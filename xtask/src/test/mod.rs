@@ -140,7 +140,7 @@ const STEPS: &[Step] = &[
             "--only",
             "random",
             "--cycles",
-            "200",
+            "100",
         ],
     ),
     long(
