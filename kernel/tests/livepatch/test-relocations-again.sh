@@ -26,6 +26,11 @@ refused_again() {
     unload relocations_target || fail "the target can't be removed"
 }
 
+begin "a later relocation has no livepatch symbol"
+insmod modules/relocations_patch-unmarked.ko || fail "it does not load"
+refused_again "Invalid parameters"
+finish
+
 begin "a later section can't be written"
 insmod modules/relocations_patch-second.ko || fail "it does not load"
 refused_again "Invalid parameters"
