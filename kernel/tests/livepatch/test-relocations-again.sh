@@ -26,9 +26,11 @@ refused_again() {
     unload relocations_target || fail "the target can't be removed"
 }
 
-begin "a later relocation has no livepatch symbol"
-insmod modules/relocations_patch-unmarked.ko || fail "it does not load"
-refused_again "Invalid parameters"
+begin "a later relocation has no symbol that can be used"
+for mistake in unmarked misnamed of-image unknown ambiguous no-position; do
+    insmod "modules/relocations_patch-$mistake.ko" || fail "$mistake does not load"
+    refused_again "Invalid parameters"
+done
 finish
 
 begin "a later section can't be written"
