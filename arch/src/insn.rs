@@ -10,6 +10,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reg(pub u8);
 
+/// Some registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers(u64);
+
+impl Registers {
+    /// Whether it is one of them.
+    pub const fn contains(self, reg: Reg) -> bool {
+        self.0 >> reg.0 & 1 != 0
+    }
+}
+
+impl FromIterator<Reg> for Registers {
+    fn from_iter<I: IntoIterator<Item = Reg>>(registers: I) -> Self {
+        Self(registers.into_iter().fold(0, |all, reg| all | 1 << reg.0))
+    }
+}
+
 /// What an instruction does to control flow, or which rule looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -219,6 +236,10 @@ pub trait Decode {
 
     /// What the first instruction of `code` does to the stack pointer and by it.
     fn stack_touch(&self, code: &[u8]) -> StackTouch;
+
+    /// The registers that the first instruction of `code` writes, or may write, as a whole or a part of
+    /// them. What a call's callee writes does not count. All of them if there is no instruction.
+    fn written(&self, code: &[u8]) -> Registers;
 }
 
 /// An instruction that stores a constant at a fixed place.

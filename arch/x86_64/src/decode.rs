@@ -5,8 +5,8 @@
 //! must get the same findings from both. Not here: any meaning for the stack state.
 
 use arch::insn::{
-    ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Source, StackOp, StackTouch, Undecodable,
-    Wanted,
+    ConstantStore, Decode, Dest, Insn, InsnKind, Reg, Registers, Source, StackOp, StackTouch,
+    Undecodable, Wanted,
 };
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -125,6 +125,18 @@ impl Decode for X86_64 {
                 (used.displacement() as i32, size as u32)
             }),
         }
+    }
+
+    fn written(&self, code: &[u8]) -> Registers {
+        let i = Decoder::new(64, code, DecoderOptions::NONE).decode();
+        if i.is_invalid() {
+            return (0..reg::NAMES.len() as u8).map(Reg).collect();
+        }
+        let mut effects = InstructionInfoFactory::new();
+        let used = effects.info(&i).used_registers().iter();
+        used.filter(|used| writes(used.access()))
+            .filter_map(|used| gpr(used.register().full_register()))
+            .collect()
     }
 }
 

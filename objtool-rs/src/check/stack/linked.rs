@@ -5,12 +5,12 @@
 //! the verdict has to know about code that leads from one function into another. What follows from
 //! it is the verdict's (`verify::entries`).
 
-use arch::insn::{Dest, Source, StackOp};
-use arch::object::{Architecture, Base, Rule};
+use arch::insn::{Dest, Reg, Registers, Source, StackOp};
+use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::state::{Depth, FrameCopy, StackState, StateId};
-use crate::decode::InsnId;
+use super::state::{Depth, FrameCopy, StackPointerCopy, StackState, StateId};
+use crate::decode::{InsnId, StackOps};
 use crate::read::SymbolId;
 use crate::report::Message;
 
@@ -76,22 +76,121 @@ pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
 }
 
 /// The state from which a path goes on where it meets another one whose state is the same but for
-/// the depth of the stack; none if nothing new comes of it. Behind a frame pointer the depth does
-/// not show in the CFA, and a build does not compare it; but calls push below it, and an epilogue of
-/// pops relies on it.
+/// the depth of the stack, or what is known of registers; none if nothing new comes of it. Behind a
+/// frame pointer the depth does not show in the CFA, and a build does not compare it; but calls push
+/// below it, and an epilogue of pops relies on it.
 pub(super) fn joined(known: &StackState, found: &StackState) -> Option<StackState> {
     let same_depth = known.stack_size == found.stack_size && known.depth == found.depth;
     let is_open = known.cfa.base == Base::Undefined || known.force_undefined;
-    let is_new = known.depth != Depth::Unknown && !same_depth && !is_open;
-    is_new.then_some(StackState {
-        depth: Depth::Unknown,
+    let joined = StackState {
+        depth: if same_depth {
+            known.depth
+        } else {
+            Depth::Unknown
+        },
+        kept: known.kept.filter(|_| known.kept == found.kept),
+        values: known.values.common(&found.values),
         ..*known
-    })
+    };
+    (!is_open && joined != *known).then_some(joined)
+}
+
+/// Whether code that is replaced and what replaces it leave the stack alike; what registers hold
+/// besides is nobody's business behind it.
+pub(super) fn is_alike(known: &StackState, found: &StackState) -> bool {
+    let known = StackState {
+        kept: found.kept,
+        values: found.values,
+        ..*known
+    };
+    known == *found
+}
+
+/// Whether something is known of registers that the next instruction may put an end to.
+pub(super) fn holds_values(state: &StackState) -> bool {
+    state.kept.is_some() || !state.values.is_empty()
+}
+
+/// A build remembers what was put into a register until something else that it follows is put there.
+/// Most instructions it does not follow.
+pub(super) fn forgotten<A: Architecture>(
+    arch: &A,
+    (before, after): (&StackState, &StackState),
+    ops: &StackOps,
+    written: Registers,
+    is_call: bool,
+) -> StackState {
+    let mut state = *after;
+    let is_lost = |reg| is_call && !arch.is_callee_saved(reg);
+    for reg in (0..MAX_REGISTERS as u8).map(Reg) {
+        let is_set = ops
+            .iter()
+            .flatten()
+            .any(|op| sets_value::<A>(before, *op, reg));
+        // Which register another stack came from is what its end is known by, behind calls, too.
+        let is_lost = is_lost(reg) && after.value(reg).base == Base::Cfa;
+        if is_lost || (written.contains(reg) && !is_set) {
+            state.set_value(reg, Rule::UNDEFINED);
+        }
+    }
+    let has_same_frame = after.cfa == before.cfa && after.drap == before.drap;
+    state.kept = before
+        .kept
+        .filter(|it| has_same_frame && !written.contains(it.reg) && !is_lost(it.reg));
+    state
+}
+
+/// Whether an effect is one that says what a register holds ([`super::transition`]).
+fn sets_value<A: Architecture>(before: &StackState, op: StackOp, reg: Reg) -> bool {
+    let sp = A::STACK_POINTER;
+    let finds_cfa = before.cfa.base == Base::Reg(sp);
+    let from_known = match op.source {
+        Source::Reg(from) => (from == sp && finds_cfa) || before.value(from).base == Base::Cfa,
+        Source::Add { reg: from, .. } => from == sp && finds_cfa,
+        _ => false,
+    };
+    op.dest == Dest::Reg(reg) && reg != sp && from_known
+}
+
+/// The state behind an instruction that copies the stack pointer, or sets it if `sets`. `op` is what the
+/// decoder made of it.
+pub(super) fn moved<A: Architecture>(
+    before: &StackState,
+    after: &StackState,
+    op: Option<StackOp>,
+    sets: bool,
+) -> StackState {
+    let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
+    let copied = op.and_then(|op| match (op.dest, op.source) {
+        (Dest::Reg(dest), Source::Reg(source)) => Some((dest, source)),
+        _ => None,
+    });
+    let kept = before.kept.filter(|kept| copied == Some((sp, kept.reg)));
+    let mut state = *after;
+    match (kept, copied) {
+        (Some(kept), _) => {
+            state.stack_size = kept.stack_size;
+            state.depth = kept.depth;
+        }
+        (None, _) if sets => state.depth = depth_after::<A>(before, op),
+        (None, Some((reg, source))) => {
+            let has_frame = before.cfa.base == Base::Reg(fp) && !before.drap;
+            if source == sp && reg != fp && has_frame && before.depth != Depth::Unknown {
+                state.kept = Some(StackPointerCopy {
+                    reg,
+                    stack_size: before.stack_size,
+                    depth: before.depth,
+                });
+            }
+        }
+        (None, None) => {}
+    }
+    state
 }
 
 /// What is known of the depth behind an instruction that sets the stack pointer. `op` is what the
 /// decoder made of it.
-pub(super) fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Depth {
+fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Depth {
     let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     if before.cfa.base == Base::Undefined || before.force_undefined {
         return before.depth;
@@ -110,7 +209,11 @@ pub(super) fn depth_after<A: Architecture>(before: &StackState, op: Option<Stack
         Source::Add { reg, .. } if before.drap && before.drap_reg == Some(reg) => Depth::Known,
         Source::And if before.depth != Depth::Unknown => Depth::AtLeast,
         // From a copy that was kept aside, and to another stack and back.
-        Source::Reg(reg) if before.value(reg).base == Base::Cfa => before.depth,
+        Source::Reg(reg)
+            if before.value(reg).base == Base::Cfa && before.cfa.base == Base::Reg(sp) =>
+        {
+            before.depth
+        }
         Source::Reg(reg) if before.value(reg) == other_stack => before.depth,
         Source::Pop
             if before.cfa.base == Base::StackPointerIndirect

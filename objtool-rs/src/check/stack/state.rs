@@ -57,6 +57,19 @@ pub enum Depth {
     Unknown,
 }
 
+/// A register that holds what the stack pointer was, behind a frame pointer: clang copies the stack
+/// pointer to one and back around a call in inline assembly that is said to change it
+/// (`ASM_CALL_CONSTRAINT` in `arch/x86/include/asm/asm.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackPointerCopy {
+    /// The register.
+    pub reg: Reg,
+    /// [`StackState::stack_size`] as it was.
+    pub stack_size: i32,
+    /// Whether that was right.
+    pub depth: Depth,
+}
+
 /// A rule for each register.
 ///
 /// Bases and distances apart, as plain numbers: so that states, which are nearly all registers, are
@@ -100,6 +113,22 @@ impl Rules {
             Base::Reg(reg) => reg.0 + FIRST_REGISTER,
         };
         self.offsets[usize::from(reg.0)] = rule.offset;
+    }
+
+    /// Whether nothing is known of any.
+    pub fn is_empty(&self) -> bool {
+        self.bases == Self::UNDEFINED.bases
+    }
+
+    /// What both say.
+    pub fn common(&self, other: &Self) -> Self {
+        let mut common = *self;
+        for reg in (0..MAX_REGISTERS as u8).map(Reg) {
+            if self.get(reg) != other.get(reg) {
+                common.set(reg, Rule::UNDEFINED);
+            }
+        }
+        common
     }
 
     /// Whether any register has a rule.
@@ -146,6 +175,8 @@ pub struct StackState {
     pub copy: FrameCopy,
     /// Whether [`Self::stack_size`] is right; only followed in linked code.
     pub depth: Depth,
+    /// The last copy of the stack pointer that is still there; only followed in linked code.
+    pub kept: Option<StackPointerCopy>,
     /// The frame is that of an interrupted context.
     pub signal: bool,
     /// Nothing is known, on purpose, and nothing is checked.
@@ -166,6 +197,7 @@ impl StackState {
         drap: false,
         copy: FrameCopy::None,
         depth: Depth::Known,
+        kept: None,
         signal: false,
         force_undefined: false,
     };
@@ -230,7 +262,7 @@ impl StackState {
 
 /// All states met in a file.
 ///
-/// A state is 380 bytes, so each is kept once: found by its hash, and then compared.
+/// A state is some 390 bytes, so each is kept once: found by its hash, and then compared.
 #[derive(Clone, Debug)]
 pub struct States {
     list: Vec<StackState>,

@@ -447,7 +447,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let outside =
             function.filter(|_| model.purpose == Purpose::Verify && self.own.function.is_none());
         if let Some(function) = outside {
-            if self.enter_outside(function, *path)? {
+            if self.enter_outside(function, path)? {
                 return Ok(Step::End);
             }
         } else if !is_first {
@@ -571,20 +571,17 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         }
         let before = path.state;
         self.stack_effects(function, path, record.ops(), next)?;
-        if model.purpose == Purpose::Verify
-            && function.is_some()
-            && record.marks.has(Marks::TOUCHES_FRAME)
-        {
-            let (before, after) = (self.states.get(before), self.states.get(path.state));
-            if let Err(message) = linked::frame_touched::<A>(before, after) {
-                return self.broken(insn, message);
+        if model.purpose == Purpose::Verify && function.is_some() {
+            self.values_lost(path, before, record);
+            if record.marks.has(Marks::TOUCHES_FRAME) {
+                let (before, after) = (self.states.get(before), self.states.get(path.state));
+                if let Err(message) = linked::frame_touched::<A>(before, after) {
+                    return self.broken(insn, message);
+                }
             }
-        }
-        if model.purpose == Purpose::Verify
-            && function.is_some()
-            && record.marks.has(Marks::TOUCHES_STACK)
-        {
-            self.stack_touched(path, before, record)?;
+            if record.marks.has(Marks::TOUCHES_STACK) {
+                self.stack_touched(path, before, record)?;
+            }
         }
         let result = match record.kind {
             InsnKind::Return => {

@@ -16,6 +16,7 @@ pub fn state<A: Architecture>(arch: &A, state: &StackState) -> String {
     }
     let mut words = vec![cfa(arch, state)];
     words.extend(depth(arch, state));
+    words.extend(kept(arch, state));
     words.extend(kind(state.kind).map(str::to_owned));
     words.extend(
         registers::<A>()
@@ -33,6 +34,17 @@ fn depth<A: Architecture>(arch: &A, state: &StackState) -> Option<String> {
         Depth::AtLeast => Some(format!("{pointer} or below")),
         Depth::Unknown => Some(format!("{pointer} unknown")),
     }
+}
+
+/// That a register holds what the stack pointer was.
+fn kept<A: Architecture>(arch: &A, state: &StackState) -> Option<String> {
+    let kept = state.kept?;
+    let at = plus("CFA", -kept.stack_size);
+    let depth = match kept.depth {
+        Depth::Known => "",
+        Depth::AtLeast | Depth::Unknown => " or below",
+    };
+    Some(format!("{} = {at}{depth}", arch.register_name(kept.reg)))
 }
 
 /// What differs between two states, as each of them has it: at most one of the things that are

@@ -8,7 +8,7 @@ use arch::object::Architecture;
 use rustc_hash::FxHashSet;
 
 use super::super::linked::{self, Crossing};
-use super::super::state::{StackState, StateId};
+use super::super::state::StateId;
 use super::super::walked::{mismatch, Failure};
 use super::{Broken, Path, Step, Walker};
 use crate::decode::{InsnId, Record};
@@ -104,16 +104,25 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     }
 
     /// Code of no function belongs to every function that leads to it, and is walked for each.
-    /// Whether it was reached for this one before.
-    pub(super) fn enter_outside(&mut self, function: SymbolId, path: Path) -> Result<bool, Broken> {
+    /// Whether it was reached for this one before, with all that this path brings.
+    pub(super) fn enter_outside(
+        &mut self,
+        function: SymbolId,
+        path: &mut Path,
+    ) -> Result<bool, Broken> {
         let insn = path.insn;
         let key = (function, insn);
         if let Some(&known) = self.linked.outside.get(&key) {
             let (known, found) = (self.states.get(known), self.states.get(path.state));
-            return match mismatch::<A>(known, found) {
-                None => Ok(true),
-                Some(message) => self.broken(insn, message),
+            if let Some(message) = mismatch::<A>(known, found) {
+                return self.broken(insn, message);
+            }
+            let Some(joined) = linked::joined(known, found) else {
+                return Ok(true);
             };
+            path.state = self.states.intern(&joined);
+            self.linked.outside.insert(key, path.state);
+            return Ok(false);
         }
         self.linked.outside.insert(key, path.state);
         let owners = self.linked.owners.entry(insn).or_default();
@@ -126,6 +135,24 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         Ok(false)
     }
 
+    /// In linked code, what an instruction does to registers of which something is known, beyond what a
+    /// build follows.
+    pub(super) fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record) {
+        let before = self.states.get(before);
+        if !linked::holds_values(before) {
+            return;
+        }
+        let model = self.model;
+        let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
+        let written = model.arch.written(self.code(path.insn, record));
+        let after = self.states.get(path.state);
+        let ops = model.insns.ops(record.ops());
+        let state = linked::forgotten(&model.arch, (before, after), ops, written, is_call);
+        if state != *after {
+            path.state = self.states.intern(&state);
+        }
+    }
+
     /// In linked code, what an instruction does to the stack pointer and by it, beyond what a build
     /// follows.
     pub(super) fn stack_touched(
@@ -134,26 +161,28 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         before: StateId,
         record: Record,
     ) -> Result<(), Broken> {
-        let model = self.model;
-        let section = model.file.section(model.insns.section(path.insn));
-        let code = section
-            .data
-            .get(record.offset as usize..record.end() as usize);
-        let touch = model.arch.stack_touch(code.unwrap_or_default());
+        let touch = self.model.arch.stack_touch(self.code(path.insn, record));
         let before = *self.states.get(before);
         if let Some(store) = touch.writes {
             if let Err(message) = linked::stored::<A>(&before, store) {
                 return self.broken(path.insn, message);
             }
         }
-        if touch.sets {
-            let op = model.insns.ops(record.ops())[0];
-            let depth = linked::depth_after::<A>(&before, op);
-            let after = *self.states.get(path.state);
-            if after.depth != depth {
-                path.state = self.states.intern(&StackState { depth, ..after });
-            }
+        let op = self.model.insns.ops(record.ops())[0];
+        let after = *self.states.get(path.state);
+        let state = linked::moved::<A>(&before, &after, op, touch.sets);
+        if state != after {
+            path.state = self.states.intern(&state);
         }
         Ok(())
+    }
+
+    /// An instruction's bytes.
+    fn code(&self, insn: InsnId, record: Record) -> &[u8] {
+        let section = self.model.file.section(self.model.insns.section(insn));
+        let code = section
+            .data
+            .get(record.offset as usize..record.end() as usize);
+        code.unwrap_or_default()
     }
 }

@@ -3,6 +3,7 @@
 use arch::insn::Decode;
 use arch::object::Architecture;
 
+use super::super::linked;
 use super::super::state::StateId;
 use super::super::walked::mismatch;
 use super::{Broken, Path, Walker};
@@ -45,6 +46,9 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             Some(known) if self.states.get(state).depth != self.states.get(known).depth => {
                 shared[at] = Some(state);
             }
+            Some(known)
+                if model.purpose == Purpose::Verify
+                    && linked::is_alike(self.states.get(known), self.states.get(state)) => {}
             Some(known) => {
                 self.clash = Some(known);
                 let first = model.group(original).first.unwrap_or(insn);
