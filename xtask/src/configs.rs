@@ -28,6 +28,10 @@ pub struct Config {
     pub packages: &'static [&'static str],
     /// About how many lines a whole build prints: only a progress bar rests on it.
     pub lines: u64,
+    /// How long an instruction takes where a machine's clock goes by them, as a power of two of
+    /// nanoseconds. The longer, the sooner a test that mostly waits is done; but where each timer is
+    /// due again before the last is through, a kernel comes to nothing else.
+    pub instruction: u8,
     /// The modules that a boot loads.
     pub modules: &'static [Module],
 }
@@ -64,6 +68,7 @@ const SMALL: Config = Config {
     overlay: false,
     packages: &[],
     lines: 1734,
+    instruction: 5,
     modules: &[Module::RustMinimal, Module::LivepatchSample],
 };
 
@@ -126,6 +131,8 @@ pub const CONFIGS: &[Config] = &[
         compiler: "clang-19",
         packages: CLANG,
         lines: 1780,
+        // Each access to memory is some ten instructions.
+        instruction: 2,
         ..OVERLAID
     },
     Config {

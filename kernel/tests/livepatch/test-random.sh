@@ -30,10 +30,20 @@ objects() {
     fi
 }
 
-# One enable and its end, so that what is made once is there.
+# The tracer that changes return addresses is worth more.
+tracer=function
+grep -q function_graph $TRACING/available_tracers && tracer=function_graph
+
+# One enable and its end, and one of the tracer, so that what is made once is there: its buffers have
+# some hundred pages then.
 load loop_target
 load loop_patch
 settled loop_patch || fail "the patch does not settle"
+# All functions would be too many to trace.
+echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
+echo $tracer >$TRACING/current_tracer || exit 1
+echo nop >$TRACING/current_tracer
+echo >$TRACING/set_ftrace_filter
 take_back loop_patch
 unload loop_target
 sleep 2
@@ -41,11 +51,7 @@ modules_before=$(lsmod | sort)
 objects >/tmp/objects
 # A thread that rests for longer than it was in foo() is found asleep at every second look.
 load loop_target rest=2000 rest_percent=200
-
-# All functions would be too many to trace. The one that changes return addresses is worth more.
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
-tracer=function
-grep -q function_graph $TRACING/available_tracers && tracer=function_graph
 
 PROBE=$TRACING/events/kprobes/random_return/enable
 if [[ -e $TRACING/kprobe_events ]]; then

@@ -12,7 +12,7 @@ use anyhow::{bail, Context, Result};
 
 use super::build::{self, Built};
 use super::initramfs::{self, Contents};
-use crate::configs::Module;
+use crate::configs::{Config, Module};
 use crate::{cmd, progress};
 
 /// A boot takes about ten seconds under TCG; a loaded machine may take much longer.
@@ -126,11 +126,12 @@ pub fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
     qemu
 }
 
-/// Lets a machine's clock go by the instructions that it has run, 32 ns each, and leap to the next timer
-/// where there are none to run. What waits for a second then waits for few instructions, and how busy the
-/// host is makes no difference: a long run of what mostly waits takes a fifth of the time.
-pub fn count_instructions(qemu: &mut Command) {
-    qemu.args(["-icount", "shift=5,sleep=off"]);
+/// Lets a machine's clock go by the instructions that it has run, and leap to the next timer where there
+/// are none to run. What waits for a second then waits for few instructions, and how busy the host is
+/// makes no difference: a long run of what mostly waits takes a fifth of the time.
+pub fn count_instructions(qemu: &mut Command, config: &Config) {
+    qemu.arg("-icount")
+        .arg(format!("shift={},sleep=off", config.instruction));
 }
 
 /// Runs QEMU until the report is complete, QEMU ends, or the time is up; says which it was.
