@@ -50,7 +50,7 @@ sleep 2
 modules_before=$(lsmod | sort)
 objects >/tmp/objects
 # A thread that rests for longer than it was in foo() is found asleep at every second look.
-load loop_target rest=2000 rest_percent=200
+load loop_target rest=2000 rest_percent=$((STEPS > 600 ? 600 : 200))
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
 
 PROBE=$TRACING/events/kprobes/random_return/enable
@@ -58,19 +58,38 @@ if [[ -e $TRACING/kprobe_events ]]; then
     echo 'r:random_return loop_target:loop_bar' >$TRACING/kprobe_events || exit 1
 fi
 
-# For a part of a second, up to nine tenths; in a long run for two more, since most of what is done waits
-# for the second after which the kernel looks at tasks again, and not for a processor.
+# After work that began at $1: for a part of a second, up to nine tenths; in a long run for twelve times
+# as long as the work took, too. Most of what is done waits for the second after which the kernel looks at
+# tasks again, and a kernel that watches itself would come to nothing else than this load.
 rest() {
-    read -rt $((STEPS > 600 ? 2 : 0)).$((RANDOM % 9 + 1)) <>/tmp/pipe
+    local took=$((${EPOCHREALTIME/./} - $1)) micros
+    printf -v micros %07d $((took * (STEPS > 600 ? 12 : 0) + (RANDOM % 9 + 1) * 100000))
+    read -rt "${micros::-6}.${micros: -6}" <>/tmp/pipe
 }
+
+# Does something again and again, and rests in between.
+in_turn() {
+    while :; do
+        local begin=${EPOCHREALTIME/./}
+        "$@"
+        rest "$begin"
+    done
+}
+
+forks() { for i in {1..20}; do /bin/true; done; }
+crowd() {
+    for i in {1..20}; do (read -rt 0.05 <>/tmp/pipe) & done
+    wait
+}
+spins() { for ((i = 0; i < 30000; i++)); do :; done; }
 
 load_of() {
     # Forks one after the other, a crowd that sleeps for a moment, and a task that never sleeps. All work
     # and rest in turn: at times all processors are busy, and at others what waits for them comes on.
-    while :; do for i in {1..20}; do /bin/true; done; rest; done &
-    while :; do for i in {1..20}; do (read -rt 0.05 <>/tmp/pipe) & done; wait; rest; done &
-    while :; do for ((i = 0; i < 30000; i++)); do :; done; rest; done &
-    while :; do timeout 20 ./hog 64; sleep 10; done >/dev/null &
+    in_turn forks &
+    in_turn crowd &
+    in_turn spins &
+    while :; do timeout $((STEPS > 600 ? 90 : 20)) ./hog 64; sleep 10; done >/dev/null &
     while [[ -e $PROBE ]]; do
         for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
     done &
