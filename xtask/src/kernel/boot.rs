@@ -131,7 +131,7 @@ pub fn machine(built: &Built, archive: &Path, command_line: &str) -> Command {
 /// makes no difference: a long run of what mostly waits takes a fifth of the time.
 pub fn count_instructions(qemu: &mut Command, config: &Config) {
     qemu.arg("-icount")
-        .arg(format!("shift={},sleep=off", config.instruction));
+        .arg(format!("shift={},sleep=off", config.instruction()));
 }
 
 /// Runs QEMU until the report is complete, QEMU ends, or the time is up; says which it was.

@@ -131,8 +131,17 @@ const STEPS: &[Step] = &[
         ],
     ),
     long(
-        "live patching with KASAN",
-        &["kernel", "test", "livepatch", "fp-livepatch-kasan"],
+        "a thousand random patches with KASAN",
+        &[
+            "kernel",
+            "test",
+            "livepatch",
+            "fp-livepatch-kasan",
+            "--only",
+            "random",
+            "--cycles",
+            "1000",
+        ],
     ),
     long(
         "ten thousand random patches",
