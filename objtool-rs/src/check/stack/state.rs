@@ -59,7 +59,7 @@ pub enum Depth {
 
 /// A register that holds what the stack pointer was, behind a frame pointer: clang copies the stack
 /// pointer to one and back around a call in inline assembly that is said to change it
-/// (`ASM_CALL_CONSTRAINT` in `arch/x86/include/asm/asm.h`).
+/// (the kernel's `ASM_CALL_CONSTRAINT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackPointerCopy {
     /// The register.
