@@ -9,8 +9,8 @@ use arch::insn::{
     Undecodable, Wanted,
 };
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
-    Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 use crate::object::note;
@@ -129,7 +129,21 @@ impl Decode for X86_64 {
 
     fn written(&self, code: &[u8]) -> Registers {
         let i = Decoder::new(64, code, DecoderOptions::NONE).decode();
-        if i.is_invalid() {
+        // What a hypervisor, or a handler, leaves in registers no table says.
+        let leaves = i.flow_control() == FlowControl::Interrupt
+            || matches!(
+                i.mnemonic(),
+                Mnemonic::Vmcall
+                    | Mnemonic::Vmmcall
+                    | Mnemonic::Vmrun
+                    | Mnemonic::Vmlaunch
+                    | Mnemonic::Vmresume
+                    | Mnemonic::Tdcall
+                    | Mnemonic::Seamcall
+                    | Mnemonic::Syscall
+                    | Mnemonic::Sysenter
+            );
+        if i.is_invalid() || leaves {
             return (0..reg::NAMES.len() as u8).map(Reg).collect();
         }
         let mut effects = InstructionInfoFactory::new();
@@ -286,8 +300,13 @@ fn touches_frame(i: &Instruction, effects: &mut InstructionInfoFactory) -> bool 
 fn touches_stack(i: &Instruction) -> bool {
     match i.mnemonic() {
         Mnemonic::Leave | Mnemonic::Enter => true,
+        // Of 16 bits, or with arguments taken off: not what a build counts.
+        _ if i.stack_pointer_increment() % 8 != 0 => true,
+        Mnemonic::Ret => i.op_count() != 0,
         Mnemonic::Push => false,
-        Mnemonic::Pop if i.op0_kind() == OpKind::Register => i.op0_register() == Register::RSP,
+        Mnemonic::Pop if i.op0_kind() == OpKind::Register => {
+            i.op0_register().full_register() == Register::RSP
+        }
         Mnemonic::Pop => i.memory_base() == Register::RSP,
         _ => {
             let names_it = (0..i.op_count().min(2)).any(|operand| {

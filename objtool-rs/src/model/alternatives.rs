@@ -20,6 +20,8 @@ pub struct Alternative {
     pub insn: InsnId,
     /// The original code is never run.
     pub skip_original: bool,
+    /// A fault leads there, and what handles it may change registers.
+    pub is_fault: bool,
 }
 
 /// An original or a replacement of an alternative.
@@ -404,6 +406,7 @@ fn add_entry<A: Architecture>(
             Alternative {
                 insn,
                 skip_original,
+                is_fault: matches!(entry.kind, EntryKind::Exception),
             },
         );
     }

@@ -353,6 +353,7 @@ fn add_target<A: Architecture>(model: &mut Model<'_, A>, jump: InsnId, dest: Pla
         Alternative {
             insn,
             skip_original: false,
+            is_fault: false,
         },
     );
     true

@@ -9,7 +9,7 @@ use arch::insn::{Dest, Reg, Registers, Source, StackOp};
 use arch::object::{Architecture, Base, Rule, MAX_REGISTERS};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::state::{Depth, FrameCopy, StackPointerCopy, StackState, StateId};
+use super::state::{Depth, FrameCopy, Rules, StackPointerCopy, StackState, StateId};
 use crate::decode::{InsnId, StackOps};
 use crate::read::SymbolId;
 use crate::report::Message;
@@ -72,7 +72,10 @@ pub(super) fn frame_touched<A: Architecture>(
 /// Whether a call leaves the frame alone: what it pushes must come below it.
 pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
     let plain = !state.drap && state.cfa.base == Base::Reg(A::FRAME_POINTER);
-    state.depth == Depth::Unknown || (plain && state.stack_size < state.cfa.offset)
+    let realigned = state.drap && state.saved(A::FRAME_POINTER).base == Base::Reg(A::FRAME_POINTER);
+    state.depth == Depth::Unknown
+        || (plain && state.stack_size < state.cfa.offset)
+        || (realigned && state.stack_size < 0)
 }
 
 /// The state from which a path goes on where it meets another one whose state is the same but for
@@ -90,6 +93,11 @@ pub(super) fn joined(known: &StackState, found: &StackState) -> Option<StackStat
         },
         kept: known.kept.filter(|_| known.kept == found.kept),
         values: known.values.common(&found.values),
+        drap_reg: known.drap_reg.filter(|_| known.drap_reg == found.drap_reg),
+        copy: match known.copy == found.copy {
+            true => known.copy,
+            false => FrameCopy::None,
+        },
         ..*known
     };
     (!is_open && joined != *known).then_some(joined)
@@ -107,8 +115,33 @@ pub(super) fn is_alike(known: &StackState, found: &StackState) -> bool {
 }
 
 /// Whether something is known of registers that the next instruction may put an end to.
-pub(super) fn holds_values(state: &StackState) -> bool {
-    state.kept.is_some() || !state.values.is_empty()
+pub(super) fn holds_values<A: Architecture>(state: &StackState) -> bool {
+    state.kept.is_some()
+        || !state.values.is_empty()
+        || by_register::<A>(state).is_some()
+        || is_lost::<A>(state)
+}
+
+/// Whether nothing says where the frame is.
+fn is_lost<A: Architecture>(state: &StackState) -> bool {
+    state.depth == Depth::Unknown && state.cfa.base == Base::Reg(A::STACK_POINTER)
+}
+
+/// The register that alone says where the CFA is, while a stack is realigned.
+fn by_register<A: Architecture>(state: &StackState) -> Option<Reg> {
+    match state.cfa.base {
+        Base::Reg(reg) if reg != A::STACK_POINTER && reg != A::FRAME_POINTER => Some(reg),
+        _ => None,
+    }
+}
+
+/// The state behind a fault, whose handler may have changed registers.
+pub(super) fn faulted(state: &StackState) -> StackState {
+    StackState {
+        kept: None,
+        values: Rules::UNDEFINED,
+        ..*state
+    }
 }
 
 /// A build remembers what was put into a register until something else that it follows is put there.
@@ -121,35 +154,49 @@ pub(super) fn forgotten<A: Architecture>(
     is_call: bool,
 ) -> StackState {
     let mut state = *after;
-    let is_lost = |reg| is_call && !arch.is_callee_saved(reg);
+    let clobbers = |reg| is_call && !arch.is_callee_saved(reg);
     for reg in (0..MAX_REGISTERS as u8).map(Reg) {
         let is_set = ops
             .iter()
             .flatten()
             .any(|op| sets_value::<A>(before, *op, reg));
         // Which register another stack came from is what its end is known by, behind calls, too.
-        let is_lost = is_lost(reg) && after.value(reg).base == Base::Cfa;
+        let is_lost = clobbers(reg) && after.value(reg).base == Base::Cfa;
         if is_lost || (written.contains(reg) && !is_set) {
             state.set_value(reg, Rule::UNDEFINED);
         }
     }
     let has_same_frame = after.cfa == before.cfa && after.drap == before.drap;
+    let by_register =
+        by_register::<A>(before).filter(|&reg| written.contains(reg) || clobbers(reg));
+    let makes_frame = is_lost::<A>(before) && ops.iter().flatten().any(|op| takes_stack::<A>(*op));
+    if makes_frame || (has_same_frame && by_register.is_some()) {
+        state.cfa = Rule::UNDEFINED;
+    }
     state.kept = before
         .kept
-        .filter(|it| has_same_frame && !written.contains(it.reg) && !is_lost(it.reg));
+        .filter(|it| has_same_frame && !written.contains(it.reg) && !clobbers(it.reg));
     state
+}
+
+/// Whether an effect makes a register find the frame by the stack pointer.
+fn takes_stack<A: Architecture>(op: StackOp) -> bool {
+    let (Source::Reg(from) | Source::Add { reg: from, .. }) = op.source else {
+        return false;
+    };
+    from == A::STACK_POINTER && op.dest != Dest::Reg(from) && matches!(op.dest, Dest::Reg(_))
 }
 
 /// Whether an effect is one that says what a register holds ([`super::transition`]).
 fn sets_value<A: Architecture>(before: &StackState, op: StackOp, reg: Reg) -> bool {
-    let sp = A::STACK_POINTER;
+    let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     let finds_cfa = before.cfa.base == Base::Reg(sp);
     let from_known = match op.source {
         Source::Reg(from) => (from == sp && finds_cfa) || before.value(from).base == Base::Cfa,
         Source::Add { reg: from, .. } => from == sp && finds_cfa,
         _ => false,
     };
-    op.dest == Dest::Reg(reg) && reg != sp && from_known
+    op.dest == Dest::Reg(reg) && reg != sp && reg != fp && from_known
 }
 
 /// The state behind an instruction that copies the stack pointer, or sets it if `sets`. `op` is what the
@@ -205,9 +252,21 @@ fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Dep
         Source::Add { reg, .. } if reg == sp => before.depth,
         Source::Add { reg, .. } | Source::Reg(reg) if reg == fp && has_frame => Depth::Known,
         // The beginning and the end of a realigned frame.
-        Source::And if before.drap_reg.is_some() => Depth::Known,
-        Source::Add { reg, .. } if before.drap && before.drap_reg == Some(reg) => Depth::Known,
-        Source::And if before.depth != Depth::Unknown => Depth::AtLeast,
+        Source::And
+            if before
+                .drap_reg
+                .is_some_and(|drap| before.value(drap) == Rule::new(Base::Cfa, 0)) =>
+        {
+            Depth::Known
+        }
+        Source::Add { reg, .. }
+            if before.drap && before.drap_reg == Some(reg) && before.cfa.base == Base::Reg(reg) =>
+        {
+            Depth::Known
+        }
+        Source::And if before.drap_reg.is_none() && before.depth != Depth::Unknown => {
+            Depth::AtLeast
+        }
         // From a copy that was kept aside, and to another stack and back.
         Source::Reg(reg)
             if before.value(reg).base == Base::Cfa && before.cfa.base == Base::Reg(sp) =>
@@ -225,24 +284,48 @@ fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Dep
     }
 }
 
-/// A store at a distance from the stack pointer must not overwrite the words that a frame keeps.
+/// A store at a distance from the stack pointer, or a push, must not overwrite the words that a frame
+/// keeps.
 pub(super) fn stored<A: Architecture>(
     state: &StackState,
     (offset, size): (i32, u32),
 ) -> Result<(), Message> {
     let (sp, fp) = (A::STACK_POINTER, A::FRAME_POINTER);
     let is_plain = state.cfa.base == Base::Reg(sp) || state.cfa.base == Base::Reg(fp);
-    if !is_plain || state.drap || state.depth != Depth::Known || state.force_undefined {
+    let is_realigned = state.drap && state.saved(fp) == Rule::new(Base::Reg(fp), 0);
+    if state.force_undefined || state.depth == Depth::Unknown {
         return Ok(());
     }
+    // Behind a frame pointer of a realigned stack the depth is counted from there.
+    let words = match (state.drap, is_plain, is_realigned) {
+        (false, true, _) => {
+            let at = |rule: Rule| (rule.base == Base::Cfa).then_some(rule.offset);
+            [at(state.saved(A::RETURN_ADDRESS)), at(state.saved(fp))]
+        }
+        (true, _, true) => [Some(0), Some(A::WORD)],
+        _ => return Ok(()),
+    };
     let start = i64::from(offset) - i64::from(state.stack_size);
     let end = start + i64::from(size);
-    let hits = |rule: Rule| {
-        let word = i64::from(rule.offset);
-        rule.base == Base::Cfa && start < word + i64::from(A::WORD) && word < end
+    let hits = |word: i32| {
+        let word = i64::from(word);
+        // The stack pointer may be lower, and what is stored by it, too.
+        let below = state.depth == Depth::AtLeast || start < word + i64::from(A::WORD);
+        below && word < end
     };
-    if hits(state.saved(A::RETURN_ADDRESS)) || hits(state.saved(fp)) {
+    if words.into_iter().flatten().any(hits) {
         return Err(Message::FramePointerScratch);
     }
     Ok(())
+}
+
+/// The same for a push.
+pub(super) fn pushed<A: Architecture>(state: &StackState) -> Result<(), Message> {
+    stored::<A>(state, (-A::WORD, A::WORD.unsigned_abs()))
+}
+
+/// Whether an instruction's effects push something.
+pub(super) fn pushes(ops: &StackOps) -> bool {
+    let mut ops = ops.iter().flatten();
+    ops.any(|op| matches!(op.dest, Dest::Push | Dest::PushFlags))
 }

@@ -551,6 +551,10 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             left,
             skip_original,
         });
+        if alternative.is_fault && self.model.purpose == Purpose::Verify {
+            let state = linked::faulted(self.states.get(path.state));
+            path.state = self.states.intern(&state);
+        }
         path.turn(alternative.insn);
         Ok(Step::Continue)
     }
@@ -576,6 +580,12 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
             if record.marks.has(Marks::TOUCHES_FRAME) {
                 let (before, after) = (self.states.get(before), self.states.get(path.state));
                 if let Err(message) = linked::frame_touched::<A>(before, after) {
+                    return self.broken(insn, message);
+                }
+            }
+            let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
+            if !is_call && linked::pushes(model.insns.ops(record.ops())) {
+                if let Err(message) = linked::pushed::<A>(self.states.get(before)) {
                     return self.broken(insn, message);
                 }
             }

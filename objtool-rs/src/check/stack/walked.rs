@@ -6,7 +6,7 @@ use arch::insn::Reg;
 use arch::object::Architecture;
 use rustc_hash::FxHashMap;
 
-use super::linked::{Crossing, Linked};
+use super::linked::{self, Crossing, Linked};
 use super::state::{StackState, StateId, States};
 use super::trail::Trail;
 use crate::decode::InsnId;
@@ -49,7 +49,8 @@ impl Walked {
     /// paths have there.
     pub fn agrees<A: Architecture>(&self, crossing: &Crossing) -> bool {
         self.trail.state(crossing.to).is_some_and(|own| {
-            mismatch::<A>(self.states.get(own), self.states.get(crossing.state)).is_none()
+            let (own, found) = (self.states.get(own), self.states.get(crossing.state));
+            mismatch::<A>(own, found).is_none() && linked::joined(own, found).is_none()
         })
     }
 }

@@ -139,7 +139,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     /// build follows.
     pub(super) fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record) {
         let before = self.states.get(before);
-        if !linked::holds_values(before) {
+        if !linked::holds_values::<A>(before) {
             return;
         }
         let model = self.model;
