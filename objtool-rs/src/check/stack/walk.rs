@@ -576,22 +576,7 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         let before = path.state;
         self.stack_effects(function, path, record.ops(), next)?;
         if model.purpose == Purpose::Verify && function.is_some() {
-            self.values_lost(path, before, record);
-            if record.marks.has(Marks::TOUCHES_FRAME) {
-                let (before, after) = (self.states.get(before), self.states.get(path.state));
-                if let Err(message) = linked::frame_touched::<A>(before, after) {
-                    return self.broken(insn, message);
-                }
-            }
-            let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
-            if !is_call && linked::pushes(model.insns.ops(record.ops())) {
-                if let Err(message) = linked::pushed::<A>(self.states.get(before)) {
-                    return self.broken(insn, message);
-                }
-            }
-            if record.marks.has(Marks::TOUCHES_STACK) {
-                self.stack_touched(path, before, record)?;
-            }
+            self.linked_effects(path, before, record)?;
         }
         let result = match record.kind {
             InsnKind::Return => {

@@ -11,7 +11,7 @@ use super::super::linked::{self, Crossing};
 use super::super::state::StateId;
 use super::super::walked::{mismatch, Failure};
 use super::{Broken, Path, Step, Walker};
-use crate::decode::{InsnId, Record};
+use crate::decode::{InsnId, Marks, Record};
 use crate::model::Purpose;
 use crate::read::{SectionId, SymbolId};
 use crate::report::{Message, Trace};
@@ -135,9 +135,35 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         Ok(false)
     }
 
-    /// In linked code, what an instruction does to registers of which something is known, beyond what a
-    /// build follows.
-    pub(super) fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record) {
+    /// In linked code, what an instruction does beyond what a build follows.
+    pub(super) fn linked_effects(
+        &mut self,
+        path: &mut Path,
+        before: StateId,
+        record: Record,
+    ) -> Result<(), Broken> {
+        self.values_lost(path, before, record);
+        let marks = record.marks;
+        if marks.has(Marks::TOUCHES_FRAME) {
+            let (before, after) = (self.states.get(before), self.states.get(path.state));
+            if let Err(message) = linked::frame_touched::<A>(before, after) {
+                return self.broken(path.insn, message);
+            }
+        }
+        let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
+        if !is_call && linked::pushes(self.model.insns.ops(record.ops())) {
+            if let Err(message) = linked::pushed::<A>(self.states.get(before)) {
+                return self.broken(path.insn, message);
+            }
+        }
+        if marks.has(Marks::TOUCHES_STACK) {
+            self.stack_touched(path, before, record)?;
+        }
+        Ok(())
+    }
+
+    /// What an instruction does to registers of which something is known.
+    fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record) {
         let before = self.states.get(before);
         if !linked::holds_values::<A>(before) {
             return;
@@ -153,9 +179,8 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         }
     }
 
-    /// In linked code, what an instruction does to the stack pointer and by it, beyond what a build
-    /// follows.
-    pub(super) fn stack_touched(
+    /// What an instruction does to the stack pointer and by it.
+    fn stack_touched(
         &mut self,
         path: &mut Path,
         before: StateId,
