@@ -16,6 +16,7 @@ TRACING=/sys/kernel/debug/tracing
 [[ -p /tmp/pipe ]] || mkfifo /tmp/pipe
 
 # The objects of each of the kernel's caches; where it does not count them, the memory of all, in kB.
+# kmemleak has a record for each object of all of them, so that what breathes in each adds up there.
 objects() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
@@ -24,7 +25,7 @@ objects() {
         [[ ! -e $cache ]] || echo 1 >"$cache"
     done
     if [[ -e /proc/slabinfo ]]; then
-        awk 'NR > 2 { print $1, $2 }' /proc/slabinfo
+        awk 'NR > 2 && !/^kmemleak_/ { print $1, $2 }' /proc/slabinfo
     else
         awk '/^SUnreclaim:/ { print "SUnreclaim", $2 }' /proc/meminfo
     fi
