@@ -17,13 +17,22 @@ pub struct Registers(u64);
 impl Registers {
     /// Whether it is one of them.
     pub const fn contains(self, reg: Reg) -> bool {
-        self.0 >> reg.0 & 1 != 0
+        self.0 & Self::bit(reg) != 0
+    }
+
+    /// Registers' numbers are below [`crate::object::MAX_REGISTERS`], which is less than 64.
+    const fn bit(reg: Reg) -> u64 {
+        1_u64.wrapping_shl(reg.0 as u32)
     }
 }
 
 impl FromIterator<Reg> for Registers {
     fn from_iter<I: IntoIterator<Item = Reg>>(registers: I) -> Self {
-        Self(registers.into_iter().fold(0, |all, reg| all | 1 << reg.0))
+        Self(
+            registers
+                .into_iter()
+                .fold(0, |all, reg| all | Self::bit(reg)),
+        )
     }
 }
 
