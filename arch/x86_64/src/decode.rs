@@ -9,8 +9,8 @@ use arch::insn::{
     Undecodable, Wanted,
 };
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpKind, Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfo,
+    InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
 use crate::object::note;
@@ -111,10 +111,7 @@ impl Decode for X86_64 {
         let info = effects.info(&i);
         // A pop to memory moves the stack pointer, too.
         let only_moves = i.mnemonic() == Mnemonic::Pop && i.op0_kind() != OpKind::Register;
-        let sets = info
-            .used_registers()
-            .iter()
-            .any(|used| used.register().full_register() == Register::RSP && writes(used.access()));
+        let sets = written_by(info).any(|register| register == Register::RSP);
         let stores = info.used_memory().iter().find(|used| {
             used.base() == Register::RSP && used.index() == Register::None && writes(used.access())
         });
@@ -147,10 +144,7 @@ impl Decode for X86_64 {
             return (0..reg::NAMES.len() as u8).map(Reg).collect();
         }
         let mut effects = InstructionInfoFactory::new();
-        let used = effects.info(&i).used_registers().iter();
-        used.filter(|used| writes(used.access()))
-            .filter_map(|used| gpr(used.register().full_register()))
-            .collect()
+        written_by(effects.info(&i)).filter_map(gpr).collect()
     }
 }
 
@@ -284,10 +278,7 @@ fn touches_frame(i: &Instruction, effects: &mut InstructionInfoFactory) -> bool 
         return false;
     }
     let info = effects.info(i);
-    let writes_it = info
-        .used_registers()
-        .iter()
-        .any(|used| used.register().full_register() == Register::RBP && writes(used.access()));
+    let writes_it = written_by(info).any(|register| register == Register::RBP);
     let writes_at_it = info
         .used_memory()
         .iter()
@@ -317,6 +308,13 @@ fn touches_stack(i: &Instruction) -> bool {
             names_it || at_it
         }
     }
+}
+
+/// The registers that an instruction writes, as a whole or a part of them; each as the whole.
+fn written_by(info: &InstructionInfo) -> impl Iterator<Item = Register> + '_ {
+    let used = info.used_registers().iter();
+    used.filter(|used| writes(used.access()))
+        .map(|used| used.register().full_register())
 }
 
 fn writes(access: OpAccess) -> bool {

@@ -10,6 +10,7 @@
 STEPS=${STEPS:-60}
 TIME=${TIME:-30}
 SEED=${SEED:-1}
+is_long=$((STEPS > 600))
 ALL=(loop_patch loop_patch_3 loop_replace_4 loop_replace_5)
 TRACING=/sys/kernel/debug/tracing
 
@@ -51,7 +52,7 @@ sleep 2
 modules_before=$(lsmod | sort)
 objects >/tmp/objects
 # A thread that rests for longer than it was in foo() is found asleep at every second look.
-load loop_target rest=2000 rest_percent=$((STEPS > 600 ? 600 : 200))
+load loop_target rest=2000 rest_percent=$((is_long ? 600 : 200))
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
 
 PROBE=$TRACING/events/kprobes/random_return/enable
@@ -64,7 +65,7 @@ fi
 # tasks again, and a kernel that watches itself would come to nothing else than this load.
 rest() {
     local took=$((${EPOCHREALTIME/./} - $1)) micros
-    printf -v micros %07d $((took * (STEPS > 600 ? 12 : 0) + (RANDOM % 9 + 1) * 100000))
+    printf -v micros %07d $((took * (is_long ? 12 : 0) + (RANDOM % 9 + 1) * 100000))
     read -rt "${micros::-6}.${micros: -6}" <>/tmp/pipe
 }
 
@@ -90,7 +91,7 @@ load_of() {
     in_turn forks &
     in_turn crowd &
     in_turn spins &
-    while :; do timeout $((STEPS > 600 ? 90 : 20)) ./hog 64; sleep 10; done >/dev/null &
+    while :; do timeout $((is_long ? 90 : 20)) ./hog 64; sleep 10; done >/dev/null &
     while [[ -e $PROBE ]]; do
         for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
     done &

@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn all_machines_run_at_the_same_time() {
+    fn all_machines_run_and_one_that_fails_is_seen() {
         let all = machines(0, &[script("random", true)], Some(30), 3);
         // None ends before all have begun.
         let begun = std::sync::Barrier::new(3);
@@ -576,6 +576,13 @@ mod tests {
             machine.seed
         });
         assert_eq!(seeds, [1, 2, 3]);
+        let failed: Result<Vec<u32>> = together(&all, |machine| match machine.seed {
+            2 => bail!("no"),
+            seed => Ok(seed),
+        })
+        .into_iter()
+        .collect();
+        assert_eq!(failed.unwrap_err().to_string(), "no");
     }
 
     #[test]

@@ -72,10 +72,9 @@ pub(super) fn frame_touched<A: Architecture>(
 /// Whether a call leaves the frame alone: what it pushes must come below it.
 pub(super) fn is_above_stack<A: Architecture>(state: &StackState) -> bool {
     let plain = !state.drap && state.cfa.base == Base::Reg(A::FRAME_POINTER);
-    let realigned = state.drap && state.saved(A::FRAME_POINTER).base == Base::Reg(A::FRAME_POINTER);
     state.depth == Depth::Unknown
         || (plain && state.stack_size < state.cfa.offset)
-        || (realigned && state.stack_size < 0)
+        || (state.has_realigned_frame::<A>() && state.stack_size < 0)
 }
 
 /// The state from which a path goes on where it meets another one whose state is the same but for
@@ -86,10 +85,9 @@ pub(super) fn joined(known: &StackState, found: &StackState) -> Option<StackStat
     let same_depth = known.stack_size == found.stack_size && known.depth == found.depth;
     let is_open = known.cfa.base == Base::Undefined || known.force_undefined;
     let joined = StackState {
-        depth: if same_depth {
-            known.depth
-        } else {
-            Depth::Unknown
+        depth: match same_depth {
+            true => known.depth,
+            false => Depth::Unknown,
         },
         kept: known.kept.filter(|_| known.kept == found.kept),
         values: known.values.common(&found.values),
@@ -154,12 +152,11 @@ pub(super) fn forgotten<A: Architecture>(
     is_call: bool,
 ) -> StackState {
     let mut state = *after;
+    let any = |is: &dyn Fn(StackOp) -> bool| ops.iter().flatten().any(|op| is(*op));
     let clobbers = |reg| is_call && !arch.is_callee_saved(reg);
+    let changes = |reg| written.contains(reg) || clobbers(reg);
     for reg in (0..MAX_REGISTERS as u8).map(Reg) {
-        let is_set = ops
-            .iter()
-            .flatten()
-            .any(|op| sets_value::<A>(before, *op, reg));
+        let is_set = any(&|op| sets_value::<A>(before, op, reg));
         // Which register another stack came from is what its end is known by, behind calls, too.
         let is_lost = clobbers(reg) && after.value(reg).base == Base::Cfa;
         if is_lost || (written.contains(reg) && !is_set) {
@@ -167,15 +164,12 @@ pub(super) fn forgotten<A: Architecture>(
         }
     }
     let has_same_frame = after.cfa == before.cfa && after.drap == before.drap;
-    let by_register =
-        by_register::<A>(before).filter(|&reg| written.contains(reg) || clobbers(reg));
-    let makes_frame = is_lost::<A>(before) && ops.iter().flatten().any(|op| takes_stack::<A>(*op));
-    if makes_frame || (has_same_frame && by_register.is_some()) {
+    let loses_cfa = has_same_frame && by_register::<A>(before).is_some_and(changes);
+    let makes_frame = is_lost::<A>(before) && any(&takes_stack::<A>);
+    if makes_frame || loses_cfa {
         state.cfa = Rule::UNDEFINED;
     }
-    state.kept = before
-        .kept
-        .filter(|it| has_same_frame && !written.contains(it.reg) && !clobbers(it.reg));
+    state.kept = before.kept.filter(|it| has_same_frame && !changes(it.reg));
     state
 }
 
@@ -245,8 +239,7 @@ fn depth_after<A: Architecture>(before: &StackState, op: Option<StackOp>) -> Dep
     let Some(op) = op.filter(|op| op.dest == Dest::Reg(sp)) else {
         return Depth::Unknown;
     };
-    let has_frame =
-        before.cfa.base == Base::Reg(fp) || (before.drap && before.saved(fp).base == Base::Reg(fp));
+    let has_frame = before.cfa.base == Base::Reg(fp) || before.has_realigned_frame::<A>();
     let other_stack = Rule::new(Base::StackPointerIndirect, before.cfa.offset);
     match op.source {
         Source::Add { reg, .. } if reg == sp => before.depth,

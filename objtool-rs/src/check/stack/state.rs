@@ -256,7 +256,13 @@ impl StackState {
         let plain = self.cfa.base == Base::Reg(fp)
             && at(fp, saved_at)
             && at(A::RETURN_ADDRESS, saved_at.wrapping_add(A::WORD));
-        plain || (self.drap && self.saved(fp).base == Base::Reg(fp))
+        plain || self.has_realigned_frame::<A>()
+    }
+
+    /// Whether that is so on a realigned stack.
+    pub fn has_realigned_frame<A: Architecture>(&self) -> bool {
+        let fp = A::FRAME_POINTER;
+        self.drap && self.saved(fp).base == Base::Reg(fp)
     }
 }
 

@@ -142,7 +142,8 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
         before: StateId,
         record: Record,
     ) -> Result<(), Broken> {
-        self.values_lost(path, before, record);
+        let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
+        self.values_lost(path, before, record, is_call);
         let marks = record.marks;
         if marks.has(Marks::TOUCHES_FRAME) {
             let (before, after) = (self.states.get(before), self.states.get(path.state));
@@ -150,7 +151,6 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
                 return self.broken(path.insn, message);
             }
         }
-        let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
         if !is_call && linked::pushes(self.model.insns.ops(record.ops())) {
             if let Err(message) = linked::pushed::<A>(self.states.get(before)) {
                 return self.broken(path.insn, message);
@@ -163,13 +163,12 @@ impl<A: Architecture + Decode> Walker<'_, '_, A> {
     }
 
     /// What an instruction does to registers of which something is known.
-    fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record) {
+    fn values_lost(&mut self, path: &mut Path, before: StateId, record: Record, is_call: bool) {
         let before = self.states.get(before);
         if !linked::holds_values::<A>(before) {
             return;
         }
         let model = self.model;
-        let is_call = matches!(record.kind, InsnKind::Call | InsnKind::CallDynamic);
         let written = model.arch.written(self.code(path.insn, record));
         let after = self.states.get(path.state);
         let ops = model.insns.ops(record.ops());
