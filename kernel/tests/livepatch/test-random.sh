@@ -6,11 +6,12 @@
 # Takes a seed
 . ./functions.sh
 
-# So much is done, for so many seconds at the least.
+# So much is done, for so many seconds at the least. Where it is told how much, time goes by the
+# instructions that are run: whatever works takes time from all others, and what waits takes none.
+counts_instructions=$((${#STEPS} > 0))
 STEPS=${STEPS:-60}
 TIME=${TIME:-30}
 SEED=${SEED:-1}
-is_long=$((STEPS > 600))
 ALL=(loop_patch loop_patch_3 loop_replace_4 loop_replace_5)
 TRACING=/sys/kernel/debug/tracing
 
@@ -52,7 +53,7 @@ sleep 2
 modules_before=$(lsmod | sort)
 objects >/tmp/objects
 # A thread that rests for longer than it was in foo() is found asleep at every second look.
-load loop_target rest=2000 rest_percent=$((is_long ? 600 : 200))
+load loop_target rest=2000 rest_percent=$((counts_instructions ? 600 : 200))
 echo 'loop_*' >$TRACING/set_ftrace_filter || exit 1
 
 PROBE=$TRACING/events/kprobes/random_return/enable
@@ -60,12 +61,13 @@ if [[ -e $TRACING/kprobe_events ]]; then
     echo 'r:random_return loop_target:loop_bar' >$TRACING/kprobe_events || exit 1
 fi
 
-# After work that began at $1: for a part of a second, up to nine tenths; in a long run for twelve times
-# as long as the work took, too. Most of what is done waits for the second after which the kernel looks at
-# tasks again, and a kernel that watches itself would come to nothing else than this load.
+# After work that began at $1: for a part of a second, up to nine tenths; where instructions are counted
+# for twelve times as long as the work took, too. Most of what is done waits for the second after which
+# the kernel looks at tasks again, and a kernel that watches itself would come to nothing else than this
+# load.
 rest() {
     local took=$((${EPOCHREALTIME/./} - $1)) micros
-    printf -v micros %07d $((took * (is_long ? 12 : 0) + (RANDOM % 9 + 1) * 100000))
+    printf -v micros %07d $((took * (counts_instructions ? 12 : 0) + (RANDOM % 9 + 1) * 100000))
     read -rt "${micros::-6}.${micros: -6}" <>/tmp/pipe
 }
 
@@ -91,7 +93,7 @@ load_of() {
     in_turn forks &
     in_turn crowd &
     in_turn spins &
-    while :; do timeout $((is_long ? 90 : 20)) ./hog 64; sleep 10; done >/dev/null &
+    while :; do timeout $((counts_instructions ? 90 : 20)) ./hog 64; sleep 10; done >/dev/null &
     while [[ -e $PROBE ]]; do
         for i in 1 0; do echo $i >$PROBE; sleep $((RANDOM % 4 + 1)); done
     done &

@@ -7,8 +7,7 @@
 //! gives nearly the same. What caches and branch predictors make of the instructions it does not show.
 //!
 //! `kernel/initramfs/init-livepatch-cost` says what is done. Bars: nothing may cost more than with the C
-//! core, and the longest wait must be shorter. Memory is told as it is, and held to that without the file
-//! `stack_order`, which Linux 6.12 has not.
+//! core, and the longest wait must be shorter.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -109,8 +108,6 @@ enum Bar {
     NoMore,
     /// It is shorter, by more than the noise.
     Shorter,
-    /// Nothing: the next row is a part of it that can be compared.
-    None,
 }
 
 impl Bar {
@@ -118,7 +115,6 @@ impl Bar {
         match self {
             Self::NoMore => ratio > 1.0 + NOISE,
             Self::Shorter => ratio >= 1.0 - NOISE,
-            Self::None => false,
         }
     }
 }
@@ -226,11 +222,6 @@ impl Measured {
     fn memory(&self) -> Option<f64> {
         Some(self.median("slab", 0)? + self.median("module", 0)?)
     }
-
-    /// The same without the file `stack_order`.
-    fn memory_for_the_same(&self) -> Option<f64> {
-        Some(self.memory()? - self.median("stack-order", 0)?)
-    }
 }
 
 /// How a value comes of what was measured.
@@ -243,14 +234,10 @@ struct Row {
     bar: Bar,
 }
 
-/// It has a file that C's has not in Linux 6.12: that is no cost of the same.
-const MEMORY: &str = "memory for a patch, bytes";
-
 fn rows(tasks: u64) -> Vec<Row> {
     let row = |what: &str, value: Value| Row {
         what: what.to_owned(),
         bar: match what {
-            MEMORY => Bar::None,
             _ if what.starts_with("longest") => Bar::Shorter,
             _ => Bar::NoMore,
         },
@@ -280,11 +267,7 @@ fn rows(tasks: u64) -> Vec<Row> {
             is("many-wait", 0),
         ),
         row("longest wait, unpatching", is("many-wait", 1)),
-        row(MEMORY, Box::new(Measured::memory)),
-        row(
-            "… without the file stack_order",
-            Box::new(Measured::memory_for_the_same),
-        ),
+        row("memory for a patch, bytes", Box::new(Measured::memory)),
     ]
 }
 
@@ -323,7 +306,6 @@ mod tests {
                    objtool-rs: few 1000 2000\n\
                    objtool-rs: many 11000 22000\n\
                    objtool-rs: slab 4000 20\n\
-                   objtool-rs: stack-order 92\n\
                    objtool-rs: module 8192\n\
                    objtool-rs: end\n";
         measured.add(log).unwrap();
@@ -331,7 +313,6 @@ mod tests {
         assert_eq!(measured.call("calls-patched"), Some(91.0));
         assert_eq!(measured.task(10), Some(1000.0));
         assert_eq!(measured.memory(), Some(12192.0));
-        assert_eq!(measured.memory_for_the_same(), Some(12100.0));
         assert_eq!(measured.call("calls-switched"), None);
         assert!(measured.add("objtool-rs: few none\n").is_err());
     }
@@ -342,6 +323,6 @@ mod tests {
         assert!(!no_more.misses(1.0) && !no_more.misses(1.003));
         assert!(no_more.misses(1.005) && no_more.misses(1.1));
         assert!(shorter.misses(1.0) && shorter.misses(0.998));
-        assert!(!shorter.misses(0.99) && !Bar::None.misses(2.0));
+        assert!(!shorter.misses(0.99));
     }
 }

@@ -414,6 +414,7 @@ impl Patches for Kernel {
             (*patch).forced = false;
             rust_klp_init_patch(patch);
         }
+        symbols::release_sections(patch);
         each_own_object(patch, |object| {
             prepare_object(patch, object);
             each_own_func(object, |func| prepare_func(object, func));

@@ -344,6 +344,35 @@ impl File {
     }
 }
 
+/// Whether the section holds relocations that are the core's to write.
+fn is_of_livepatch(section: &Elf64_Shdr) -> bool {
+    section.sh_flags & u64::from(bindings::SHF_RELA_LIVEPATCH) != 0
+}
+
+/// Gives back the sections and their names that the loader has kept for the patch, if none of them holds
+/// relocations for the core: nobody else reads them.
+///
+/// The loader keeps them for every livepatch module (`copy_module_elf()`), which is some 4 KiB.
+pub(crate) fn release_sections(patch: Patch) {
+    let (file, count) = File::of_patch(patch);
+    // SAFETY: the file has that many sections.
+    let is_needed =
+        (0..count).any(|number| is_of_livepatch(unsafe { &*file.sections.add(number as usize) }));
+    if is_needed {
+        return;
+    }
+    // SAFETY: the lock is held, under which alone sections are read. The loader gives back what it
+    // finds here when the module goes, null as well.
+    unsafe {
+        let info = &mut *(*file.module).klp_info;
+        info.hdr.e_shnum = 0;
+        info.sechdrs = ptr::null_mut();
+        info.secstrings = ptr::null_mut();
+        bindings::kfree(file.sections.cast::<c_void>());
+        bindings::kfree(file.section_names.cast::<c_void>());
+    }
+}
+
 fn each_section(patch: Patch, object: Object, write: bool) -> Result<(), Errno> {
     // SAFETY: the object is a live one.
     let name = unsafe { (*object).name };
@@ -354,8 +383,7 @@ fn each_section(patch: Patch, object: Object, write: bool) -> Result<(), Errno> 
     let (file, count) = File::of_patch(patch);
     for number in 1..count {
         // SAFETY: the file has that many sections.
-        let flags = unsafe { (*file.sections.add(number as usize)).sh_flags };
-        if flags & u64::from(bindings::SHF_RELA_LIVEPATCH) == 0 {
+        if !is_of_livepatch(unsafe { &*file.sections.add(number as usize) }) {
             continue;
         }
         // SAFETY: the loader keeps the file whole.
@@ -376,8 +404,7 @@ fn clear(file: &File, end: c_uint, name: *const c_char) {
     for number in 1..end {
         // SAFETY: as in `each_section`.
         unsafe {
-            let flags = (*file.sections.add(number as usize)).sh_flags;
-            if flags & u64::from(bindings::SHF_RELA_LIVEPATCH) != 0 {
+            if is_of_livepatch(&*file.sections.add(number as usize)) {
                 // One that could be written can be taken back. One that could not from some place on
                 // is taken back up to there, which the architecture says in the log.
                 let _ = file.relocate(number, name, false);
