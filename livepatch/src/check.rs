@@ -6,7 +6,8 @@
 //!
 //! A task that was forced can be anywhere: in the original, in any replacement that is stacked, and
 //! in those of patches that were disabled or replaced since. All of them are looked for, but for the
-//! one that the task gets after the switch, in which it may well be.
+//! one that the task gets after the switch, in which it may well be. Of a patch that was disabled or
+//! replaced since, and that replaced the function, all of the module's code is looked for.
 //!
 //! Where a patch's code goes, its functions are not enough: one that ends with a call leaves its place on
 //! the stack to what it calls, which may be a function of the same module. So all of the module's code is
@@ -210,10 +211,7 @@ impl<P: Port> Locked<'_, P> {
         if found.is_none() {
             self.each_retired(|patch| {
                 if self.port.retired_at(patch) >= since {
-                    found = self
-                        .port
-                        .retired_code(patch, original.start)
-                        .and_then(|code| look(Variant::Retired(patch), code));
+                    found = self.in_retired(patch, original, stack);
                 }
                 if found.is_some() {
                     Step::Stop
@@ -223,6 +221,19 @@ impl<P: Port> Locked<'_, P> {
             });
         }
         found
+    }
+
+    /// Whether the stack executes what a patch that is gone but for its code had for a function, or
+    /// anything that this may have left its place on the stack to.
+    fn in_retired(
+        self,
+        patch: P::Patch,
+        original: Code,
+        stack: &[usize],
+    ) -> Option<(Variant<P>, usize)> {
+        let code = self.port.retired_code(patch, original.start)?;
+        let frame = frame_in(code, stack).or_else(|| frame_in(self.port.text(patch), stack))?;
+        Some((Variant::Retired(patch), frame))
     }
 
     /// Whether a task that was forced at `since` has nothing on its stack but what it would get

@@ -6,7 +6,8 @@
 //!
 //! A patch that is disabled or replaced gets the number of the last forced transition. The tasks
 //! that may be in its code are those with the same number or a smaller one; while there is one, the
-//! patch's module stays.
+//! patch's module stays. A task that exits leaves all lists while it is still in code that may be a
+//! patch's, and its record with it, so that such tasks are waited for before a module is let go.
 //!
 //! A record goes in one of two ways. The task's stack, which is looked at every second while it is off
 //! its CPU, is seen to be clear; or the task comes to a safe point. It is asked to come to one as it is in
@@ -60,13 +61,18 @@ impl<P: Port> Locked<'_, P> {
             self.port.schedule_tick();
             return;
         }
-        let Some(oldest) = self.oldest_record() else {
-            self.set_has_records(false);
-            self.release(|_| true);
-            return;
-        };
-        self.release(|at| at < oldest);
-        self.port.schedule_tick();
+        let oldest = self.oldest_record();
+        self.port.wait_for_unlisted();
+        match oldest {
+            None => {
+                self.set_has_records(false);
+                self.release(|_| true);
+            }
+            Some(oldest) => {
+                self.release(|at| at < oldest);
+                self.port.schedule_tick();
+            }
+        }
     }
 
     /// Drops the record of a task that is clear; asks any other to come to a safe point. What is left.
@@ -164,6 +170,9 @@ impl<P: Port> Locked<'_, P> {
             self.port.note(Event::Pinned(patch));
             self.port.schedule_tick();
             return false;
+        }
+        if at != Epoch::START {
+            self.port.wait_for_unlisted();
         }
         self.port.unretire(patch);
         true

@@ -147,6 +147,11 @@ impl Tasks for Unknown {
     }
 
     #[inline]
+    fn wait_for_unlisted(&self) {
+        self.ask(202, 0);
+    }
+
+    #[inline]
     fn each_task(&self, mut f: impl FnMut(usize)) {
         while let Some(task) = self.one(15, 0) {
             f(task);

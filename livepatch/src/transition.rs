@@ -20,7 +20,7 @@ impl<P: Port> Locked<'_, P> {
         self.port.each_idle(|task, _| f(task));
     }
 
-    /// Gives all tasks the side where the transition begins, and puts its functions into it.
+    /// Gives all tasks the side where the transition begins, and puts the patch's functions into it.
     pub(crate) fn prepare(self, transition: Transition<P::Patch>) {
         let Transition { patch, target } = transition;
         self.ask_no_more();

@@ -349,3 +349,64 @@ fn a_forced_task_in_a_helper_keeps_the_module() {
     model.tick();
     assert_eq!(model.references(patch), 0);
 }
+
+#[test]
+fn a_third_patch_waits_for_a_task_in_a_helper_of_the_first_which_was_disabled() {
+    let model = Model::new();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    assert!(model.call_helper(sleeper));
+    model.disable(first).unwrap();
+    model.force(first);
+    model.run_frees();
+    // One that changes other functions does not care.
+    let other = model.enable(&[4]);
+    assert!(model.is_idle());
+    model.disable(other).unwrap();
+    model.enable(BOTH);
+    assert!(!model.is_idle());
+    assert_eq!(inside(model.blocker_of(sleeper), &model), Some(first));
+    invariants::check(&model);
+    model.leave(sleeper);
+    model.tick();
+    assert!(model.is_idle());
+}
+
+/// A task that was forced out of a patch exits while it is in its code, before or after nobody looks at the
+/// patch any more.
+fn exits_in_what_is_gone(is_hasty: bool, is_early: bool) {
+    let model = Model {
+        is_hasty,
+        ..Model::new()
+    };
+    let sleeper = model.user_task();
+    let patch = model.enable(BOTH);
+    model.call(sleeper, 0);
+    model.disable(patch).unwrap();
+    model.force(patch);
+    if is_early {
+        model.begin_exit(sleeper);
+    }
+    model.run_frees();
+    model.begin_exit(sleeper);
+    model.tick();
+    assert_eq!(model.references(patch), 0, "nobody else is in it");
+    invariants::check(&model);
+}
+
+#[test]
+fn a_task_that_exits_is_waited_for_before_code_goes() {
+    exits_in_what_is_gone(false, true);
+    exits_in_what_is_gone(false, false);
+}
+
+#[test]
+#[should_panic(expected = "a task is in the code of patch 0, which is gone")]
+fn a_task_that_exits_is_seen_to_lose_its_code() {
+    exits_in_what_is_gone(true, false);
+}
+
+#[test]
+#[should_panic(expected = "a task is in the code of patch 0, which is gone")]
+fn a_task_that_exits_early_is_seen_to_lose_its_code() {
+    exits_in_what_is_gone(true, true);
+}

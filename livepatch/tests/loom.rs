@@ -90,6 +90,21 @@ const REVERSE: Scenario = Scenario {
     forced: false,
 };
 
+/// Patch 0 is to come, and is called back; its sites and its module go.
+const WITHDRAW: Scenario = Scenario {
+    patches: |view| {
+        view.enable(0);
+        view.write(0, false);
+        view.tick();
+    },
+    task: |task| {
+        task.pass(|_| ());
+        task.leave();
+    },
+    enabled: 0,
+    ..DISABLE
+};
+
 /// The task sleeps in the first function, and its stack is looked at.
 const SLEEP: Scenario = Scenario {
     patches: |view| {
@@ -228,6 +243,11 @@ fn reversing_is_consistent_in_every_order() {
 }
 
 #[test]
+fn withdrawing_is_consistent_in_every_order() {
+    assert_eq!(explore(WITHDRAW, 1, BOUND, Seed::None), Ok(()));
+}
+
+#[test]
 fn looking_at_stacks_is_consistent_in_every_order() {
     assert_eq!(explore(SLEEP, 1, BOUND, Seed::None), Ok(()));
 }
@@ -254,7 +274,8 @@ const MIXED: &str = "seen: variants are mixed";
 const SIDELESS: &str = "seen: a task without a side";
 const ENDLESS: &str = "seen: a transition that does not end";
 const FORGOTTEN: &str = "seen: a forced task is forgotten";
-const FREED: &str = "Concurrent read and write accesses to `UnsafeCell`";
+/// Of a site, by whichever of its fields is come to.
+const FREED: &str = "Concurrent read and write accesses";
 
 /// Each mistake, where it shows, and as what.
 const MISTAKES: &[(Seed, Scenario, &[&str])] = &[
@@ -287,6 +308,12 @@ const MISTAKES: &[(Seed, Scenario, &[&str])] = &[
     (Seed::SwitchPreempted, REVERSE, &[MIXED, ENDLESS, SIDELESS]),
     (Seed::HandlerPreempted, ENABLE, &[SIDELESS]),
     (Seed::HandlerPreempted, DISABLE, &[FREED]),
+    (Seed::HandlerPreempted, WITHDRAW, &[FREED, SIDELESS]),
+    (
+        Seed::WithoutWait(Synchronize::Reverse),
+        WITHDRAW,
+        &[ENDLESS, MIXED, SIDELESS],
+    ),
     (Seed::RequestUnordered, ENABLE, &[MIXED, ENDLESS, SIDELESS]),
     (Seed::Year2016, REVERSE, &[MIXED, ENDLESS, SIDELESS]),
     (Seed::Year2016, ENABLE, &[MIXED, ENDLESS, SIDELESS]),
@@ -305,6 +332,10 @@ fn each_mistake_is_seen() {
     for barrier in Barrier::ALL {
         let is_tried = |(seed, ..): &(Seed, Scenario, &[&str])| *seed == Seed::Without(barrier);
         assert!(MISTAKES.iter().any(is_tried), "{barrier:?}");
+    }
+    for wait in Synchronize::ALL {
+        let is_tried = |(seed, ..): &(Seed, Scenario, &[&str])| *seed == Seed::WithoutWait(wait);
+        assert!(MISTAKES.iter().any(is_tried), "{wait:?}");
     }
 }
 

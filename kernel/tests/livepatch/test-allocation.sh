@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Each allocation fails in turn, while a patch is enabled, while it is disabled, and while a module
+# Each allocation fails in turn, while a patch is enabled, reversed or disabled, and while a module
 # comes that it changes: what can't be done is refused for want of memory, and leaves nothing behind.
 # Those of the slab allocator, and where the kernel has CONFIG_FAIL_PAGE_ALLOC those of pages.
 # Needs CONFIG_FAILSLAB=y
@@ -53,17 +53,24 @@ echo "FIGURE: enabling: of $((nth - 1)) allocations $refused were needed, and th
 [[ -z $(cat /proc/cmdline) ]] && fail "the image stays patched"
 finish
 
-begin "disabling a patch"
-left=0 refused=0
-for ((nth = 1; nth < 100; nth++)); do
+# Disables a patch while an allocation fails. Whether that was done; `left` says how many allocations were
+# missing to that.
+disable_without() {
+    local done_=0
     # Nothing but the write itself comes after the fault is armed.
-    exec 5>$PATCHES/loop_patch/enabled 6<>/proc/$BASHPID/fail-nth 7>/tmp/said
-    echo $nth >&6
-    echo 0 >&5 2>&7 && done_=1 || done_=0
+    exec 5>"$PATCHES/$2/enabled" 6<>/proc/$BASHPID/fail-nth 7>/tmp/said
+    echo "$1" >&6
+    echo 0 >&5 2>&7 && done_=1
     read -ru 6 left
     echo 0 >&6
     exec 5>&- 6>&- 7>&-
-    if ((done_ == 0)); then
+    ((done_))
+}
+
+begin "disabling a patch"
+left=0 refused=0
+for ((nth = 1; nth < 100; nth++)); do
+    if ! disable_without $nth loop_patch; then
         # The file's own, before the core is asked.
         grep -q "Cannot allocate memory" /tmp/said || fail "allocation $nth: $(cat /tmp/said)"
         [[ $(cat $PATCHES/loop_patch/{enabled,transition}) == $'1\n0' ]] ||
@@ -80,6 +87,32 @@ for ((nth = 1; nth < 100; nth++)); do
 done
 ((left > 0)) || fail "there was no end to the allocations"
 echo "FIGURE: disabling: of $((nth - 1)) allocations $refused were needed, and the patch stayed"
+finish
+
+begin "reversing a patch"
+load stack_target
+tell stack_target enter asleep
+left=0 refused=0
+for ((nth = 1; nth < 100; nth++)); do
+    load stack_patch_1
+    [[ $(cat $PATCHES/stack_patch_1/{enabled,transition}) == $'1\n1' ]] ||
+        fail "allocation $nth: nothing waits"
+    if ! disable_without $nth stack_patch_1; then
+        grep -q "Cannot allocate memory" /tmp/said || fail "allocation $nth: $(cat /tmp/said)"
+        [[ $(cat $PATCHES/stack_patch_1/{enabled,transition}) == $'1\n1' ]] ||
+            fail "allocation $nth: the patch is not as it was"
+        ((refused += 1))
+        disable stack_patch_1
+    fi
+    within 30 is_gone stack_patch_1 || fail "allocation $nth: the patch is not taken back"
+    within 30 unload stack_patch_1 || fail "allocation $nth: the patch can't be removed"
+    grep -q stack_ $ENABLED && fail "allocation $nth: a function stays diverted"
+    ((left == 0)) || break
+done
+((left > 0)) || fail "there was no end to the allocations"
+echo "FIGURE: reversing: of $((nth - 1)) allocations $refused were needed, and the patch stayed"
+tell stack_target opened 1
+within 10 unload stack_target || fail "the target can't be removed"
 finish
 
 begin "a module comes that is patched"

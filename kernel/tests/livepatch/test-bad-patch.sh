@@ -63,13 +63,41 @@ within 30 unload stack_patch_1 || fail "the first can't be removed"
 unload stack_target
 finish
 
-begin "a patch without a mistake"
+# What is written to a patch's file, and the error that it must give.
+write_refused() {
+    local said
+    said=$( (echo "$3" >"$PATCHES/$1/$2") 2>&1) && fail "$3 in $2 of $1 is not refused"
+    [[ $said == *": $4" ]] || fail "$3 in $2 of $1 is refused with \`$said\`"
+}
+
+begin "a patch without a mistake, of which what can't be is asked for"
 load bad_patch kind=good
 settled bad_patch || fail "it does not settle"
 [[ -z $(cat /proc/cmdline) ]] || fail "it does not take"
-disable bad_patch
-within 30 is_gone bad_patch || fail "it is not taken back"
-within 30 unload bad_patch || fail "it can't be removed"
+write_refused bad_patch enabled 1 "Invalid argument"
+write_refused bad_patch enabled x "Invalid argument"
+write_refused bad_patch force 1 "Invalid argument"
+load stack_target
+tell stack_target enter asleep
+load stack_patch_1
+open_for stack_patch_1 1 || fail "the second does not wait"
+write_refused stack_patch_1 enabled 1 "Invalid argument"
+write_refused bad_patch enabled 0 "Device or resource busy"
+write_refused bad_patch force 1 "Invalid argument"
+tell stack_target opened 1
+settled stack_patch_1 || fail "the second does not settle"
+take_back stack_patch_1
+unload stack_target
+[[ -z $(cat /proc/cmdline) ]] || fail "it does not stay"
+take_back bad_patch
+[[ -n $(cat /proc/cmdline) ]] || fail "it stays"
+finish
+
+begin "a patch that a parameter enables while its module is loaded"
+load bad_patch kind=good early=1
+settled bad_patch || fail "it does not settle"
+[[ -z $(cat /proc/cmdline) ]] || fail "it does not take"
+take_back bad_patch
 finish
 
 exit $status

@@ -36,6 +36,20 @@ is 0
 unload relocations_target
 finish
 
+# There is nothing in the patch that would have to be found in the target.
+begin "relocations of callbacks alone, for a target that goes and comes"
+load relocations_patch "replaces="
+for secret in 8 9 10; do
+    target $secret
+    (($(of relocations_patch seen) == secret)) || fail "the callback saw $(of relocations_patch seen)"
+    is 0
+    unload relocations_target || fail "the target can't be removed"
+done
+target 11
+take_back relocations_patch
+unload relocations_target
+finish
+
 begin "relocations of a target that comes later"
 load relocations_patch
 target 6

@@ -99,7 +99,7 @@ pub trait Patches: Handles {
     fn show_object(&self, patch: Self::Patch, object: Self::Object) -> Result<(), Self::Error>;
     /// Shows the function and says whether it can be one.
     fn show_func(&self, object: Self::Object, func: Self::Func) -> Result<(), Self::Error>;
-    /// Finds the object's functions and writes its relocations.
+    /// Finds the object's functions and writes its relocations; forgets all of it where that fails.
     fn resolve(&self, patch: Self::Patch, object: Self::Object) -> Result<(), Self::Error>;
     /// Undoes that: the object goes away, or does not come after all.
     fn forget(&self, patch: Self::Patch, object: Self::Object);

@@ -16,12 +16,17 @@ pub enum Synchronize {
     /// Between taking back all requests to switch and giving the new target: a task that has taken
     /// its request must have stored its side before.
     Reverse,
-    /// After the end of patching, between taking the functions out of the transition and taking
+    /// After the end of patching, between taking the patch's functions out of the transition and taking
     /// the tasks' sides away: no handler may still want to know a side.
     Patched,
-    /// After the end of unpatching, between taking the functions off their stacks and out of the
-    /// transition: a handler that still holds one must see that it is in transition.
+    /// After the end of unpatching, between taking the patch's functions off their sites' stacks and out
+    /// of the transition: a handler that still holds one must see that it is in transition.
     Unpatched,
+}
+
+impl Synchronize {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Asked, Self::Reverse, Self::Patched, Self::Unpatched];
 }
 
 /// Tasks.
@@ -60,11 +65,16 @@ pub trait Tasks: Handles {
     /// Waits for every CPU.
     fn synchronize(&self, why: Synchronize);
 
+    /// Waits until every task that is in none of the lists below has died, and every idle task has gone
+    /// round its loop (`synchronize_rcu_tasks` in the kernel for the former).
+    fn wait_for_unlisted(&self);
+
     /// Goes over all tasks but the idle ones while none comes or goes (`tasklist_lock`).
     fn each_task(&self, f: impl FnMut(Self::Task));
 
     /// Goes over all tasks but the idle ones, some of them at a time, so that nothing is held up for
-    /// long. Whoever comes, goes or gets another number meanwhile may be left out or come up twice.
+    /// long. While tasks come, go or get other numbers some may be left out or come up twice, and not
+    /// only they.
     /// `f` does not sleep.
     fn each_task_in_turns(&self, f: impl FnMut(Self::Task));
 

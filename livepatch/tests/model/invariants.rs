@@ -44,9 +44,16 @@ pub fn switched(model: &Model, T(number): T) {
         let mut funcs = funcs.iter().filter(|func| !func.is_gone.get());
         funcs.any(|func| func.function == function && func.is_in_transition.get())
     };
-    for frame in replaceable(&model.tasks.borrow()[number].frames.borrow()) {
-        let is_stale = frame.code != model.resolved(T(number), frame.function);
-        if changes(frame.function) && is_stale {
+    for frame in model.tasks.borrow()[number].frames.borrow().iter() {
+        let is_stale = match frame.function {
+            // What it was called in the place of is not on the stack: it may be any of the patch's.
+            HELPER => model
+                .retired_functions(frame.code)
+                .iter()
+                .any(|&f| changes(f)),
+            function => changes(function) && frame.code != model.resolved(T(number), function),
+        };
+        if is_stale {
             let said = format!("task {number} is switched where it is");
             model.stale_switches.borrow_mut().push(said);
         }

@@ -147,6 +147,8 @@ pub struct Model {
     pub forgets: bool,
     /// The C core's rule: a patch's functions are looked for, and not what they call in its module.
     pub is_narrow: bool,
+    /// A mistake: nobody waits for tasks that are in no list any more.
+    pub is_hasty: bool,
     /// How often all tasks were held while they were gone over.
     pub holds: Cell<usize>,
     /// Whether stacks can be walked at all.
@@ -211,6 +213,7 @@ impl Model {
             core: Core::new(),
             forgets: false,
             is_narrow: false,
+            is_hasty: false,
             holds: Cell::new(0),
             has_stacks: Cell::new(true),
             is_locked: Cell::new(false),
@@ -284,10 +287,13 @@ impl Model {
     }
 
     pub fn exit(&self, task: T) {
-        self.task(task, |task| {
-            task.is_alive.set(false);
-            task.frames.borrow_mut().clear();
-        });
+        self.begin_exit(task);
+        self.task(task, |task| task.frames.borrow_mut().clear());
+    }
+
+    /// The task leaves the lists of tasks. It may still be in what it exits in.
+    pub fn begin_exit(&self, task: T) {
+        self.task(task, |task| task.is_alive.set(false));
     }
 
     pub fn task<R>(&self, task: T, f: impl FnOnce(&Task) -> R) -> R {
@@ -486,6 +492,16 @@ impl Model {
                 Some(P(self.objects.borrow()[object].patch))
             }
             Variant::Retired(patch) => Some(patch),
+        }
+    }
+
+    /// What a patch replaced that is gone but for its code, of which this is some.
+    pub fn retired_functions(&self, code: Code) -> Vec<usize> {
+        let retired = self.retired.borrow();
+        let of = |&patch: &usize| text(P(patch)).executes(code.start + 8);
+        match retired.iter().copied().find(of) {
+            Some(patch) => self.patches.borrow()[patch].spec.functions.clone(),
+            None => Vec::new(),
         }
     }
 

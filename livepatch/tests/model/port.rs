@@ -172,6 +172,18 @@ impl Tasks for Model {
         assert!(self.is_locked.get());
     }
 
+    fn wait_for_unlisted(&self) {
+        assert!(self.is_locked.get());
+        if self.is_hasty {
+            return;
+        }
+        for task in self.tasks.borrow().iter() {
+            if !task.is_alive.get() {
+                task.frames.borrow_mut().clear();
+            }
+        }
+    }
+
     fn each_task(&self, f: impl FnMut(T)) {
         self.holds.set(self.holds.get() + 1);
         self.each(false, f);

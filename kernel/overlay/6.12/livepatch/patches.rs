@@ -460,7 +460,10 @@ impl Patches for Kernel {
     }
 
     fn resolve(&self, patch: Patch, object: Object) -> Result<(), Errno> {
-        symbols::relocate_object(patch, object)?;
+        if let Err(why) = symbols::relocate_object(patch, object) {
+            self.lose(object);
+            return Err(why);
+        }
         let mut next = self.first_func(object);
         while let Some(func) = next {
             if let Err(why) = symbols::find_func(object, func) {
@@ -474,13 +477,8 @@ impl Patches for Kernel {
     }
 
     fn forget(&self, patch: Patch, object: Object) {
-        // SAFETY: live ones; what was found was found after relocations were written.
-        let is_resolved = self
-            .first_func(object)
-            .is_some_and(|func| unsafe { !(*func).old_func.is_null() });
-        if is_resolved {
-            symbols::clear_object(patch, object);
-        }
+        // One that could not be resolved is lost already, and none of its relocations is written.
+        symbols::clear_object(patch, object);
         self.lose(object);
     }
 

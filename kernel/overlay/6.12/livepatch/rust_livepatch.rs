@@ -46,6 +46,7 @@ pub(crate) struct Errno(pub(crate) c_int);
 pub(crate) const EINVAL: Errno = Errno(-(bindings::EINVAL as c_int));
 pub(crate) const ENOMEM: Errno = Errno(-(bindings::ENOMEM as c_int));
 pub(crate) const ENOENT: Errno = Errno(-(bindings::ENOENT as c_int));
+pub(crate) const ENOEXEC: Errno = Errno(-(bindings::ENOEXEC as c_int));
 const ENODEV: Errno = Errno(-(bindings::ENODEV as c_int));
 const EBUSY: Errno = Errno(-(bindings::EBUSY as c_int));
 

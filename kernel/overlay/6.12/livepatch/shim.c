@@ -114,6 +114,13 @@ void rust_klp_synchronize(void)
 	cpus_read_unlock();
 }
 
+void rust_klp_wait_for_unlisted(void)
+{
+	/* Knows of tasks that exit, until they are dead; does not know of idle ones. */
+	synchronize_rcu_tasks();
+	rust_klp_synchronize();
+}
+
 /* Tasks. */
 
 /*

@@ -100,6 +100,7 @@ void rust_klp_unlock(void);
 void rust_klp_schedule_tick(void);
 void rust_klp_schedule_free(struct klp_patch *patch);
 void rust_klp_synchronize(void);
+void rust_klp_wait_for_unlisted(void);
 void rust_klp_lock_tasks(void);
 void rust_klp_unlock_tasks(void);
 struct task_struct *rust_klp_pause(struct task_struct *task);

@@ -10,7 +10,7 @@ use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 use crate::list::bytes;
 use crate::patches::is_loaded;
-use crate::{say, Errno, Func, Message, Module, Object, Patch, EINVAL, ENOENT};
+use crate::{say, Errno, Func, Message, Module, Object, Patch, EINVAL, ENOENT, ENOEXEC};
 
 /// `MODULE_NAME_LEN`.
 pub(crate) const MODULE_NAME: usize = 64 - core::mem::size_of::<c_ulong>();
@@ -326,12 +326,12 @@ impl File {
         }
     }
 
-    /// The file of a livepatch module, of which the loader keeps what is needed.
-    fn of_patch(patch: Patch) -> (Self, c_uint) {
+    /// The file of a livepatch module and its number of sections, if the loader keeps them already.
+    fn of_patch(patch: Patch) -> Option<(Self, c_uint)> {
         // SAFETY: the patch is a live one, and its module one of a livepatch.
         unsafe {
             let module = (*patch).mod_;
-            let info = &*(*module).klp_info;
+            let info = (*module).klp_info.as_ref()?;
             let file = Self {
                 module,
                 sections: info.sechdrs,
@@ -339,7 +339,7 @@ impl File {
                 strings: (*module).core_kallsyms.strtab,
                 symbols: info.symndx,
             };
-            (file, c_uint::from(info.hdr.e_shnum))
+            Some((file, c_uint::from(info.hdr.e_shnum)))
         }
     }
 }
@@ -354,7 +354,10 @@ fn is_of_livepatch(section: &Elf64_Shdr) -> bool {
 ///
 /// The loader keeps them for every livepatch module (`copy_module_elf()`), which is some 4 KiB.
 pub(crate) fn release_sections(patch: Patch) {
-    let (file, count) = File::of_patch(patch);
+    // A parameter of the module may enable the patch before the loader has copied anything.
+    let Some((file, count)) = File::of_patch(patch) else {
+        return;
+    };
     // SAFETY: the file has that many sections.
     let is_needed =
         (0..count).any(|number| is_of_livepatch(unsafe { &*file.sections.add(number as usize) }));
@@ -380,7 +383,7 @@ fn each_section(patch: Patch, object: Object, write: bool) -> Result<(), Errno> 
         // Those of the image were written when the module was loaded.
         return Ok(());
     }
-    let (file, count) = File::of_patch(patch);
+    let (file, count) = File::of_patch(patch).ok_or(ENOEXEC)?;
     for number in 1..count {
         // SAFETY: the file has that many sections.
         if !is_of_livepatch(unsafe { &*file.sections.add(number as usize) }) {

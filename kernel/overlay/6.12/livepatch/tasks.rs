@@ -16,6 +16,7 @@ use crate::{Doubt, Kernel, Locked, Task};
 
 extern "C" {
     fn rust_klp_synchronize();
+    fn rust_klp_wait_for_unlisted();
     fn rust_klp_lock_tasks();
     fn rust_klp_unlock_tasks();
     fn rust_klp_rcu_lock();
@@ -180,6 +181,11 @@ impl Tasks for Kernel {
     fn synchronize(&self, _: Synchronize) {
         // SAFETY: takes nothing; the caller may sleep.
         unsafe { rust_klp_synchronize() }
+    }
+
+    fn wait_for_unlisted(&self) {
+        // SAFETY: as above.
+        unsafe { rust_klp_wait_for_unlisted() }
     }
 
     #[inline]

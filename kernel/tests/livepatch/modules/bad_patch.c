@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Patches that must be refused, one for each kind of mistake; the parameter says which. The last one
- * has no mistake.
+ * has no mistake, and may also be enabled by a parameter, while the module is not all loaded yet.
  */
 #include <linux/kernel.h>
 #include <linux/livepatch.h>
@@ -28,7 +28,7 @@ static bool is(const char *name)
 	return !strcmp(kind, name);
 }
 
-static int __init bad_patch_init(void)
+static int enable(void)
 {
 	if (is("no-patch"))
 		return klp_enable_patch(NULL);
@@ -87,6 +87,25 @@ static int __init bad_patch_init(void)
 	} else if (!is("good") && !is("no-funcs"))
 		return -EDOM;
 	return klp_enable_patch(&patch);
+}
+
+static bool is_enabled;
+
+static int set_early(const char *value, const struct kernel_param *kp)
+{
+	int ret = enable();
+
+	is_enabled = !ret;
+	return ret;
+}
+
+static const struct kernel_param_ops early_ops = { .set = set_early };
+
+module_param_cb(early, &early_ops, NULL, 0);
+
+static int __init bad_patch_init(void)
+{
+	return is_enabled ? 0 : enable();
 }
 
 static void __exit bad_patch_exit(void)

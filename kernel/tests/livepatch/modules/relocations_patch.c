@@ -37,13 +37,26 @@ static noinline int new_value(void)
 	return value;
 }
 
+/* Nothing is replaced if this is empty. */
 static char *replaces = "relocations_value";
 module_param(replaces, charp, 0444);
+
+/* What a callback found. */
+static int seen;
+module_param(seen, int, 0444);
+
+static int pre_patch(struct klp_object *object)
+{
+	seen = klp__relocations_target__relocations_secret__0;
+	return 0;
+}
 
 static struct klp_func funcs[] = {
 	{ .new_func = new_value },
 	{ }
 };
+
+static struct klp_func no_funcs[] = { { } };
 
 static struct klp_object objects[] = {
 	{ .name = "relocations_target", .funcs = funcs },
@@ -55,6 +68,10 @@ static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
 static int __init relocations_patch_init(void)
 {
 	funcs[0].old_name = replaces;
+	if (!*replaces) {
+		objects[0].funcs = no_funcs;
+		objects[0].callbacks.pre_patch = pre_patch;
+	}
 	return klp_enable_patch(&patch);
 }
 
