@@ -82,5 +82,26 @@ gives() { (($(of situation_target value) == $1)); }
 inside() { (($(of situation_target inside) == $1)); }
 open_door() { tell situation_target open "$1"; }
 
+# Has the kernel run threads for a program, where it has such; `ring` is the program then.
+start_ring() {
+    ring=
+    [[ -e /proc/sys/kernel/io_uring_disabled ]] || return
+    ./ring >/tmp/ring 2>&1 &
+    ring=$!
+    within 30 grep -q there /tmp/ring || fail "io_uring: $(cat /tmp/ring)"
+    threads_of_ring
+}
+# Two of them, and with $1 each on that side.
+threads_of_ring() {
+    [[ -n $ring ]] || return
+    local folder names=
+    for folder in /proc/$ring/task/*; do
+        [[ $(<$folder/comm) == iou-* ]] || continue
+        names+=" $(<$folder/comm)"
+        [[ -z $1 || $(<$folder/patch_state) == "$1" ]] || fail "$(<$folder/comm) has not switched"
+    done
+    [[ $names == *iou-sqp-* && $names == *iou-wrk-* ]] || fail "io_uring has no threads but:$names"
+}
+
 # Says who is waited for, where the kernel says so.
 BLOCKERS=/sys/kernel/debug/livepatch/blockers

@@ -22,6 +22,7 @@ looks_at_none() { [[ $(cat /sys/module/livepatch/parameters/stack_check) == N ]]
 
 begin "a transition waits for a kernel thread that does not say where it can switch"
 looks_at_none || fail "stacks are looked at"
+start_ring
 load loop_patch
 # Nobody was woken yet: all that sleep are waited for, whatever their stacks are.
 waited_for | grep -q "kworker.*: kernel thread not at a safe point" || fail "no worker is waited for"
@@ -29,6 +30,7 @@ waited_for | grep -q "^sleep: not at a safe point" || fail "no user task is wait
 within 60 only_one || fail "others are waited for: $(waited_for | tr '\n' ';')"
 open_for loop_patch 5 || fail "it is not waited for"
 [[ $(</proc/$sleeper/patch_state) == 1 ]] || fail "the user task that sleeps has not switched"
+threads_of_ring 1
 finish
 
 begin "it says so, and the transition ends"
@@ -65,7 +67,7 @@ tell safe_point_target says 1
 within 60 unload loop_patch || fail "the thread is remembered for good"
 finish
 
-kill $sleeper
+kill $sleeper $ring
 unload safe_point_target
 unload loop_target || echo "the target can't be removed"
 exit $status

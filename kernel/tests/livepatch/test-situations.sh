@@ -89,5 +89,21 @@ done
 tell situation_target busy 0
 finish
 
+begin "threads that the kernel runs for a program, beside a task in the function"
+start_ring
+cat /dev/situation_sleep >/tmp/said &
+sleeper=$!
+within 10 inside 1 || fail "nobody is in the function"
+load situation_patch
+open_for situation_patch 3 || fail "the patch does not wait for the task in its function"
+threads_of_ring 1
+open_door 1
+wait $sleeper
+settled situation_patch || fail "the patch does not settle"
+open_door 0
+take_back situation_patch
+[[ -z $ring ]] || kill $ring
+finish
+
 unload situation_target || echo "the target can't be removed"
 exit $status
