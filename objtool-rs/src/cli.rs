@@ -173,7 +173,8 @@ pub fn command() -> Command {
             "The environment's OBJTOOL_ARGS holds more options, separated by spaces; \
              OBJTOOL_VERBOSE=1 is --verbose.\n\
              Findings go to stderr, at a terminal as with --explain, and the exit status is 0; it \
-             is 1 for a file that can't be understood, and 129 for a command line that can't.\n\
+             is 1 for a file that can't be understood or when nothing is to be done, and 129 for a\n\
+             command line that can't be understood.\n\
              \n\
              objtool-rs explain [CODE]      what findings mean, and what fixes them\n\
              objtool-rs verify vmlinux      is a linked kernel's stack trace reliable, and where not\n\

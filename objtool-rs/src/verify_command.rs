@@ -101,7 +101,8 @@ fn judge(path: &Path, args: &Args) -> Result<bool, file::Error> {
     let unreadable = |error: objtool_rs::read::ReadError| file::Error::Input(error.to_string());
     if path.is_dir() {
         return Err(file::Error::Input(
-            "is a directory; name the files in it (vmlinux, or modules: **/*.ko)".into(),
+            "is a directory; name the files in it (vmlinux, or what `find -name '*.ko'` finds)"
+                .into(),
         ));
     }
     let input = Input::open(path, false)?;

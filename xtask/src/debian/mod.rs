@@ -1,6 +1,7 @@
 //! `./x debian`: objtool-rs on kernels that Debian built, which this project had no part in.
 //!
-//! They are a gigabyte to fetch, so no other task does this.
+//! They are a gigabyte to fetch. Of the tests only a sample of modules takes them; the rest is in
+//! `./x test --all`.
 
 mod modules;
 mod orc;
