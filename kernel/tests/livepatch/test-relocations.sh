@@ -36,12 +36,12 @@ is 0
 unload relocations_target
 finish
 
-# There is nothing in the patch that would have to be found in the target.
-begin "relocations of callbacks alone, for a target that goes and comes"
+# As of callbacks alone: there is nothing in the patch that would have to be found in the target.
+begin "relocations of an object without functions, which goes and comes"
 load relocations_patch "replaces="
 for secret in 8 9 10; do
     target $secret
-    (($(of relocations_patch seen) == secret)) || fail "the callback saw $(of relocations_patch seen)"
+    (($(of relocations_patch secret) == secret)) || fail "it sees $(of relocations_patch secret)"
     is 0
     unload relocations_target || fail "the target can't be removed"
 done

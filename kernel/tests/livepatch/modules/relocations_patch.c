@@ -41,15 +41,15 @@ static noinline int new_value(void)
 static char *replaces = "relocations_value";
 module_param(replaces, charp, 0444);
 
-/* What a callback found. */
-static int seen;
-module_param(seen, int, 0444);
-
-static int pre_patch(struct klp_object *object)
+/* What the target holds; it must be there. */
+static int get_secret(char *buffer, const struct kernel_param *kp)
 {
-	seen = klp__relocations_target__relocations_secret__0;
-	return 0;
+	return sysfs_emit(buffer, "%d\n", klp__relocations_target__relocations_secret__0);
 }
+
+static const struct kernel_param_ops secret_ops = { .get = get_secret };
+
+module_param_cb(secret, &secret_ops, NULL, 0444);
 
 static struct klp_func funcs[] = {
 	{ .new_func = new_value },
@@ -68,10 +68,8 @@ static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
 static int __init relocations_patch_init(void)
 {
 	funcs[0].old_name = replaces;
-	if (!*replaces) {
+	if (!*replaces)
 		objects[0].funcs = no_funcs;
-		objects[0].callbacks.pre_patch = pre_patch;
-	}
 	return klp_enable_patch(&patch);
 }
 
