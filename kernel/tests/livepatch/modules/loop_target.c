@@ -40,9 +40,11 @@ module_param_cb(new, &count_ops, &new_passes, 0444);
 
 noinline int loop_bar(void)
 {
-	/* So that the compiler takes no value for granted. */
-	barrier();
-	return 1;
+	int value = 1;
+
+	/* So that the compiler takes no value for granted: clang would give callers a constant. */
+	OPTIMIZER_HIDE_VAR(value);
+	return value;
 }
 EXPORT_SYMBOL_GPL(loop_bar);
 

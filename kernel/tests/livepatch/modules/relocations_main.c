@@ -18,17 +18,21 @@ static noinline __noclone int relocations_hidden(void)
 	return relocations_secret;
 }
 
-/* There is another one of this name. */
+/* There is another one of this name. Callers would be given a constant by clang, and others nothing. */
 static noinline __noclone int relocations_number(void)
 {
-	barrier();
-	return 1;
+	int value = 1;
+
+	OPTIMIZER_HIDE_VAR(value);
+	return value;
 }
 
 noinline int relocations_value(void)
 {
-	barrier();
-	return 0;
+	int value = 0;
+
+	OPTIMIZER_HIDE_VAR(value);
+	return value;
 }
 
 static int get_value(char *buffer, const struct kernel_param *kp)

@@ -65,10 +65,12 @@ EXPORT_SYMBOL_GPL(situation_take);
 
 noinline int situation_pass(enum situation situation, const char __user *page)
 {
+	int value = 1;
+
 	situation_take(situation, page);
-	/* No tail call: this function is to stay on the stack. */
-	barrier();
-	return 1;
+	/* No tail call: this function is to stay on the stack. And clang would give callers a constant. */
+	OPTIMIZER_HIDE_VAR(value);
+	return value;
 }
 EXPORT_SYMBOL_GPL(situation_pass);
 
