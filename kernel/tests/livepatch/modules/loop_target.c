@@ -42,7 +42,11 @@ noinline int loop_bar(void)
 {
 	int value = 1;
 
-	/* So that the compiler takes no value for granted: clang would give callers a constant. */
+	/*
+	 * So that the compiler takes no value for granted: gcc would call this once for all, and clang
+	 * give callers a constant.
+	 */
+	barrier();
 	OPTIMIZER_HIDE_VAR(value);
 	return value;
 }

@@ -23,6 +23,7 @@ static noinline __noclone int relocations_number(void)
 {
 	int value = 1;
 
+	barrier();
 	OPTIMIZER_HIDE_VAR(value);
 	return value;
 }
@@ -31,6 +32,7 @@ noinline int relocations_value(void)
 {
 	int value = 0;
 
+	barrier();
 	OPTIMIZER_HIDE_VAR(value);
 	return value;
 }

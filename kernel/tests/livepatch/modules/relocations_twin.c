@@ -10,6 +10,7 @@ static noinline __noclone int relocations_number(void)
 {
 	int value = 2;
 
+	barrier();
 	OPTIMIZER_HIDE_VAR(value);
 	return value;
 }

@@ -69,6 +69,7 @@ noinline int situation_pass(enum situation situation, const char __user *page)
 
 	situation_take(situation, page);
 	/* No tail call: this function is to stay on the stack. And clang would give callers a constant. */
+	barrier();
 	OPTIMIZER_HIDE_VAR(value);
 	return value;
 }
