@@ -57,21 +57,15 @@ impl<P: Port> Locked<'_, P> {
         });
         // Somebody may have been left out. All are held and looked at only when it depends on that
         // whether something is let go.
-        if seen.is_some_and(|seen| !self.may_release(seen)) {
+        if seen.is_some() && !self.may_release(seen) {
             self.port.schedule_tick();
             return;
         }
         let oldest = self.oldest_record();
-        self.port.wait_for_unlisted();
-        match oldest {
-            None => {
-                self.set_has_records(false);
-                self.release(|_| true);
-            }
-            Some(oldest) => {
-                self.release(|at| at < oldest);
-                self.port.schedule_tick();
-            }
+        self.set_has_records(oldest.is_some());
+        self.release(oldest);
+        if oldest.is_some() {
+            self.port.schedule_tick();
         }
     }
 
@@ -117,11 +111,17 @@ impl<P: Port> Locked<'_, P> {
         oldest
     }
 
+    /// Whether nobody can be in a patch that is gone but for its code, if this is the smallest number.
+    fn is_free(self, patch: P::Patch, oldest: Option<Epoch>) -> bool {
+        let is_left = |oldest| self.port.retired_at(patch) < oldest;
+        self.port.is_bare(patch) && oldest.map_or(true, is_left)
+    }
+
     /// Whether a patch could be let go of if the smallest number were this.
-    fn may_release(self, oldest: Epoch) -> bool {
+    fn may_release(self, oldest: Option<Epoch>) -> bool {
         let mut may_release = false;
         self.each_retired(|patch| {
-            may_release = self.port.is_bare(patch) && self.port.retired_at(patch) < oldest;
+            may_release = self.is_free(patch, oldest);
             if may_release {
                 Step::Stop
             } else {
@@ -131,10 +131,14 @@ impl<P: Port> Locked<'_, P> {
         may_release
     }
 
-    /// Lets go of bare patches that were retired at such a time.
-    fn release(self, is_free: impl Fn(Epoch) -> bool) {
+    /// Lets go of the patches that nobody can be in, if this is the smallest number.
+    fn release(self, oldest: Option<Epoch>) {
+        if !self.may_release(oldest) {
+            return;
+        }
+        self.port.wait_for_unlisted();
         self.each_retired(|patch| {
-            if self.port.is_bare(patch) && is_free(self.port.retired_at(patch)) {
+            if self.is_free(patch, oldest) {
                 self.port.note(Event::Released(patch));
                 self.port.unretire(patch);
                 self.port.put_module(patch);

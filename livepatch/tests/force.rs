@@ -45,18 +45,23 @@ fn inside(blocker: Option<Blocker<Model>>, model: &Model) -> Option<P> {
     }
 }
 
-#[test]
-fn a_third_patch_waits_for_a_task_in_the_first() {
-    let model = Model::new();
-    let (sleeper, first, _) = asleep_in_first(&model);
+/// A third patch comes, and waits for the task in code of the first.
+fn third_waits(model: &Model, sleeper: T, first: P) {
     model.enable(BOTH);
     assert!(!model.is_idle());
-    assert_eq!(inside(model.blocker_of(sleeper), &model), Some(first));
-    invariants::check(&model);
+    assert_eq!(inside(model.blocker_of(sleeper), model), Some(first));
+    invariants::check(model);
     // It goes on and leaves: that is all it takes.
     model.leave(sleeper);
     model.tick();
     assert!(model.is_idle());
+}
+
+#[test]
+fn a_third_patch_waits_for_a_task_in_the_first() {
+    let model = Model::new();
+    let (sleeper, first, _) = asleep_in_first(&model);
+    third_waits(&model, sleeper, first);
     assert!(!mixes_after_leaving(&model, sleeper));
 }
 
@@ -362,13 +367,7 @@ fn a_third_patch_waits_for_a_task_in_a_helper_of_the_first_which_was_disabled() 
     let other = model.enable(&[4]);
     assert!(model.is_idle());
     model.disable(other).unwrap();
-    model.enable(BOTH);
-    assert!(!model.is_idle());
-    assert_eq!(inside(model.blocker_of(sleeper), &model), Some(first));
-    invariants::check(&model);
-    model.leave(sleeper);
-    model.tick();
-    assert!(model.is_idle());
+    third_waits(&model, sleeper, first);
 }
 
 /// A task that was forced out of a patch exits while it is in its code, before or after nobody looks at the

@@ -274,8 +274,9 @@ const MIXED: &str = "seen: variants are mixed";
 const SIDELESS: &str = "seen: a task without a side";
 const ENDLESS: &str = "seen: a transition that does not end";
 const FORGOTTEN: &str = "seen: a forced task is forgotten";
-/// Of a site, by whichever of its fields is come to.
-const FREED: &str = "Concurrent read and write accesses";
+const FREED: &str = "Concurrent read and write accesses to `UnsafeCell`";
+/// The same of a part that is atomic.
+const FREED_ATOMIC: &str = "Causality violation: Concurrent read and write accesses.";
 
 /// Each mistake, where it shows, and as what.
 const MISTAKES: &[(Seed, Scenario, &[&str])] = &[
@@ -308,7 +309,7 @@ const MISTAKES: &[(Seed, Scenario, &[&str])] = &[
     (Seed::SwitchPreempted, REVERSE, &[MIXED, ENDLESS, SIDELESS]),
     (Seed::HandlerPreempted, ENABLE, &[SIDELESS]),
     (Seed::HandlerPreempted, DISABLE, &[FREED]),
-    (Seed::HandlerPreempted, WITHDRAW, &[FREED, SIDELESS]),
+    (Seed::HandlerPreempted, WITHDRAW, &[FREED_ATOMIC]),
     (
         Seed::WithoutWait(Synchronize::Reverse),
         WITHDRAW,

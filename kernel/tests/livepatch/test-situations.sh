@@ -7,7 +7,8 @@ TRACING=/sys/kernel/debug/tracing
 
 load situation_target
 
-# Has a command enter the function. It must say the old value in the end, and be waited for.
+# Has a command enter the function. It must say the old value in the end, and be waited for; `meanwhile` is
+# done while it is.
 held() {
     local pid
     "$@" >/tmp/said 2>&1 &
@@ -16,6 +17,7 @@ held() {
     load situation_patch
     open_for situation_patch 3 || fail "the patch does not wait for the task in its function"
     [[ $(</proc/$pid/patch_state) == 0 ]] || fail "the task is switched in the function"
+    $meanwhile
     [[ ! -e $BLOCKERS ]] || grep -q "^$pid " $BLOCKERS || fail "the task is not among the blockers"
     open_door 1
     wait $pid
@@ -91,17 +93,7 @@ finish
 
 begin "threads that the kernel runs for a program, beside a task in the function"
 start_ring
-cat /dev/situation_sleep >/tmp/said &
-sleeper=$!
-within 10 inside 1 || fail "nobody is in the function"
-load situation_patch
-open_for situation_patch 3 || fail "the patch does not wait for the task in its function"
-threads_of_ring 1
-open_door 1
-wait $sleeper
-settled situation_patch || fail "the patch does not settle"
-open_door 0
-take_back situation_patch
+meanwhile="threads_of_ring 1" held cat /dev/situation_sleep
 [[ -z $ring ]] || kill $ring
 finish
 

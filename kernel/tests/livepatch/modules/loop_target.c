@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 
 #include "loop.h"
+#include "opaque.h"
 
 #define THREADS	4
 
@@ -40,15 +41,7 @@ module_param_cb(new, &count_ops, &new_passes, 0444);
 
 noinline int loop_bar(void)
 {
-	int value = 1;
-
-	/*
-	 * So that the compiler takes no value for granted: gcc would call this once for all, and clang
-	 * give callers a constant.
-	 */
-	barrier();
-	OPTIMIZER_HIDE_VAR(value);
-	return value;
+	return opaque(1);
 }
 EXPORT_SYMBOL_GPL(loop_bar);
 

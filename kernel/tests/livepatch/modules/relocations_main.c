@@ -5,6 +5,7 @@
 #include <linux/module.h>
 
 #include "relocations.h"
+#include "opaque.h"
 
 /* Written by none but the parameter, so that they are not folded. */
 static int relocations_secret = 7;
@@ -18,23 +19,15 @@ static noinline __noclone int relocations_hidden(void)
 	return relocations_secret;
 }
 
-/* There is another one of this name. Callers would be given a constant by clang, and others nothing. */
+/* There is another one of this name. */
 static noinline __noclone int relocations_number(void)
 {
-	int value = 1;
-
-	barrier();
-	OPTIMIZER_HIDE_VAR(value);
-	return value;
+	return opaque(1);
 }
 
 noinline int relocations_value(void)
 {
-	int value = 0;
-
-	barrier();
-	OPTIMIZER_HIDE_VAR(value);
-	return value;
+	return opaque(0);
 }
 
 static int get_value(char *buffer, const struct kernel_param *kp)

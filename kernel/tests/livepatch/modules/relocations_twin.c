@@ -5,14 +5,11 @@
 #include <linux/module.h>
 
 #include "relocations.h"
+#include "opaque.h"
 
 static noinline __noclone int relocations_number(void)
 {
-	int value = 2;
-
-	barrier();
-	OPTIMIZER_HIDE_VAR(value);
-	return value;
+	return opaque(2);
 }
 
 int relocations_twin(void)
