@@ -370,6 +370,25 @@ fn a_third_patch_waits_for_a_task_in_a_helper_of_the_first_which_was_disabled() 
     third_waits(&model, sleeper, first);
 }
 
+#[test]
+fn nobody_can_be_in_what_replaced_a_function_of_a_module_that_was_not_there() {
+    let model = Model::new();
+    let sleeper = model.user_task();
+    model.unload_module(1);
+    let patch = model.enable(&[3, 5]);
+    model.call(sleeper, 3);
+    assert!(model.call_helper(sleeper));
+    model.disable(patch).unwrap();
+    model.force(patch);
+    model.run_frees();
+    // It changes 5 alone, whose module did not come in between.
+    model.enable(&[5]);
+    assert!(model.is_idle());
+    model.load_module(1).unwrap();
+    invariants::check(&model);
+    assert_eq!(model.references(patch), 1);
+}
+
 /// A task that was forced out of a patch exits while it is in its code, before or after nobody looks at the
 /// patch any more.
 fn exits_in_what_is_gone(is_hasty: bool, is_early: bool) {

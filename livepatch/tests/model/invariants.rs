@@ -2,7 +2,7 @@
 
 use livepatch::Universe;
 
-use super::{text, Frame, Model, HELPER, P, T, TEXT};
+use super::{text, Frame, Model, P, T, TEXT};
 
 /// Looks at everything.
 pub fn check(model: &Model) {
@@ -15,7 +15,7 @@ pub fn check(model: &Model) {
 
 /// Frames in functions that can be replaced.
 fn replaceable(frames: &[Frame]) -> impl Iterator<Item = &Frame> {
-    frames.iter().filter(|frame| frame.function != HELPER)
+    frames.iter().filter(|frame| !frame.is_helper)
 }
 
 /// A task that was not forced is in no variant of a function but the one that it would get now:
@@ -45,14 +45,12 @@ pub fn switched(model: &Model, T(number): T) {
         funcs.any(|func| func.function == function && func.is_in_transition.get())
     };
     for frame in model.tasks.borrow()[number].frames.borrow().iter() {
-        let is_stale = match frame.function {
-            // What it was called in the place of is not on the stack: it may be any of the patch's.
-            HELPER => model
-                .retired_functions(frame.code)
-                .iter()
-                .any(|&f| changes(f)),
-            function => changes(function) && frame.code != model.resolved(T(number), function),
+        // The core cannot know in the place of which of its patch's functions a helper was called.
+        let is_other = match frame.is_helper {
+            true => model.is_retired(frame.code),
+            false => frame.code != model.resolved(T(number), frame.function),
         };
+        let is_stale = is_other && changes(frame.function);
         if is_stale {
             let said = format!("task {number} is switched where it is");
             model.stale_switches.borrow_mut().push(said);

@@ -50,6 +50,8 @@ pub struct T(pub usize);
 pub struct Frame {
     pub function: usize,
     pub code: Code,
+    /// The variant has left its place to a function of its module, which is no variant of anything.
+    pub is_helper: bool,
 }
 
 /// What a patch is made of.
@@ -193,9 +195,6 @@ pub fn original(function: usize) -> Code {
 /// Where the code of patches' modules begins.
 pub const TEXT: usize = 0x100_0000;
 
-/// What stands for the function's number where none is replaced.
-pub const HELPER: usize = usize::MAX;
-
 /// The code of a patch's module.
 pub fn text(P(patch): P) -> Code {
     Code {
@@ -313,7 +312,11 @@ impl Model {
             original(function)
         };
         self.task(task, |task| {
-            task.frames.borrow_mut().push(Frame { function, code });
+            task.frames.borrow_mut().push(Frame {
+                function,
+                code,
+                is_helper: false,
+            });
         });
         code
     }
@@ -325,7 +328,7 @@ impl Model {
             let mut frames = task.frames.borrow_mut();
             match frames.last_mut() {
                 Some(frame) if frame.code.start >= TEXT => {
-                    frame.function = HELPER;
+                    frame.is_helper = true;
                     // Behind all functions of the module.
                     frame.code.start |= 0x8000;
                     true
@@ -495,14 +498,10 @@ impl Model {
         }
     }
 
-    /// What a patch replaced that is gone but for its code, of which this is some.
-    pub fn retired_functions(&self, code: Code) -> Vec<usize> {
-        let retired = self.retired.borrow();
+    /// Whether this is code of a patch that is gone but for its code.
+    pub fn is_retired(&self, code: Code) -> bool {
         let of = |&patch: &usize| text(P(patch)).executes(code.start + 8);
-        match retired.iter().copied().find(of) {
-            Some(patch) => self.patches.borrow()[patch].spec.functions.clone(),
-            None => Vec::new(),
-        }
+        self.retired.borrow().iter().any(of)
     }
 
     pub fn references(&self, patch: P) -> usize {
