@@ -61,7 +61,7 @@
 //! It takes away each barrier and each wait in turn and sees that it goes wrong:
 //!
 //! ```text
-//! cargo test --release -p livepatch --test loom      # every order: half a minute
+//! cargo test --release -p livepatch --test loom      # every order: some minutes
 //! ```
 //!
 //! It does not show

@@ -127,9 +127,17 @@ impl Tool {
     }
 }
 
-/// Takes the variables that objtool reads out of a command's environment.
+/// Takes the variables that objtool reads, and those that say whether it colours, out of a command's
+/// environment.
 pub fn clean(command: &mut Command) -> &mut Command {
-    for name in ["OBJTOOL_ARGS", "OBJTOOL_VERBOSE", "CROSS_COMPILE"] {
+    for name in [
+        "OBJTOOL_ARGS",
+        "OBJTOOL_VERBOSE",
+        "CROSS_COMPILE",
+        "NO_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+    ] {
         command.env_remove(name);
     }
     command

@@ -4,8 +4,8 @@
 //! expectations before the real tool.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 use tests::compare;
@@ -59,12 +59,16 @@ impl Bench {
         let path = self.dir.path().join(name);
         let warn = "warn() { echo \"$f: warning: objtool: $*\" >&2; }";
         let poke = "poke() { printf \"$2\" | dd of=$f bs=1 seek=$1 conv=notrunc status=none; }";
-        fs::write(
-            &path,
-            format!("#!/bin/sh\nfor f; do :; done\n{warn}\n{poke}\n{script}\n"),
-        )
-        .unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\nfor f; do :; done\n{warn}\n{poke}\n{script}");
+        // By another process: a file that this one has open for writing, if only for a moment, can't be
+        // run as long as a child that another test starts at that moment holds it open too.
+        let write = r#"printf '%s\n' "$2" >"$1" && chmod 755 "$1""#;
+        let written = Command::new("sh")
+            .args(["-c", write, "sh"])
+            .arg(&path)
+            .arg(text)
+            .status();
+        assert!(written.unwrap().success(), "the tool can't be written");
         Tool { path }
     }
 }

@@ -145,6 +145,22 @@ fn check(command: &Command, status: ExitStatus, said: &str) -> Result<()> {
     bail!("`{}` failed ({status}){tail}", line(command))
 }
 
+/// A program that is a shell script, for tests. Another process writes it: a file that this one has open
+/// for writing, if only for a moment, can't be run as long as a child that another thread starts at that
+/// moment holds it open too.
+#[cfg(test)]
+pub fn script(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = dir.join(name);
+    let mut write = Command::new("sh");
+    write.args([
+        "-c",
+        r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#,
+        "sh",
+    ]);
+    run(write.arg(&path).arg(text)).unwrap();
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -121,6 +121,15 @@ pub fn packages(wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Renews the lists of what Debian's archive has.
+///
+/// # Errors
+/// There is no apt-get, no way to become root, or the archive cannot be reached.
+pub fn package_lists() -> Result<()> {
+    apt(&["update"])
+        .context("cannot renew the lists of Debian's packages; as root, apt-get update does")
+}
+
 fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     // dpkg-query's status says only that one of the names is unknown to it; its list says which
     // are installed.

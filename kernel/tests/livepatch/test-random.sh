@@ -111,9 +111,9 @@ load_pids=$(jobs -p)
 begin "patches come and go at random under load"
 said=$(./cycles "$SEED" "$STEPS" "$TIME" $tracer "${ALL[@]}" 2>&1) || fail "$said"
 read -r _ enabled _ reversed _ disabled _ replaced _ traced <<<"$said"
-# Each of them is a good share of what was done.
+# Each of them is a good share of what was done, unless that is so little that it may not come.
 for number in $enabled $reversed $disabled $replaced; do
-    ((number >= STEPS / 50)) || fail "too little of one kind: $said"
+    ((number >= STEPS / 100)) || fail "too little of one kind: $said"
 done
 ((enabled + reversed + disabled + replaced >= STEPS)) || fail "too little: $said"
 # Where most are reversed, few patches ever come to be enabled.

@@ -66,7 +66,7 @@ pub fn run() -> Result<()> {
 /// # Errors
 /// They cannot be had, or are too few to be all.
 pub fn all() -> Result<(PathBuf, Vec<PathBuf>)> {
-    let files = package::files(&package::current(PACKAGE)?, PATTERN)?;
+    let files = package::current_files(PACKAGE, PATTERN)?;
     let mut packed = Vec::new();
     collect(&files, "xz", &mut packed)?;
     packed.par_chunks(BATCH).try_for_each(|batch| {

@@ -7,15 +7,32 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
-use crate::{cmd, paths};
+use crate::{cmd, paths, setup};
 
-/// The package that a package of no content stands for at the moment.
+/// The folder in the cache with the files that tar's pattern names, of the package that a package of
+/// no content stands for at the moment. They are fetched if they are not there.
+///
+/// The machine's package lists may name one that the archive has no more; they are renewed then.
 ///
 /// # Errors
-/// The package lists do not know it.
-pub fn current(name: &str) -> Result<String> {
-    let depends = cmd::stdout(Command::new("apt-cache").args(["depends", "--important", name]))
-        .with_context(|| format!("Debian's package lists lack {name}; ./x setup updates them"))?;
+/// The package lists do not know it, it cannot be fetched, or it has no such file.
+pub fn current_files(name: &str, pattern: &str) -> Result<PathBuf> {
+    let get = || files(&current(name)?, pattern);
+    get().or_else(|why| {
+        println!("{why:#}\nrenewing Debian's package lists");
+        setup::package_lists()?;
+        get()
+    })
+}
+
+/// The package that a package of no content stands for.
+fn current(name: &str) -> Result<String> {
+    let mut apt = Command::new("apt-cache");
+    // What is read below is translated elsewhere.
+    apt.args(["depends", "--important", name])
+        .env("LC_ALL", "C");
+    let depends = cmd::stdout(&mut apt)
+        .with_context(|| format!("the package lists of this machine lack {name}"))?;
     let found = depends
         .lines()
         .find_map(|line| line.trim().strip_prefix("Depends: "));
@@ -25,12 +42,7 @@ pub fn current(name: &str) -> Result<String> {
     }
 }
 
-/// The folder in the cache with those files of a package that tar's pattern names. They are fetched
-/// if they are not there.
-///
-/// # Errors
-/// The package cannot be fetched, or has no such file.
-pub fn files(package: &str, pattern: &str) -> Result<PathBuf> {
+fn files(package: &str, pattern: &str) -> Result<PathBuf> {
     let folder = paths::cache()?.join("debian");
     let files = folder.join(package);
     if files.is_dir() {

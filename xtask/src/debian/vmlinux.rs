@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn fetched() -> Result<PathBuf> {
-    let files = package::files(&package::current(PACKAGE)?, PATTERN)?;
+    let files = package::current_files(PACKAGE, PATTERN)?;
     let folder = files.join("usr/lib/debug/boot");
     let mut entries =
         std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;

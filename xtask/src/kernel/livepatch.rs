@@ -317,11 +317,9 @@ struct Machine {
 
 impl Machine {
     fn command_line(&self, boot_with: &str) -> String {
-        // On a busy host the emulated timer may come too late for the kernel's check of it, and an
-        // emulated processor may not run for as long as it takes to be called stalled.
         let mut line = format!(
-            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 no_timer_check \
-             rcupdate.rcu_cpu_stall_timeout=90 log_buf_len=4M LIST={} SEED={}",
+            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 log_buf_len=4M \
+             LIST={} SEED={}",
             boot::COMMAND_LINE,
             self.name,
             self.seed

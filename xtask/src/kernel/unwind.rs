@@ -129,10 +129,9 @@ pub fn test(built: &Built, parameters: &[String], limit: Duration) -> Result<Res
         folder: None,
     };
     initramfs::write(&contents, &archive)?;
-    // On a busy host the emulated timer may come too late for the kernel's check of it. The other word
-    // is the tests': a walk while the kernel reads it.
+    // The first word is the tests': a walk while the kernel reads it.
     let line = format!(
-        "{COMMAND_LINE} no_timer_check unwind_test_early -- {}",
+        "{COMMAND_LINE} unwind_test_early -- {}",
         parameters.join(" ")
     );
     let ended = boot::watch(&mut boot::machine(built, &archive, &line), &console, limit)?;

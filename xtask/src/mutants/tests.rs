@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +11,7 @@ use super::operators;
 use super::plan::{self, Id, Object, Plan};
 use super::run::{self, Outcome, Setting};
 use super::table::Counts;
+use crate::cmd::script;
 
 /// An object with a place for every operator.
 pub fn rich_object() -> Vec<u8> {
@@ -27,14 +27,6 @@ pub fn rich_object() -> Vec<u8> {
         .expect("these tests need a C compiler, cc");
     assert!(done.success(), "rich.S does not assemble");
     fs::read(object).unwrap()
-}
-
-/// A program that is a shell script.
-pub fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
 }
 
 /// The object as a corpus of one, and a tool that warns whenever it sees another one.

@@ -151,15 +151,18 @@ impl Bench {
     }
 }
 
-/// A place for temporary files that costs no disk access, where there is one.
+/// A place for temporary files that costs no disk access, where there is one with room for an image of
+/// each thread. A container's has 64 MiB.
 pub fn memory() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
-    if memory.is_dir() {
-        memory
-    } else {
-        std::env::temp_dir()
+    match rustix::fs::statvfs(&memory) {
+        Ok(there) if there.f_bavail * there.f_frsize >= ROOM => memory,
+        _ => std::env::temp_dir(),
     }
 }
+
+/// Bytes.
+const ROOM: u64 = 1 << 30;
 
 /// What the two tools made of a mutant.
 #[derive(Clone, Debug)]
@@ -224,14 +227,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tool(dir: &Path, script: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = dir.join("tool");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
+    use crate::cmd::script;
 
     fn object() -> Object {
         Object {
@@ -245,9 +241,9 @@ mod tests {
     fn a_run_holds_how_the_tool_ended_and_what_it_said() {
         let dir = tempfile::tempdir().unwrap();
         let bench = Bench::new().unwrap();
-        let script = r#"echo "$2: warning: objtool: f+0x1: $(cat $2) $1" >&2; exit 3"#;
+        let text = r#"echo "$2: warning: objtool: f+0x1: $(cat $2) $1" >&2; exit 3"#;
         let run = bench
-            .run(&tool(dir.path(), script), &object(), b"bytes")
+            .run(&script(dir.path(), "tool", text), &object(), b"bytes")
             .unwrap();
         assert_eq!(run.end, End::Status(3));
         let line = run.lines.first().unwrap();
@@ -259,9 +255,9 @@ mod tests {
     fn a_signal_and_a_panic_are_crashes() {
         let dir = tempfile::tempdir().unwrap();
         let bench = Bench::new().unwrap();
-        let run = |script| {
+        let run = |text| {
             bench
-                .run(&tool(dir.path(), script), &object(), b"")
+                .run(&script(dir.path(), "tool", text), &object(), b"")
                 .unwrap()
         };
         assert_eq!(run("kill -SEGV $$").end, End::Signal(11));

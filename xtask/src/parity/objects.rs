@@ -165,7 +165,6 @@ fn compare_lines(theirs: &str, ours: &str) -> (Vec<String>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn missing_extra_and_moved_lines_are_told_apart() {
@@ -187,8 +186,7 @@ mod tests {
     fn outcome_of(script: &str, said_by_c: &str) -> Outcome {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        fs::write(path("tool"), format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(path("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+        let tool = crate::cmd::script(dir.path(), "tool", script);
         for file in ["in.o", "out.o"] {
             fs::copy("/bin/sh", path(file)).unwrap();
         }
@@ -200,7 +198,7 @@ mod tests {
             output: path("out.o"),
             stderr: path("stderr"),
         };
-        run(&path("tool"), &[object]).unwrap().remove(0)
+        run(&tool, &[object]).unwrap().remove(0)
     }
 
     #[test]

@@ -476,7 +476,8 @@ fn spawn(worker: &Path, task: &Task, file: &Path) -> Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutants::tests::{rich_object, script};
+    use crate::cmd::script;
+    use crate::mutants::tests::rich_object;
 
     fn objects(dir: &Path) -> Vec<Object> {
         let input = dir.join("rich.o");
