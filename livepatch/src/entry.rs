@@ -103,8 +103,16 @@ impl<P: Port> Core<P> {
         port.drop_interface(patch);
         let is_last_use = self.locked(port, |locked| locked.has_no_interface(patch));
         if is_last_use {
-            port.put_module(patch);
+            Self::put(port, patch);
         }
+    }
+
+    /// Lets the module of a patch go that [`crate::port::Patches::schedule_put`] was called for. Called
+    /// without the lock, which a task that exits may be waited for with.
+    pub fn put(port: &P, patch: P::Patch) {
+        // Nobody in the lists is in its code, as was seen under the lock; who has left them may be.
+        port.wait_for_unlisted();
+        port.put_module(patch);
     }
 
     /// A module comes: patches that change it are applied to it.

@@ -7,7 +7,8 @@
 //! A patch that is disabled or replaced gets the number of the last forced transition. The tasks
 //! that may be in its code are those with the same number or a smaller one; while there is one, the
 //! patch's module stays. A task that exits leaves all lists while it is still in code that may be a
-//! patch's, and its record with it, so that such tasks are waited for before a module is let go.
+//! patch's, and its record with it, so that such tasks are waited for before any module is let go,
+//! also that of a patch that was never forced.
 //!
 //! A record goes in one of two ways. The task's stack, which is looked at every second while it is off
 //! its CPU, is seen to be clear; or the task comes to a safe point. It is asked to come to one as it is in
@@ -133,15 +134,11 @@ impl<P: Port> Locked<'_, P> {
 
     /// Lets go of the patches that nobody can be in, if this is the smallest number.
     fn release(self, oldest: Option<Epoch>) {
-        if !self.may_release(oldest) {
-            return;
-        }
-        self.port.wait_for_unlisted();
         self.each_retired(|patch| {
             if self.is_free(patch, oldest) {
                 self.port.note(Event::Released(patch));
                 self.port.unretire(patch);
-                self.port.put_module(patch);
+                self.port.schedule_put(patch);
             }
             Step::Next
         });
@@ -174,9 +171,6 @@ impl<P: Port> Locked<'_, P> {
             self.port.note(Event::Pinned(patch));
             self.port.schedule_tick();
             return false;
-        }
-        if at != Epoch::START {
-            self.port.wait_for_unlisted();
         }
         self.port.unretire(patch);
         true

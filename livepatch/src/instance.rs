@@ -451,6 +451,11 @@ impl Patches for Unknown {
     }
 
     #[inline]
+    fn schedule_put(&self, patch: usize) {
+        self.ask(203, patch);
+    }
+
+    #[inline]
     fn drop_interface(&self, patch: usize) {
         self.ask(74, patch);
     }

@@ -63,16 +63,25 @@ impl<P: Port> Locked<'_, P> {
         });
     }
 
-    /// Takes away the functions that do nothing. Each is the only one on its site, now that the
-    /// replaced ones are gone, so that [`crate::port::Sites::detach`] has seen to it that nobody
-    /// looks at it any more.
-    pub(crate) fn discard_nops(self, patch: P::Patch) {
+    /// Takes the functions that do nothing off the sites.
+    ///
+    /// Each is the only one on its site, now that the replaced ones are gone, unless the patch has the
+    /// same function by another name. A handler may still look at it in any case.
+    pub(crate) fn unpatch_nops(self, patch: P::Patch) {
+        for object in self.objects(patch) {
+            for func in self.funcs(object) {
+                if self.port.is_nop(func) && self.port.is_stacked(func) {
+                    self.unpatch_func(func);
+                }
+            }
+        }
+    }
+
+    /// Takes them out of the patch. No handler looks at them any more.
+    pub(crate) fn remove_nops(self, patch: P::Patch) {
         for object in self.objects(patch) {
             for func in self.funcs(object) {
                 if self.port.is_nop(func) {
-                    if self.port.is_stacked(func) {
-                        self.unpatch_func(func);
-                    }
                     self.port.remove_func(func);
                 }
             }

@@ -55,11 +55,18 @@ impl<P: Port> Locked<'_, P> {
                 self.port.set_pending(task);
             }
         });
-        self.port.watch_reschedules(true);
+        self.watch_reschedules(true);
         self.set_phase(Phase::Running {
             transition,
             attempts: 0,
         });
+    }
+
+    /// A task that waits is no place to switch at where stacks are not looked at.
+    fn watch_reschedules(self, on: bool) {
+        if self.port.has_reliable_stacks() {
+            self.port.watch_reschedules(on);
+        }
     }
 
     /// Turns a running transition round.
@@ -127,7 +134,7 @@ impl<P: Port> Locked<'_, P> {
             self.port.schedule_tick();
             return;
         }
-        self.port.watch_reschedules(false);
+        self.watch_reschedules(false);
         self.complete(transition);
         if transition.target == Side::Unpatched {
             self.retire(transition.patch);
@@ -283,12 +290,16 @@ impl<P: Port> Locked<'_, P> {
         self.port.note(Event::Completing(patch, target));
         match target {
             Side::Patched => {
-                if self.port.replaces(patch) {
+                let replaces = self.port.replaces(patch);
+                if replaces {
                     self.unpatch_replaced(patch);
-                    self.discard_nops(patch);
+                    self.unpatch_nops(patch);
                 }
                 self.set_in_transition(patch, false);
                 self.port.synchronize(Synchronize::Patched);
+                if replaces {
+                    self.remove_nops(patch);
+                }
             }
             Side::Unpatched => {
                 self.unpatch_objects(patch);

@@ -389,19 +389,32 @@ fn nobody_can_be_in_what_replaced_a_function_of_a_module_that_was_not_there() {
     assert_eq!(model.references(patch), 1);
 }
 
-/// A task that was forced out of a patch exits while it is in its code, before or after nobody looks at the
-/// patch any more.
-fn exits_in_what_is_gone(is_hasty: bool, is_early: bool) {
-    let model = Model {
-        is_hasty,
-        ..Model::new()
+/// When a task exits.
+#[derive(Clone, Copy, PartialEq)]
+enum Exits {
+    Unforced,
+    BeforeFree,
+    AfterFree,
+}
+
+/// A task exits while it is in a patch's code: before the patch is disabled, or after it was forced out of
+/// it, before or after nobody looks at the patch any more.
+fn exits_in_what_is_gone(is_hasty: bool, exits: Exits) {
+    let model = match is_hasty {
+        true => Model::hasty(),
+        false => Model::new(),
     };
     let sleeper = model.user_task();
     let patch = model.enable(BOTH);
     model.call(sleeper, 0);
-    model.disable(patch).unwrap();
-    model.force(patch);
-    if is_early {
+    if exits == Exits::Unforced {
+        model.begin_exit(sleeper);
+        model.disable(patch).unwrap();
+    } else {
+        model.disable(patch).unwrap();
+        model.force(patch);
+    }
+    if exits == Exits::BeforeFree {
         model.begin_exit(sleeper);
     }
     model.run_frees();
@@ -413,18 +426,25 @@ fn exits_in_what_is_gone(is_hasty: bool, is_early: bool) {
 
 #[test]
 fn a_task_that_exits_is_waited_for_before_code_goes() {
-    exits_in_what_is_gone(false, true);
-    exits_in_what_is_gone(false, false);
+    for exits in [Exits::Unforced, Exits::BeforeFree, Exits::AfterFree] {
+        exits_in_what_is_gone(false, exits);
+    }
 }
 
 #[test]
 #[should_panic(expected = "a task is in the code of patch 0, which is gone")]
 fn a_task_that_exits_is_seen_to_lose_its_code() {
-    exits_in_what_is_gone(true, false);
+    exits_in_what_is_gone(true, Exits::AfterFree);
 }
 
 #[test]
 #[should_panic(expected = "a task is in the code of patch 0, which is gone")]
 fn a_task_that_exits_early_is_seen_to_lose_its_code() {
-    exits_in_what_is_gone(true, true);
+    exits_in_what_is_gone(true, Exits::BeforeFree);
+}
+
+#[test]
+#[should_panic(expected = "a task is in the code of patch 0, which is gone")]
+fn a_task_that_exits_without_force_is_seen_to_lose_its_code() {
+    exits_in_what_is_gone(true, Exits::Unforced);
 }

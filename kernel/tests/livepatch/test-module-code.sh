@@ -23,7 +23,7 @@ enter() {
 }
 
 # With it the module may not go: only where the core has waited is that tried.
-removed() { [[ -z $why ]] && { within 30 unload tail_patch || fail "it can't be removed"; }; }
+removed() { [[ -z $why ]] && { within 30 unload "${1:-tail_patch}" || fail "it can't be removed"; }; }
 
 begin "a patch is taken back while a task is in what its replacement calls at its end"
 enter
@@ -58,6 +58,23 @@ sleep 3
 [[ -n $why ]] || { unload tail_patch && fail "it is removed from under the task"; }
 let_go
 removed
+finish
+
+begin "a patch is taken back while a task exits in it, which is in no list any more"
+load exit_patch
+settled exit_patch || fail "the patch does not settle"
+# The thread does not sleep where it begins, but where it exits.
+let_go
+tell stack_target enter unlisted
+within 10 asleep 1 || fail "it is not in the replacement"
+pgrep -x unlisted >/dev/null && fail "it is in a list"
+disable exit_patch
+within 30 is_gone exit_patch || fail "it is not taken back, though nobody can see the task"
+sleep 2
+(($(</sys/module/exit_patch/refcnt) > 0)) || fail "it may be removed from under the task"
+let_go
+within 10 asleep 0 || fail "the task does not go"
+removed exit_patch
 finish
 
 begin "what tasks stay in at a safe point is not patched"

@@ -118,6 +118,8 @@ pub trait Patches: Handles {
 
     /// Has [`crate::Core::free`] called, by someone who holds no lock.
     fn schedule_free(&self, patch: Self::Patch);
+    /// Has [`crate::Core::put`] called, by someone who holds no lock.
+    fn schedule_put(&self, patch: Self::Patch);
     /// Takes away what the patch is shown by, and waits until nobody looks any more. Without the
     /// core's lock, which those who look may want.
     fn drop_interface(&self, patch: Self::Patch);

@@ -66,7 +66,10 @@ pub trait Tasks: Handles {
     fn synchronize(&self, why: Synchronize);
 
     /// Waits until every task that is in none of the lists below has died, and every idle task has gone
-    /// round its loop (`synchronize_rcu_tasks` in the kernel for the former).
+    /// round its loop. Without the lock: such a task may wait for one that waits for the lock.
+    ///
+    /// RCU's grace period for tasks is not enough in the kernel: a task that exits and sleeps is not
+    /// waited for there.
     fn wait_for_unlisted(&self);
 
     /// Goes over all tasks but the idle ones while none comes or goes (`tasklist_lock`).

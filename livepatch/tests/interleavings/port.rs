@@ -636,6 +636,10 @@ impl Patches for View {
         self.world.frees.lock().unwrap().push(patch);
     }
 
+    fn schedule_put(&self, patch: usize) {
+        self.put_module(patch);
+    }
+
     fn drop_interface(&self, _: usize) {}
 
     fn is_of_module(&self, _: usize, (): ()) -> bool {

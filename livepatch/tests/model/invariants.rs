@@ -18,11 +18,12 @@ fn replaceable(frames: &[Frame]) -> impl Iterator<Item = &Frame> {
     frames.iter().filter(|frame| !frame.is_helper)
 }
 
-/// A task that was not forced is in no variant of a function but the one that it would get now:
+/// A task that was not forced, and does not exit, is in no variant of a function but the one that it would get now:
 /// whatever it calls next fits to where it comes from.
 pub fn consistency(model: &Model) {
     for (number, task) in model.tasks.borrow().iter().enumerate() {
-        if task.forced_since.get().is_some() {
+        // Nobody can look at one that exits.
+        if task.forced_since.get().is_some() || !task.is_alive.get() {
             continue;
         }
         for frame in replaceable(&task.frames.borrow()) {

@@ -169,6 +169,7 @@ pub struct Model {
     pub is_module_loaded: [Cell<bool>; MODULES],
     pub is_module_alive: [Cell<bool>; MODULES],
     pub frees: RefCell<VecDeque<usize>>,
+    pub puts: RefCell<VecDeque<usize>>,
     pub is_tick_due: Cell<bool>,
     /// A task that is missed when not all are held.
     pub left_out: Cell<Option<T>>,
@@ -194,6 +195,10 @@ pub fn original(function: usize) -> Code {
 
 /// Where the code of patches' modules begins.
 pub const TEXT: usize = 0x100_0000;
+
+fn next(queue: &RefCell<VecDeque<usize>>) -> Option<usize> {
+    queue.borrow_mut().pop_front()
+}
 
 /// The code of a patch's module.
 pub fn text(P(patch): P) -> Code {
@@ -229,6 +234,7 @@ impl Model {
             is_module_loaded: [const { Cell::new(true) }; MODULES],
             is_module_alive: [const { Cell::new(true) }; MODULES],
             frees: RefCell::default(),
+            puts: RefCell::default(),
             is_tick_due: Cell::new(false),
             left_out: Cell::new(None),
             steps_to_failure: Cell::new(None),
@@ -252,6 +258,14 @@ impl Model {
     pub fn narrow() -> Self {
         Self {
             is_narrow: true,
+            ..Self::new()
+        }
+    }
+
+    /// The model in which nobody waits for tasks that are in no list any more.
+    pub fn hasty() -> Self {
+        Self {
+            is_hasty: true,
             ..Self::new()
         }
     }
@@ -428,19 +442,27 @@ impl Model {
         self.tick();
     }
 
-    /// What the workqueue does: a second passes.
+    /// What the workqueue does: a second passes, and what that lets go goes.
     pub fn tick(&self) {
+        self.tick_alone();
+        self.run_puts();
+    }
+
+    pub fn tick_alone(&self) {
         if self.is_tick_due.take() {
             self.core.tick(self);
         }
     }
 
     pub fn run_frees(&self) {
-        loop {
-            let Some(patch) = self.frees.borrow_mut().pop_front() else {
-                return;
-            };
+        while let Some(patch) = next(&self.frees) {
             self.core.free(self, P(patch));
+        }
+    }
+
+    pub fn run_puts(&self) {
+        while let Some(patch) = next(&self.puts) {
+            Core::put(self, P(patch));
         }
     }
 

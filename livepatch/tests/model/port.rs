@@ -173,7 +173,7 @@ impl Tasks for Model {
     }
 
     fn wait_for_unlisted(&self) {
-        assert!(self.is_locked.get());
+        assert!(!self.is_locked.get());
         if self.is_hasty {
             return;
         }
@@ -505,6 +505,10 @@ impl Patches for Model {
 
     fn schedule_free(&self, patch: P) {
         self.frees.borrow_mut().push_back(patch.0);
+    }
+
+    fn schedule_put(&self, patch: P) {
+        self.puts.borrow_mut().push_back(patch.0);
     }
 
     fn drop_interface(&self, patch: P) {

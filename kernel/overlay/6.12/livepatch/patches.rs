@@ -25,6 +25,7 @@ extern "C" {
     fn rust_klp_new_object(name: *const c_char) -> Object;
     fn rust_klp_new_nop(name: *const c_char) -> Func;
     fn rust_klp_schedule_free(patch: Patch);
+    fn rust_klp_schedule_put(patch: Patch);
     fn rust_klp_find_module(name: *const c_char) -> Module;
     fn rust_klp_is_livepatch(module: Module) -> bool;
     fn rust_klp_get_module(module: Module) -> bool;
@@ -525,6 +526,11 @@ impl Patches for Kernel {
     fn schedule_free(&self, patch: Patch) {
         // SAFETY: the patch was prepared, and stays until this was done.
         unsafe { rust_klp_schedule_free(patch) }
+    }
+
+    fn schedule_put(&self, patch: Patch) {
+        // SAFETY: as above; what it was scheduled for before has been done.
+        unsafe { rust_klp_schedule_put(patch) }
     }
 
     fn drop_interface(&self, patch: Patch) {

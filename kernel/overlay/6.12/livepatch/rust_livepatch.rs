@@ -190,12 +190,15 @@ impl Port for Kernel {
     }
 
     fn try_lock(&self, f: impl FnOnce()) {
-        // SAFETY: may be called by any task, which may hold it.
-        if unsafe { rust_klp_try_lock() } {
-            f();
-            // SAFETY: it was taken above.
-            unsafe { rust_klp_unlock() };
-        }
+        // Whoever waits for the lock is not to wait until this task gets a CPU again.
+        self.without_preemption(|| {
+            // SAFETY: may be called by any task, which may hold it.
+            if unsafe { rust_klp_try_lock() } {
+                f();
+                // SAFETY: it was taken above.
+                unsafe { rust_klp_unlock() };
+            }
+        });
     }
 
     #[inline]
@@ -502,6 +505,14 @@ fn show_record(seq: *mut c_void, task: Task) {
 #[no_mangle]
 unsafe extern "C" fn rust_klp_free(patch: Patch) {
     CORE.0.free(&Kernel, patch);
+}
+
+/// # Safety
+///
+/// `patch` was given to `Patches::schedule_put`. Called without the lock.
+#[no_mangle]
+unsafe extern "C" fn rust_klp_put(patch: Patch) {
+    Core::put(&Kernel, patch);
 }
 
 /// # Safety

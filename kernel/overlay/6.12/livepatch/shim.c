@@ -28,6 +28,7 @@
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
+#include <linux/srcu.h>
 #include <linux/stacktrace.h>
 #include <linux/sysfs.h>
 #include <linux/workqueue.h>
@@ -87,7 +88,19 @@ static void free_patch(struct work_struct *work)
 
 void rust_klp_schedule_free(struct klp_patch *patch)
 {
-	schedule_work(&patch->free_work);
+	queue_work(system_long_wq, &patch->free_work);
+}
+
+static void put_patch(struct work_struct *work)
+{
+	rust_klp_put(container_of(work, struct klp_patch, free_work));
+}
+
+/* Its other work has been done. */
+void rust_klp_schedule_put(struct klp_patch *patch)
+{
+	INIT_WORK(&patch->free_work, put_patch);
+	queue_work(system_long_wq, &patch->free_work);
 }
 
 static void nothing(struct work_struct *work)
@@ -114,11 +127,36 @@ void rust_klp_synchronize(void)
 	cpus_read_unlock();
 }
 
+/*
+ * From before a task leaves the lists of tasks until it can do nothing more. RCU's grace period for
+ * tasks is not for this: one that exits and sleeps is not waited for there. Without lockdep, which
+ * would have a task that exits hold nothing.
+ */
+DEFINE_STATIC_SRCU(exits);
+
+void klp_exit_begin(void)
+{
+	current->klp_exit = srcu_down_read(&exits);
+}
+
+/* From here on preemption is off. */
+void klp_exit_end(void)
+{
+	srcu_up_read(&exits, current->klp_exit);
+}
+
 void rust_klp_wait_for_unlisted(void)
 {
-	/* Knows of tasks that exit, until they are dead; does not know of idle ones. */
-	synchronize_rcu_tasks();
+	unsigned long cookie = start_poll_synchronize_srcu(&exits);
+
+	/* A task may take long to exit. Nothing hangs for that; so this sleeps as idle. */
+	while (!poll_state_synchronize_srcu(&exits, cookie))
+		schedule_timeout_idle(DIV_ROUND_UP(HZ, 100));
+
+	/* What is left of exits, and idle tasks on their way out of do_idle(). */
+	rust_klp_lock();
 	rust_klp_synchronize();
+	rust_klp_unlock();
 }
 
 /* Tasks. */
@@ -153,11 +191,15 @@ void rust_klp_unlock_tasks(void)
 static struct task_struct *next_in_list(struct task_struct *task)
 {
 	struct task_struct *next = __next_thread(task);
+	struct task_struct *leader = task->group_leader;
 
-	if (!next) {
-		next = next_task(task->group_leader);
-		if (next == &init_task)
-			next = NULL;
+	while (!next) {
+		leader = next_task(leader);
+		if (leader == &init_task)
+			return NULL;
+		/* Not the leader itself, which for a moment of exec(2) stands behind the old one. */
+		next = list_first_or_null_rcu(&leader->signal->thread_head, struct task_struct,
+					      thread_node);
 	}
 	return next;
 }

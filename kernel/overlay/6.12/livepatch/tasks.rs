@@ -84,9 +84,20 @@ unsafe fn task_after(task: Task) -> Option<Task> {
         if thread != ptr::addr_of_mut!((*(*task).signal).thread_head) {
             return Some(around!(thread, task_struct, thread_node));
         }
-        let process = link(ptr::addr_of_mut!((*(*task).group_leader).tasks));
-        let next: Task = around!(process, task_struct, tasks);
-        (next != first_task()).then_some(next)
+        let mut leader = (*task).group_leader;
+        loop {
+            let process = link(ptr::addr_of_mut!((*leader).tasks));
+            leader = around!(process, task_struct, tasks);
+            if leader == first_task() {
+                return None;
+            }
+            // Not the leader itself, which for a moment of exec(2) stands behind the old one.
+            let threads = ptr::addr_of_mut!((*(*leader).signal).thread_head);
+            let thread = link(threads);
+            if thread != threads {
+                return Some(around!(thread, task_struct, thread_node));
+            }
+        }
     }
 }
 
