@@ -57,7 +57,7 @@ impl<P: Port> Core<P> {
             Err(failed) => {
                 if failed.was_prepared {
                     port.drop_interface(patch);
-                    port.put_module(patch);
+                    Self::let_go(port, patch);
                 }
                 Err(failed.why)
             }
@@ -103,13 +103,20 @@ impl<P: Port> Core<P> {
         port.drop_interface(patch);
         let is_last_use = self.locked(port, |locked| locked.has_no_interface(patch));
         if is_last_use {
-            Self::put(port, patch);
+            Self::let_go(port, patch);
         }
     }
 
     /// Lets the module of a patch go that [`crate::port::Patches::schedule_put`] was called for. Called
-    /// without the lock, which a task that exits may be waited for with.
+    /// without the lock.
     pub fn put(port: &P, patch: P::Patch) {
+        port.wait_for_unlisted();
+        port.note(Event::Released(patch));
+        port.put_module(patch);
+    }
+
+    /// The same for one that nobody was said to keep.
+    fn let_go(port: &P, patch: P::Patch) {
         // Nobody in the lists is in its code, as was seen under the lock; who has left them may be.
         port.wait_for_unlisted();
         port.put_module(patch);

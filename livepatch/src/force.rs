@@ -136,7 +136,6 @@ impl<P: Port> Locked<'_, P> {
     fn release(self, oldest: Option<Epoch>) {
         self.each_retired(|patch| {
             if self.is_free(patch, oldest) {
-                self.port.note(Event::Released(patch));
                 self.port.unretire(patch);
                 self.port.schedule_put(patch);
             }

@@ -66,7 +66,7 @@ impl<P: Port> Locked<'_, P> {
     /// Takes the functions that do nothing off the sites.
     ///
     /// Each is the only one on its site, now that the replaced ones are gone, unless the patch has the
-    /// same function by another name. A handler may still look at it in any case.
+    /// same function by another name. Then a handler may still look at it.
     pub(crate) fn unpatch_nops(self, patch: P::Patch) {
         for object in self.objects(patch) {
             for func in self.funcs(object) {

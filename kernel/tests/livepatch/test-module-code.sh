@@ -70,7 +70,7 @@ within 10 asleep 1 || fail "it is not in the replacement"
 pgrep -x unlisted >/dev/null && fail "it is in a list"
 disable exit_patch
 within 30 is_gone exit_patch || fail "it is not taken back, though nobody can see the task"
-sleep 2
+sleep 5
 (($(</sys/module/exit_patch/refcnt) > 0)) || fail "it may be removed from under the task"
 let_go
 within 10 asleep 0 || fail "the task does not go"

@@ -12,7 +12,7 @@ pub struct State {
     pub version: u32,
 }
 
-/// Patches. All but [`Patches::drop_interface`] is done under the core's lock.
+/// Patches. All but [`Patches::drop_interface`] and [`Patches::put_module`] is done under the core's lock.
 pub trait Patches: Handles {
     /// The first of the patches that are enabled, or replaced and awaiting the end of the
     /// transition, oldest first.
@@ -24,7 +24,7 @@ pub trait Patches: Handles {
     /// Takes it out.
     fn unlist(&self, patch: Self::Patch);
 
-    /// The first of the patches that are disabled, but whose code is not gone.
+    /// The first of the patches that are disabled, but whose code somebody may be in.
     fn first_retired(&self) -> Option<Self::Patch>;
     /// The one after it.
     fn next_retired(&self, patch: Self::Patch) -> Option<Self::Patch>;

@@ -17,7 +17,8 @@ pub enum Synchronize {
     /// its request must have stored its side before.
     Reverse,
     /// After the end of patching, between taking the patch's functions out of the transition and taking
-    /// the tasks' sides away: no handler may still want to know a side.
+    /// the tasks' sides and the functions that do nothing away: no handler may still want to know a side,
+    /// or look at such a function.
     Patched,
     /// After the end of unpatching, between taking the patch's functions off their sites' stacks and out
     /// of the transition: a handler that still holds one must see that it is in transition.

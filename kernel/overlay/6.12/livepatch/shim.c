@@ -136,22 +136,31 @@ DEFINE_STATIC_SRCU(exits);
 
 void klp_exit_begin(void)
 {
-	current->klp_exit = srcu_down_read(&exits);
+	current->klp_exit = 1 + srcu_down_read(&exits);
 }
 
-/* From here on preemption is off. */
+/* From here on preemption is off. A task that has faulted may not have begun. */
 void klp_exit_end(void)
 {
-	srcu_up_read(&exits, current->klp_exit);
+	if (current->klp_exit)
+		srcu_up_read(&exits, current->klp_exit - 1);
+	current->klp_exit = 0;
 }
 
 void rust_klp_wait_for_unlisted(void)
 {
 	unsigned long cookie = start_poll_synchronize_srcu(&exits);
 
-	/* A task may take long to exit. Nothing hangs for that; so this sleeps as idle. */
+	/* A task may sleep there. Nothing hangs for that; so this sleeps as idle. */
 	while (!poll_state_synchronize_srcu(&exits, cookie))
 		schedule_timeout_idle(DIV_ROUND_UP(HZ, 100));
+
+	/*
+	 * A task that is preempted between the handler's choice and the function that was chosen shows no
+	 * sign of it. The Rust unwinder calls no such stack reliable.
+	 */
+	if (!IS_ENABLED(CONFIG_RUST_UNWINDER))
+		synchronize_rcu_tasks();
 
 	/* What is left of exits, and idle tasks on their way out of do_idle(). */
 	rust_klp_lock();
