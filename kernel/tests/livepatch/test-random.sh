@@ -20,7 +20,7 @@ TRACING=/sys/kernel/debug/tracing
 # The objects of each of the kernel's caches, and how many a slab has; where it does not count them, the
 # memory of all, in kB.
 # kmemleak has a record for each object of all of them, so that what breathes in each adds up there.
-objects_now() {
+objects() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
     # What is free but lies with a CPU counts as used until it is given back.
@@ -32,12 +32,6 @@ objects_now() {
     else
         awk '/^SUnreclaim:/ { print "SUnreclaim", $2 }' /proc/meminfo
     fi
-}
-# The least of some looks. What is lost is so each time.
-objects() {
-    for i in {1..5}; do objects_now; done |
-        awk '!($1 in least) || $2 < least[$1] { least[$1] = $2 } { slab[$1] = $3 }
-            END { for (cache in least) print cache, least[cache], slab[cache] }'
 }
 
 # The tracer that changes return addresses is worth more.
@@ -111,9 +105,9 @@ load_pids=$(jobs -p)
 begin "patches come and go at random under load"
 said=$(./cycles "$SEED" "$STEPS" "$TIME" $tracer "${ALL[@]}" 2>&1) || fail "$said"
 read -r _ enabled _ reversed _ disabled _ replaced _ traced <<<"$said"
-# Each of them is a good share of what was done, unless that is so little that it may not come.
+# Each of them is a good share of what was done.
 for number in $enabled $reversed $disabled $replaced; do
-    ((number >= STEPS / 100)) || fail "too little of one kind: $said"
+    ((number >= STEPS / 50)) || fail "too little of one kind: $said"
 done
 ((enabled + reversed + disabled + replaced >= STEPS)) || fail "too little: $said"
 # Where most are reversed, few patches ever come to be enabled.
@@ -158,8 +152,8 @@ unload loop_target || fail "the target can't be removed"
 [[ $(lsmod | sort) == "$modules_before" ]] || fail "modules are left: $(lsmod)"
 sleep 2
 objects >/tmp/objects-after
-# A cache breathes by some hundred objects, and by the slab that each CPU takes from, all of which counts as
-# used: 512 objects of 8 bytes. The memory of all does by a MB. What is lost each time is more.
+# A cache breathes by some hundred objects, and by a slab on each CPU, which counts as full; the memory of
+# all by a MB. What is lost each time is more.
 room=$((STEPS / 10 > 400 ? STEPS / 10 : 400))
 [[ -e /proc/slabinfo ]] || room=1024
 more=$(awk -v room=$room -v cpus="$(nproc)" 'NR == FNR { before[$1] = $2; next }

@@ -18,8 +18,8 @@ fn replaceable(frames: &[Frame]) -> impl Iterator<Item = &Frame> {
     frames.iter().filter(|frame| !frame.is_helper)
 }
 
-/// A task that was not forced, and does not exit, is in no variant of a function but the one that it would get now:
-/// whatever it calls next fits to where it comes from.
+/// A task that was not forced, and does not exit, is in no variant of a function but the one that it
+/// would get now: whatever it calls next fits to where it comes from.
 pub fn consistency(model: &Model) {
     for (number, task) in model.tasks.borrow().iter().enumerate() {
         // Nobody can look at one that exits.

@@ -318,8 +318,7 @@ struct Machine {
 impl Machine {
     fn command_line(&self, boot_with: &str) -> String {
         let mut line = format!(
-            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 log_buf_len=4M \
-             LIST={} SEED={}",
+            "{} rdinit=/programs/{FIRST} print-fatal-signals=1 log_buf_len=4M LIST={} SEED={}",
             boot::COMMAND_LINE,
             self.name,
             self.seed
